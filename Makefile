@@ -1,0 +1,56 @@
+# Everything runs in .venv, made from requirements.lock and made anew when the lock changes.
+PYTHON ?= python3
+CONFIG ?= config/config.yaml
+CORES ?= all
+
+VENV := .venv
+STAMP := $(VENV)/requirements.stamp
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+SNAKEMAKE := $(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
+
+.PHONY: table1 smoke tune timing test test-unit test-workflow test-real lint format lock clean help
+
+table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
+	$(SNAKEMAKE) results/table1.csv
+
+smoke: CONFIG = config/smoke.yaml
+smoke: table1  ## The same on a tiny model made on the fly, without network
+
+tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
+	$(SNAKEMAKE) results/tuning.csv
+
+timing: $(STAMP)  ## Print what share of each stage was start-up, loading and computing
+	$(RUN) python -m bench.timing results
+
+test: $(STAMP)  ## All tests, fast ones first
+	$(RUN) python -m pytest tests/unit
+	$(RUN) python -m pytest tests/workflow
+	$(RUN) python -m pytest tests/real
+
+test-unit test-workflow test-real: test-%: $(STAMP)
+	$(RUN) python -m pytest tests/$*
+
+lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) snakemake --lint
+
+format: $(STAMP)
+	$(RUN) ruff format .
+	$(RUN) snakefmt Snakefile workflow
+
+$(STAMP): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --requirement requirements.lock
+	touch $@
+
+lock:  ## Write requirements.lock anew, from what pyproject.toml allows
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/pip install torch==2.13.0
+	.lock/bin/pip install '.[dev]'
+	.lock/bin/pip freeze --exclude sparse-repair-bench | sed 's/+cpu$$//' > requirements.lock
+	rm -rf .lock build
+
+help:  ## This list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12

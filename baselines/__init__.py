@@ -1,0 +1,1 @@
+"""Pruning methods and repair methods: what the benchmark compares."""
