@@ -1,0 +1,1 @@
+"""How repairs of sparse language models are compared: configuration, data, measurement, tables."""

@@ -1,0 +1,64 @@
+"""Files that are either whole or not there: written under a temporary name, then renamed."""
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path``; when the block succeeds, rename it to ``path``.
+
+    The block may create a file or a folder there. On an error nothing is left behind, and what
+    was at ``path`` before is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir():
+            remove(path)
+        temporary.replace(path)
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value) -> None:
+    """Write ``value`` as indented JSON; NaN and infinity are refused (missing is null)."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_json_lines(path: str | Path, rows) -> None:
+    """Write one JSON object a line, gzipped without a time stamp (equal rows, equal bytes)."""
+    with (
+        whole(path) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+    ):
+        for row in rows:
+            packed.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+
+
+def read_json_lines(path: str | Path) -> list[dict]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

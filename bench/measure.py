@@ -1,0 +1,86 @@
+"""What a stage costs: seconds of start-up, loading and computing, and peak memory."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+PROC = Path("/proc/self")
+
+
+class StageClock:
+    """Measures one stage of one job.
+
+    ``startup_seconds`` runs from the start of the process (or from where the previous stage of
+    the same job ended) to the construction of the clock: interpreter, imports.
+    Whatever is neither start-up nor inside :meth:`computing` is loading.
+    """
+
+    def __init__(self, device=None, since: float | None = None):
+        now = time.time()
+        self.device = device
+        self.startup_seconds = now - (psutil.Process().create_time() if since is None else since)
+        self._constructed = now
+        self.seconds = 0.0
+        self.peak_rss_bytes: int | None = None
+        self.peak_device_bytes: int | None = None
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Time the block, and take its peak memory above what was held when it began."""
+        on_device = self.device is not None and self.device.type == "cuda"
+        if on_device:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self.device)
+            device_before = torch.cuda.memory_allocated(self.device)
+        rss_before = reset_peak_rss()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if on_device:
+                torch.cuda.synchronize(self.device)
+                peak = torch.cuda.max_memory_allocated(self.device)
+                self.peak_device_bytes = peak - device_before
+            self.seconds += time.perf_counter() - start
+            self.peak_rss_bytes = max(0, peak_rss() - rss_before)
+
+    def costs(self) -> dict:
+        """The stage's entry in ``record.json``."""
+        total = time.time() - self._constructed
+        return {
+            "seconds": self.seconds,
+            "startup_seconds": self.startup_seconds,
+            "loading_seconds": total - self.seconds,
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "peak_device_bytes": self.peak_device_bytes,
+        }
+
+
+def reset_peak_rss() -> int:
+    """Set the process's peak back to what it holds now; return what it holds now, in bytes.
+
+    Where the kernel does not allow that (not Linux), the peak stays that of the whole process,
+    and the figure derived from it is an upper bound.
+    """
+    with suppress(OSError):
+        (PROC / "clear_refs").write_text("5")
+    return psutil.Process().memory_info().rss
+
+
+def peak_rss() -> int:
+    """The process's peak resident memory since :func:`reset_peak_rss`, in bytes."""
+    try:
+        for line in (PROC / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

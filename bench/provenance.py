@@ -1,0 +1,95 @@
+"""Where a number comes from: code, packages, machine, settings."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "lm-eval",
+    "accelerate",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "pandas",
+    "snakemake",
+)
+JOB_ID_VARIABLES = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
+
+
+def provenance(device, dtype) -> dict:
+    """The ``provenance`` entry of a record, but for the manifests' hashes."""
+    return {
+        "git": git_state(Path(__file__).parent),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "accelerator": accelerator(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": _threads(),
+        "cluster_job": next((os.environ[v] for v in JOB_ID_VARIABLES if v in os.environ), None),
+    }
+
+
+def git_state(folder: Path) -> dict | None:
+    """Commit of the working tree, and whether it has changes; null outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+        run.check_returncode()
+        return run.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def accelerator(device) -> dict | None:
+    if device.type != "cuda":
+        return None
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "name": properties.name,
+        "memory_bytes": properties.total_memory,
+        "runtime": torch.version.cuda or torch.version.hip,
+        "driver": _driver(),
+    }
+
+
+def _driver() -> str | None:
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()

@@ -1,0 +1,110 @@
+"""``record.json``: everything that is known of one cell."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from bench.config import Cell, Config
+
+SCHEMA_VERSION = 1
+DENSE = "dense"
+
+
+def dense_cell(model: str) -> Cell:
+    """The cell of the model as it came: not pruned, not repaired."""
+    return Cell(model, pruner=DENSE, pattern=DENSE, repair="none", seed=0)
+
+
+def record_path(cell: Cell) -> str:
+    """Where the cell's record lies, relative to the working folder."""
+    if cell.pruner == DENSE:
+        return f"results/cells/{cell.model}/{DENSE}/record.json"
+    return f"results/cells/{cell.model}/{cell.base}/{cell.repair}/seed{cell.seed}/record.json"
+
+
+def resolved_config(config: Config, cell: Cell) -> dict:
+    """The part of the configuration that decides the cell's numbers, and its SHA-256."""
+    from baselines.repair import REPAIRS
+
+    resolved = {
+        "model": config.models[cell.model].model_dump(mode="json"),
+        "evaluation": config.evaluation.model_dump(mode="json"),
+        "runtime": config.runtime.model_dump(include={"device", "dtype", "threads"}),
+    }
+    if cell.pruner != DENSE:
+        resolved["calibration"] = config.calibration.model_dump(mode="json")
+        resolved["pruning"] = config.pruner_options(cell.pruner)
+        training = REPAIRS[cell.repair].training
+        if training is not None:
+            resolved["training"] = config.training.model_dump(mode="json")
+            resolved["repair"] = config.repair_options(training).model_dump(mode="json")
+    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
+    return {"hash": hashlib.sha256(canonical.encode()).hexdigest(), "resolved": resolved}
+
+
+def describe_error(error: BaseException, stage: str, attempt: int) -> dict:
+    """The ``error`` entry of a failed record."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return {
+        "class": type(error).__name__,
+        "message": message[:500],
+        "stage": stage,
+        "attempt": attempt,
+    }
+
+
+def make_record(
+    cell: Cell,
+    config: dict,
+    *,
+    sparsity: dict,
+    stages: dict,
+    provenance: dict,
+    metrics: list[dict] = (),
+    samples: str | None = None,
+    error: dict | None = None,
+) -> dict:
+    """A record in the order in which it is read; ``error`` makes it a failed one.
+
+    Args:
+        cell: whose record it is.
+        config: what :func:`resolved_config` returned.
+        sparsity: requested, achieved, and by layer (null when not measured).
+        stages: costs of prune, repair, merge and evaluate (null when not run).
+        provenance: code, packages, machine and the manifests' hashes.
+        metrics: one entry a task and metric.
+        samples: path of the results item by item.
+        error: what :func:`describe_error` returned.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cell": {
+            "model": cell.model,
+            "pruner": cell.pruner,
+            "pattern": cell.pattern,
+            "repair": cell.repair,
+            "seed": cell.seed,
+        },
+        "status": "ok" if error is None else "failed",
+        "error": error,
+        "config": config,
+        "sparsity": sparsity,
+        "stages": stages,
+        "metrics": list(metrics),
+        "samples": samples,
+        "provenance": provenance,
+    }
+
+
+def read_records(paths) -> list[dict]:
+    """Records, checked to be of a schema version that this code reads."""
+    records = []
+    for path in paths:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        if record.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path}: schema_version = {record.get('schema_version')!r}; "
+                f"allowed: {SCHEMA_VERSION}"
+            )
+        records.append(record)
+    return records
