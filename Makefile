@@ -45,11 +45,13 @@ $(STAMP): requirements.lock
 	$(VENV)/bin/pip install --requirement requirements.lock
 	touch $@
 
-lock:  ## Write requirements.lock anew, from what pyproject.toml allows
+lock:  ## Write requirements.lock and environment.yml anew, from what pyproject.toml allows
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/pip install torch==2.13.0
 	.lock/bin/pip install '.[dev]'
 	.lock/bin/pip freeze --exclude sparse-repair-bench | sed 's/+cpu$$//' > requirements.lock
+	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; } > .lock/environment.yml
+	mv .lock/environment.yml environment.yml
 	rm -rf .lock build
 
 help:  ## This list

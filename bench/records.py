@@ -3,31 +3,22 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.config import Cell, Config
+from bench.cells import DENSE, Cell
+
+if TYPE_CHECKING:
+    from bench.config import Config
 
 SCHEMA_VERSION = 1
-DENSE = "dense"
 
 
-def dense_cell(model: str) -> Cell:
-    """The cell of the model as it came: not pruned, not repaired."""
-    return Cell(model, pruner=DENSE, pattern=DENSE, repair="none", seed=0)
-
-
-def record_path(cell: Cell) -> str:
-    """Where the cell's record lies, relative to the working folder."""
-    if cell.pruner == DENSE:
-        return f"results/cells/{cell.model}/{DENSE}/record.json"
-    return f"results/cells/{cell.model}/{cell.base}/{cell.repair}/seed{cell.seed}/record.json"
-
-
-def resolved_config(config: Config, cell: Cell) -> dict:
+def resolved_config(config: "Config", cell: Cell) -> dict:
     """The part of the configuration that decides the cell's numbers, and its SHA-256."""
     from baselines.repair import REPAIRS
 
     resolved = {
-        "model": config.models[cell.model].model_dump(mode="json"),
+        "model": config.models[cell.model].source.model_dump(mode="json"),
         "evaluation": config.evaluation.model_dump(mode="json"),
         "runtime": config.runtime.model_dump(include={"device", "dtype", "threads"}),
     }
@@ -108,3 +99,20 @@ def read_records(paths) -> list[dict]:
             )
         records.append(record)
     return records
+
+
+def failed_outputs(checkpoints: str | Path) -> set[str]:
+    """Outputs of the stages that failed, and records of the cells that failed by themselves."""
+    from bench.stages.outcome import STAGE_FILE
+
+    stages = {
+        str(path.parent)
+        for path in Path(checkpoints).rglob(STAGE_FILE)
+        if json.loads(path.read_text(encoding="utf-8"))["error"] is not None
+    }
+    records = {
+        str(path)
+        for path in Path("results/cells").rglob("record.json")
+        if json.loads(path.read_text(encoding="utf-8"))["status"] == "failed"
+    }
+    return stages | records

@@ -4,7 +4,7 @@ import pandas as pd
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from bench.records import DENSE
+from bench.cells import DENSE
 
 IDENTITY = ["model", "pruner", "pattern", "repair"]
 PERPLEXITY = "perplexity"
@@ -70,6 +70,39 @@ def caption(records: list[dict]) -> str:
     return "; ".join(parts)
 
 
+def markdown(table: pd.DataFrame, records: list[dict]) -> str:
+    """``table1`` to read: what is missing everywhere left out, and what the numbers are."""
+    shown = table.drop(columns=["seeds"] if (table["seeds"] == 1).all() else [])
+    shown = shown.dropna(axis="columns", how="all").rename(columns=_short)
+    text = shown.to_markdown(index=False, floatfmt=".4g", intfmt=",", missingval="")
+    return f"{text}\n\n{caption(records)}\n"
+
+
+def _short(column: str) -> str:
+    """A heading that is no wider than its numbers need."""
+    for long, short in {
+        "sparsity_requested": "asked",
+        "sparsity_achieved": "achieved",
+        f"_{PERPLEXITY}": " ppl",
+        "trainable_parameters": "trainable",
+        "repair_tokens": "tokens",
+        "_seconds": " s",
+        "repair_peak_memory_mib": "repair MiB",
+    }.items():
+        column = column.replace(long, short)
+    return column
+
+
+def tuning_table(trials: list[dict]) -> pd.DataFrame:
+    """One row a trial of the learning-rate sweep; the best of each repair is ``chosen``."""
+    table = pd.DataFrame(trials)
+    table["repair"] = pd.Categorical(table["repair"], list(REPAIRS))
+    table = table.sort_values(["repair", "learning_rate"], ignore_index=True)
+    best = table.groupby("repair", observed=True)["validation_loss"].transform("min")
+    table["chosen"] = table["validation_loss"] == best
+    return table
+
+
 def _ordered(records: list[dict]) -> list[dict]:
     """By model, dense first, then pruner, pattern, repair and seed in their registries' order."""
     pruners, repairs = [DENSE, *PRUNERS], list(REPAIRS)
@@ -117,8 +150,8 @@ def _row(identity: tuple, records: list[dict], tasks: list[str], corpora: list[s
     scores = pd.DataFrame(
         [
             {
-                **{task: _score(record, task, 100) for task in tasks},
-                **{f"{corpus}_{PERPLEXITY}": _score(record, corpus, 1) for corpus in corpora},
+                **{task: shown_value(record, task) for task in tasks},
+                **{f"{corpus}_{PERPLEXITY}": shown_value(record, corpus) for corpus in corpora},
             }
             for record in ok
         ],
@@ -145,11 +178,12 @@ def _row(identity: tuple, records: list[dict], tasks: list[str], corpora: list[s
     }
 
 
-def _score(record: dict, task: str, scale: float) -> float | None:
+def shown_value(record: dict, task: str) -> float | None:
+    """The score that tables show of a task: accuracy in percent, or perplexity; None if missing."""
     metric = record["config"]["resolved"]["evaluation"]["tasks"].get(task, {}).get("metric")
     for entry in record["metrics"]:
         if entry["task"] == task and entry["metric"] == metric and entry["value"] is not None:
-            return entry["value"] * scale
+            return entry["value"] * (1 if metric == PERPLEXITY else 100)
     return None
 
 

@@ -1,0 +1,141 @@
+"""Running the decoder blocks on the calibration set, and looking at their layers' inputs."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from baselines.pruning.layers import linear_layers
+from baselines.pruning.pattern import Pattern
+from baselines.pruning.pruner import Pruner, Statistic
+
+
+class _Stop(Exception):  # noqa: N818 - a signal, not an error
+    """Ends a forward pass of which the rest is of no interest."""
+
+
+@dataclass
+class Batch:
+    """Calibration sequences that go through a block together.
+
+    Attributes:
+        hidden: Input of the block at hand, of shape (sequences, length, width).
+        arguments: What the model hands to each block besides the hidden states: positional and
+            keyword arguments (attention mask, rotary embeddings, ...).
+    """
+
+    hidden: Tensor
+    arguments: dict[nn.Module, tuple[tuple, dict]]
+
+    def run(self, block: nn.Module) -> Tensor:
+        """The block's output for ``hidden``, of the same shape."""
+        args, kwargs = self.arguments[block]
+        output = block(self.hidden, *args, **kwargs)
+        return output[0] if isinstance(output, tuple) else output
+
+
+@dataclass
+class Group:
+    """Layers that receive the very same input (q, k and v; gate and up), and its statistic."""
+
+    statistic: Statistic
+    layers: dict[str, nn.Linear]
+
+    def prune(self, pruner: Pruner, pattern: Pattern) -> None:
+        pruner.prune(self.layers, pattern, self.statistic)
+
+
+def record(model: nn.Module, blocks: list[nn.Module], input_ids: Tensor) -> Batch:
+    """What the model hands to its blocks for some sequences.
+
+    The model's own forward decides that (masks and rotary embeddings can differ between blocks),
+    but only the first block computes: the others return the same output, whose value no recorded
+    argument depends on. The head is never reached.
+    """
+    calls = []
+    first = blocks[0].forward
+    output = None
+
+    def stand_in(*args, **kwargs):
+        nonlocal output
+        calls.append((args, kwargs))
+        if len(calls) == len(blocks):
+            raise _Stop
+        if output is None:
+            output = first(*args, **kwargs)
+        return output
+
+    own = [vars(block).get("forward") for block in blocks]  # set by wrappers such as accelerate
+    for block in blocks:
+        block.forward = stand_in
+    try:
+        with suppress(_Stop):
+            model(input_ids=input_ids, use_cache=False)
+    finally:
+        for block, forward in zip(blocks, own, strict=True):
+            if forward is None:
+                del block.forward
+            else:
+                block.forward = forward
+    (hidden, *_), _ = calls[0]
+    arguments = [(args[1:], kwargs) for args, kwargs in calls]
+    return Batch(hidden, dict(zip(blocks, arguments, strict=True)))
+
+
+def collect(
+    name: str,
+    block: nn.Module,
+    batches: list[Batch],
+    new_statistic: Callable[[int, torch.device], Statistic],
+) -> list[Group]:
+    """Statistics of all linear layers of a block, one for each distinct input.
+
+    Args:
+        name: The block's name.
+        block: A decoder block.
+        batches: The whole calibration set, at the input of this block.
+        new_statistic: Makes a statistic for a width and a device, as ``Pruner.statistic``.
+
+    Raises:
+        ValueError: If the block's output is not finite, or a layer is never reached.
+    """
+    layers = {f"{name}.{child}": layer for child, layer in linear_layers(block).items()}
+    groups: dict[str, Group] = {}
+    # Inputs met in the current batch, kept alive so that `is` cannot meet a new tensor that took
+    # an old one's place.
+    seen: list[tuple[Tensor, Group]] = []
+
+    def observe(layer_name: str, inputs: Tensor) -> None:
+        layer = layers[layer_name]
+        for tensor, group in seen:
+            if tensor is inputs:
+                groups[layer_name] = group
+                group.layers[layer_name] = layer
+                return
+        if layer_name not in groups:
+            statistic = new_statistic(layer.in_features, layer.weight.device)
+            groups[layer_name] = Group(statistic, {layer_name: layer})
+        groups[layer_name].statistic.add(inputs.flatten(0, -2))
+        seen.append((inputs, groups[layer_name]))
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args, key=key: observe(key, *args))
+        for key, layer in layers.items()
+    ]
+    try:
+        for batch in batches:
+            seen.clear()
+            if not batch.run(block).isfinite().all():
+                raise ValueError(
+                    f"{name} gives infinite or undefined values on the calibration set; "
+                    "load the model in bfloat16 or float32"
+                )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    idle = [key for key in layers if key not in groups]
+    if idle:
+        raise ValueError(f"{', '.join(idle)}: no calibration token reaches the layer")
+    return list({id(group): group for group in groups.values()}.values())

@@ -1,0 +1,28 @@
+"""Magnitude pruning: Han et al. 2015, "Learning both weights and connections"."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from baselines.pruning.masks import lowest, lowest_in_groups
+from baselines.pruning.pruner import Pruner
+
+
+@dataclass(frozen=True)
+class Magnitude(Pruner):
+    """Remove the weights with the smallest |W|.
+
+    Unstructured: exactly ⌊entries · sparsity⌋ of the whole layer. N:M: the N smallest of every M
+    consecutive inputs, in every row. Ties go to the lower index. Weights that stay keep their
+    value.
+    """
+
+    needs_calibration: ClassVar[bool] = False
+
+    def prune(self, layers, pattern, statistic=None):
+        for layer in layers.values():
+            scores = layer.weight.abs()
+            if pattern.m is None:
+                mask = lowest(scores.flatten(), pattern.count(scores.numel())).view_as(scores)
+            else:
+                mask = lowest_in_groups(scores, pattern)
+            layer.weight.masked_fill_(mask, 0)

@@ -1,0 +1,147 @@
+"""SparseGPT: Frantar and Alistarh 2023, "Massive language models can be accurately pruned in
+one-shot".
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.pruning.masks import lowest
+from baselines.pruning.pattern import Pattern
+from baselines.pruning.pruner import Pruner
+
+
+class Hessian:
+    """H = (2/N) Σ x xᵀ over the N calibration tokens, in float32 from inputs cast to float32.
+
+    Only the upper triangle is kept up to date.
+    """
+
+    # Rows of H updated at once: skipping what lies left of them saves near half of the products.
+    ROWS = 256
+
+    def __init__(self, width: int, device: torch.device):
+        self.sum = torch.zeros(width, width, device=device)
+        self.tokens = 0
+
+    def add(self, inputs: Tensor) -> None:
+        x = inputs.float()
+        for start in range(0, x.shape[1], self.ROWS):
+            rows = x[:, start : start + self.ROWS]
+            self.sum[start : start + self.ROWS, start:].addmm_(rows.T, x[:, start:])
+        self.tokens += len(x)
+
+    def upper(self) -> Tensor:
+        """H of shape (inputs, inputs), valid on and above the diagonal."""
+        return self.sum * (2 / self.tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseGPT(Pruner):
+    """Remove weights one column after another, and let the later columns make up for the error.
+
+    Columns are taken in blocks of ``block_size``. The weights of a block with the lowest
+    w²/U_jj² are removed (U: upper Cholesky factor of H⁻¹), exactly ⌊entries · sparsity⌋ of the
+    block over all rows, ties by lower index. With N:M a block is M columns, and the N lowest of
+    each row go. All arithmetic is in float32 and the result is cast to the weights' dtype.
+
+    A feature that is zero on every calibration token has its whole column removed; this may come
+    on top of the target sparsity.
+
+    Args:
+        damping: Fraction of the mean of diag(H) that is added to the diagonal.
+        block_size: Columns a mask is chosen for at once, in an unstructured pattern.
+    """
+
+    damping: float = 0.01
+    block_size: int = 128
+
+    def __post_init__(self):
+        if not self.damping >= 0:
+            raise ValueError(f"damping is {self.damping}; it must be 0 or more")
+        if self.block_size < 1:
+            raise ValueError(f"block_size is {self.block_size}; it must be 1 or more")
+
+    def statistic(self, width, device):
+        return Hessian(width, device)
+
+    def prune(self, layers, pattern, statistic):
+        hessian = statistic.upper()
+        diagonal = hessian.diagonal()
+        dead = diagonal == 0
+        diagonal[dead] = 1
+        diagonal += self.damping * diagonal.mean()
+        try:
+            factor = inverse_factor(hessian)
+        except torch.linalg.LinAlgError:
+            raise ValueError(
+                f"{', '.join(layers)}: the Hessian of the inputs is not positive definite with "
+                f"damping {self.damping}; use a larger damping or more calibration tokens"
+            ) from None
+        # One sweep serves all layers. Transposed, so that a column of W is contiguous.
+        weights = torch.cat([layer.weight.T for layer in layers.values()], dim=1).float()
+        weights[dead] = 0
+        sizes = [layer.out_features for layer in layers.values()]
+        sweep(weights, factor, sizes, pattern, self.block_size)
+        for layer, pruned in zip(layers.values(), weights.split(sizes, dim=1), strict=True):
+            layer.weight.copy_(pruned.T)
+
+
+def inverse_factor(hessian: Tensor) -> Tensor:
+    """U, upper triangular, with H⁻¹ = UᵀU; reads the upper triangle of H only.
+
+    With the order of the features reversed, the lower Cholesky factor of H is an upper
+    triangular R with H = RRᵀ, and U = R⁻¹: H itself need not be inverted.
+    """
+    reverse = torch.linalg.cholesky(hessian.flip(0, 1)).flip(0, 1)
+    identity = torch.eye(len(hessian), device=hessian.device)
+    return torch.linalg.solve_triangular(reverse, identity, upper=True)
+
+
+def sweep(
+    weights: Tensor, factor: Tensor, sizes: list[int], pattern: Pattern, block_size: int
+) -> None:
+    """Prune the columns of W from first to last, in place (algorithm 1 of the paper).
+
+    Args:
+        weights: Wᵀ of the stacked layers, of shape (inputs, outputs of all layers).
+        factor: U, of shape (inputs, inputs).
+        sizes: Number of outputs of each layer; masks are chosen for each layer by itself.
+        pattern: The target.
+        block_size: Columns in a block of an unstructured pattern.
+    """
+    scale = factor.diagonal()[:, None]
+    errors = torch.empty_like(weights)
+
+    def columns(start: int, stop: int, step: int, visit) -> None:
+        # Halving instead of an update a column: what the left half leaves to the right half is
+        # one matrix product, and a column is up to date once it is visited.
+        if stop - start <= step:
+            visit(start, stop)
+            return
+        middle = start + (stop - start + step - 1) // step // 2 * step
+        columns(start, middle, step, visit)
+        weights[middle:stop].addmm_(
+            factor[start:middle, middle:stop].T, errors[start:middle], alpha=-1
+        )
+        columns(middle, stop, step, visit)
+
+    def block(start: int, stop: int) -> None:
+        scores = (weights[start:stop] / scale[start:stop]).square()
+        mask = torch.cat([select(part.T, pattern).T for part in scores.split(sizes, dim=1)], dim=1)
+        errors[start:stop] = mask / scale[start:stop]
+        columns(start, stop, 1, column)
+        weights[start:stop].masked_fill_(mask, 0)
+
+    def column(index: int, _) -> None:
+        errors[index] *= weights[index]
+
+    columns(0, len(weights), pattern.m or block_size, block)
+
+
+def select(scores: Tensor, pattern: Pattern) -> Tensor:
+    """Mask of the weights of one block to prune; ``scores`` of shape (outputs, columns)."""
+    if pattern.m is None:
+        return lowest(scores.flatten(), pattern.count(scores.numel())).view_as(scores)
+    return lowest(scores, pattern.n)

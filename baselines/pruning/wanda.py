@@ -1,0 +1,46 @@
+"""Wanda: Sun et al. 2024, "A simple and effective pruning approach for large language models"."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.pruning.masks import lowest, lowest_in_groups
+from baselines.pruning.pruner import Pruner
+
+
+class InputNorm:
+    """‖X_j‖₂ of each input feature j over all calibration tokens, in float32."""
+
+    def __init__(self, width: int, device: torch.device):
+        self.squares = torch.zeros(width, device=device)
+
+    def add(self, inputs: Tensor) -> None:
+        self.squares += inputs.float().square().sum(0)
+
+    def norm(self) -> Tensor:
+        """The norms, of shape (inputs,)."""
+        return self.squares.sqrt()
+
+
+@dataclass(frozen=True)
+class Wanda(Pruner):
+    """Remove, in each output row, the weights with the lowest |W_ij| · ‖X_j‖₂ (equation 1).
+
+    Unstructured: exactly ⌊inputs · sparsity⌋ of every row. N:M: the N lowest of every M
+    consecutive inputs. Ties go to the lower index. Scores are computed in float32; weights that
+    stay keep their value.
+    """
+
+    def statistic(self, width, device):
+        return InputNorm(width, device)
+
+    def prune(self, layers, pattern, statistic):
+        norm = statistic.norm()
+        for layer in layers.values():
+            scores = layer.weight.float().abs() * norm
+            if pattern.m is None:
+                mask = lowest(scores, pattern.count(layer.in_features))
+            else:
+                mask = lowest_in_groups(scores, pattern)
+            layer.weight.masked_fill_(mask, 0)

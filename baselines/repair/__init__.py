@@ -1,0 +1,47 @@
+"""Methods that repair a pruned model by training it, with what they share and their registry."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from baselines.registry import Registry
+
+if TYPE_CHECKING:
+    from baselines.repair.base import Repair
+
+__all__ = ["REPAIRS", "build_repair"]
+
+REPAIRS = Registry(
+    "repair",
+    {
+        "none": "baselines.repair.none:NoRepair",
+        "full": "baselines.repair.full:Full",
+        "lora": "baselines.repair.lora:Lora",
+        "lora-dense": "baselines.repair.lora:LoraDense",
+        "spp": "baselines.repair.spp:Spp",
+        "seft": "baselines.repair.seft:Seft",
+    },
+)
+
+
+def build_repair(name: str, **options) -> "Repair":
+    """The repair ``name`` with these options; what is not given keeps the method's default.
+
+    Raises:
+        KeyError: ``name`` is not registered.
+        ValueError: an option is unknown or its value is not allowed (one line that names it).
+    """
+    repair = REPAIRS[name]
+    try:
+        return repair(**options)
+    except ValidationError as error:
+        known = ", ".join(repair.Options.model_fields) or "none"
+        problems = "; ".join(map(_describe, error.errors()))
+        raise ValueError(f"repair {name!r}: {problems} (its options: {known})") from None
+
+
+def _describe(problem: dict) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    return f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {message}"

@@ -1,0 +1,167 @@
+"""The interface of every repair, and what the repairs that put in layers of their own share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from baselines.pruning import prunable_layers
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+STATE_FILE = "repair.safetensors"
+
+
+class RepairOptions(BaseModel, extra="forbid", frozen=True):
+    """The options of a repair that does not train."""
+
+
+class TrainingOptions(RepairOptions):
+    """The options that every repair that trains has."""
+
+    learning_rate: PositiveFloat = Field(description="Peak learning rate.")
+    weight_decay: NonNegativeFloat = Field(0.0, description="Decoupled weight decay of AdamW.")
+
+
+class Repair(ABC):
+    """A repair: makes a pruned model trainable, and a trained one plain again.
+
+    Called in this order: ``wrap`` (or ``load``), training with ``optimizer`` and ``callbacks``,
+    ``save``, ``merge``. What ``save`` wrote, loaded and merged, equals what ``merge`` gives at
+    once, bit for bit. ``wrap``, ``load`` and ``merge`` change the model they are given and return
+    the one to use from then on.
+    """
+
+    Options: ClassVar[type[RepairOptions]]
+    """The method's options, with their descriptions."""
+
+    training: ClassVar[str | None]
+    """Name of the repair whose training this one merges (mostly itself), None for no training."""
+
+    keeps_sparsity: ClassVar[bool] = True
+    """Whether the merged model is as sparse as its base."""
+
+    extra_sources: ClassVar[tuple[str, ...]] = ()
+    """Modules or packages beside the class's own that define the method; see ``Registry``."""
+
+    def __init__(self, **options):
+        self.options = self.Options(**options)
+
+    @abstractmethod
+    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
+        """Freeze a pruned model and add what trains: float32, initialised by ``seed`` alone.
+
+        The wrapped model computes what the pruned model does until the first optimizer step.
+        """
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of a wrapped model; its learning-rate schedule is the caller's."""
+        return torch.optim.AdamW(
+            trainables(model).values(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=True,
+        )
+
+    def callbacks(self) -> list["TrainerCallback"]:
+        """What the method does besides optimizer steps, for transformers' Trainer."""
+        return []
+
+    def trainable_parameters(self, model: nn.Module) -> int:
+        """How many numbers of a wrapped model train."""
+        return sum(parameter.numel() for parameter in trainables(model).values())
+
+    def seconds_evolving(self, model: nn.Module) -> float:
+        """Seconds the training so far has spent on choosing which weights train."""
+        return 0.0
+
+    def save(self, model: nn.Module, folder: str | Path) -> None:
+        """Write what tells a wrapped model from its base."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_file(self.state(model), Path(folder) / STATE_FILE)
+
+    def state(self, model: nn.Module) -> dict[str, Tensor]:
+        """What ``save`` writes: the trained tensors by name."""
+        return {name: parameter.detach() for name, parameter in trainables(model).items()}
+
+    def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
+        """Wrap a pruned model and give it what ``save`` wrote.
+
+        Raises:
+            ValueError: The folder was saved from another model or with other options.
+        """
+        model = self.wrap(base, seed=0)
+        parameters, saved = trainables(model), load_file(Path(folder) / STATE_FILE)
+        for name in sorted(parameters.keys() | saved.keys()):
+            expected, found = (
+                tuple(tensors[name].shape) if name in tensors else "nothing"
+                for tensors in (parameters, saved)
+            )
+            if expected != found:
+                raise ValueError(f"{folder}: {name}: shape {expected} expected, {found} saved")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(saved[name])
+        return model
+
+    @abstractmethod
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        """The plain transformers model, in the base's dtype, that a wrapped model stands for.
+
+        Args:
+            model: A wrapped model; afterwards it is no longer one.
+            reprune: Prunes a model in place as the base was; called if merging fills its zeros.
+        """
+
+
+def trainables(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of a wrapped model that train, by name."""
+    return {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+
+
+class RepairedLinear(nn.Module, ABC):
+    """A frozen linear layer, ``base``, together with what trains in it."""
+
+    def __init__(self, base: nn.Linear):
+        super().__init__()
+        self.base = base
+        self.train(base.training)
+
+    @abstractmethod
+    def merge(self) -> nn.Linear:
+        """The base layer, its weight changed to what was trained."""
+
+
+class LayerRepair(Repair):
+    """A repair that puts a ``RepairedLinear`` in the place of each target layer."""
+
+    @abstractmethod
+    def repaired(self, base: nn.Linear, generator: torch.Generator) -> RepairedLinear:
+        """The layer that takes the place of ``base``, initialised from a generator on the CPU."""
+
+    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
+        model.requires_grad_(False)
+        generator = torch.Generator().manual_seed(seed)
+        for name, linear in prunable_layers(model).items():
+            model.set_submodule(name, self.repaired(linear, generator))
+        return model
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        for name, layer in repaired_layers(model).items():
+            model.set_submodule(name, layer.merge())
+        return model
+
+
+def repaired_layers(model: nn.Module) -> dict[str, RepairedLinear]:
+    """The ``RepairedLinear`` layers of a wrapped model, by name."""
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, RepairedLinear)
+    }

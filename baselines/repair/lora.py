@@ -1,0 +1,69 @@
+"""LoRA (Hu et al. 2022), by PEFT: W + alpha / r * B A on the frozen pruned base.
+
+The merged weight is dense, so one training gives two repairs: ``LoraDense`` keeps the merged
+weight and loses the sparsity, ``Lora`` prunes it again as the base was pruned (LoRA* in the
+literature on sparse models).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import nn
+
+from baselines.pruning import prunable_layers
+from baselines.repair.base import Repair, TrainingOptions
+
+
+class LoraOptions(TrainingOptions):
+    learning_rate: PositiveFloat = Field(2e-4, description="Peak learning rate.")
+    rank: PositiveInt = Field(8, description="Rank r of the update B A.")
+    alpha: PositiveInt = Field(16, description="The update is scaled by alpha / rank.")
+    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the input of A.")
+
+
+class Lora(Repair):
+    """LoRA on every target layer, merged and then pruned again to the base's pattern."""
+
+    Options = LoraOptions
+    training = "lora"
+
+    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=self.options.rank,
+            lora_alpha=self.options.alpha,
+            lora_dropout=self.options.dropout,
+            target_modules=list(prunable_layers(model)),
+            task_type="CAUSAL_LM",
+        )
+        # PEFT initialises from torch's global generator, whose state is the caller's.
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return get_peft_model(model, config)
+
+    def save(self, model: nn.Module, folder: str | Path) -> None:
+        """Write the adapter in PEFT's format."""
+        # "auto" would ask the network whether the embeddings were resized.
+        model.save_pretrained(folder, save_embedding_layers=False)
+
+    def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(base, folder, is_trainable=True)
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        merged = model.merge_and_unload()
+        reprune(merged)
+        return merged
+
+
+class LoraDense(Lora):
+    """The same training, merged and left dense."""
+
+    keeps_sparsity = False
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        return model.merge_and_unload()

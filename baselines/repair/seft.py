@@ -1,0 +1,94 @@
+"""SEFT, sparsity evolution fine-tuning (Li et al. 2025), by the `seft` library."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from torch import nn
+
+import seft
+from baselines.repair.base import Repair, TrainingOptions, trainables
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+class SeftOptions(TrainingOptions):
+    """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
+
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate.")
+    match_rank: PositiveInt = Field(
+        8, description="Rank r of the LoRA whose count is matched: r (m + n) deltas a layer."
+    )
+    evolve_every: int = Field(
+        seft.SeftConfig.evolve_every, description="Optimizer steps from one evolution to the next."
+    )
+    accumulate_steps: int = Field(
+        seft.SeftConfig.accumulate_steps,
+        description="Optimizer steps whose mean gradient an evolution uses; at most evolve_every.",
+    )
+    drop_fraction: float = Field(
+        seft.SeftConfig.drop_fraction,
+        description="Fraction of a layer's deltas that an evolution drops at the start.",
+    )
+    schedule: str = Field(
+        seft.SeftConfig.schedule, description="How that fraction falls to 0: cosine or linear."
+    )
+    stop_fraction: float = Field(
+        seft.SeftConfig.stop_fraction,
+        description="Fraction of the training after which nothing is dropped.",
+    )
+    init: str = Field(
+        seft.SeftConfig.init, description="The first positions: by gradient, or random."
+    )
+    mask: Literal["evolve", "fixed"] = Field(
+        seft.SeftConfig.mask, description="Grow anywhere, or inside the base's mask alone."
+    )
+
+    @model_validator(mode="after")
+    def _valid_for_seft(self):
+        self.config(seed=0)
+        return self
+
+    def config(self, seed: int) -> seft.SeftConfig:
+        """The library's configuration."""
+        return seft.SeftConfig(
+            **self.model_dump(exclude=set(TrainingOptions.model_fields)), seed=seed
+        )
+
+
+class Seft(Repair):
+    """SEFT on every target layer, with as many deltas as LoRA of the matched rank has numbers."""
+
+    Options = SeftOptions
+    training = "seft"
+    extra_sources = ("seft",)
+
+    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
+        return seft.get_seft_model(model, self.options.config(seed))
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """AdamW with a step count for each delta, since deltas grow at different times."""
+        return seft.AdamW(
+            trainables(model).values(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+        )
+
+    def callbacks(self) -> list["TrainerCallback"]:
+        return [seft.SeftCallback()]
+
+    def seconds_evolving(self, model: nn.Module) -> float:
+        return model.seconds_evolving
+
+    def save(self, model: nn.Module, folder: str | Path) -> None:
+        """Write the deltas in SEFT's format."""
+        model.save_pretrained(folder)
+
+    def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
+        return seft.SeftModel.from_pretrained(base, folder, is_trainable=True)
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        return model.merge_and_unload()

@@ -1,0 +1,33 @@
+"""Cells: what a row of the benchmark is, and where its record lies."""
+
+from dataclasses import dataclass
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One row of the benchmark."""
+
+    model: str
+    pruner: str
+    pattern: str
+    repair: str
+    seed: int
+
+    @property
+    def base(self) -> str:
+        """Folder name of the pruned base that the cell repairs."""
+        return f"{self.pruner}-{self.pattern}"
+
+
+def dense_cell(model: str) -> Cell:
+    """The cell of the model as it came: not pruned, not repaired."""
+    return Cell(model, pruner=DENSE, pattern=DENSE, repair="none", seed=0)
+
+
+def record_path(cell: Cell) -> str:
+    """Where the cell's record lies, relative to the working folder."""
+    if cell.pruner == DENSE:
+        return f"results/cells/{cell.model}/{DENSE}/record.json"
+    return f"results/cells/{cell.model}/{cell.base}/{cell.repair}/seed{cell.seed}/record.json"

@@ -1,0 +1,420 @@
+"""The typed configuration: the one definition of every key, its type, and what is allowed."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from baselines.pruning import PRUNERS
+from baselines.pruning.pattern import Pattern
+from baselines.repair import REPAIRS
+from bench.cells import Cell
+from bench.data import DataSpec
+from bench.evaluation.tasks import TASKS_FOLDER, TaskSpec
+from bench.sources import Source
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message is one line a problem."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _unique(values: list) -> list:
+    repeated = {str(value) for value in values if values.count(value) > 1}
+    if repeated:
+        raise ValueError(f"each entry once; repeated: {', '.join(sorted(repeated))}")
+    return values
+
+
+def _pattern(value: Any) -> str:
+    """``s60`` and ``2of4`` as they are; a number is a sparsity: 0.6 is ``s60``."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 < value < 1:
+            raise ValueError("a sparsity lies above 0 and below 1")
+        value = f"s{value * 100:g}"
+    return str(Pattern.parse(value))
+
+
+PatternName = Annotated[str, BeforeValidator(_pattern)]
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
+
+
+class Grid(Strict):
+    """The cells to run: every combination of these."""
+
+    models: Names = Field(description="Names of entries of `models`.")
+    pruners: Names = Field(description=f"Pruning methods: {', '.join(PRUNERS)}.")
+    patterns: Annotated[list[PatternName], Field(min_length=1), AfterValidator(_unique)] = Field(
+        description="`s60` is 60 % of a layer's weights, `2of4` is 2 of each 4 inputs, pruned."
+    )
+    repairs: Names = Field(description=f"Repair methods: {', '.join(REPAIRS)}.")
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_unique)] = Field(
+        description="Each seed moves the order of the data and the initialisation."
+    )
+
+
+class ModelSpec(Strict):
+    """A model: where it comes from, and what is expected of it."""
+
+    source: Source = Field(description="Where the model comes from.")
+    band: dict[str, tuple[float, float]] = Field(
+        default={},
+        description=(
+            "Lowest and highest score expected of the dense model, a task (accuracies in percent). "
+            "Outside it the run stops before anything is pruned."
+        ),
+    )
+    widths: list[PositiveInt] = Field(
+        default=[],
+        description="Input widths of the model's linear layers, to check N:M before it is fetched.",
+    )
+
+
+class Calibration(Strict):
+    """The text on which pruners collect statistics."""
+
+    data: str = Field(description="Name of an entry of `data`.")
+    split: str = Field(default="train", description="Which of its splits.")
+    samples: PositiveInt = Field(description="Number of sequences.")
+    length: PositiveInt = Field(description="Tokens a sequence.")
+    seed: NonNegativeInt = Field(default=0, description="Seed of the choice of sequences.")
+
+
+class Part(Strict):
+    """One part of the repair text."""
+
+    data: str = Field(description="Name of an entry of `data`.")
+    weight: PositiveFloat = Field(default=1.0, description="Share of the tokens, relative.")
+
+
+class Training(Strict):
+    """What every repair has in common: data, budget and schedule."""
+
+    mixture: Annotated[list[Part], Field(min_length=1)] = Field(
+        description="What the repair text is mixed of."
+    )
+    split: str = Field(default="train", description="The split that is trained on.")
+    validation_split: str = Field(
+        default="validation", description="The split on which learning rates are chosen."
+    )
+    validation_blocks: PositiveInt = Field(default=16, description="Blocks to validate on.")
+    prompt_loss: bool = Field(
+        default=False, description="Whether the tokens of a prompt count in the loss."
+    )
+    length: PositiveInt = Field(description="Tokens a block; documents are packed into blocks.")
+    batch_size: PositiveInt = Field(description="Blocks a forward pass.")
+    gradient_accumulation: PositiveInt = Field(
+        default=1, description="Forward passes an optimizer step."
+    )
+    steps: PositiveInt = Field(description="Optimizer steps.")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.03, description="Fraction of the steps in which the learning rate rises."
+    )
+    final_rate: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1, description="Fraction of the learning rate at which the cosine ends."
+    )
+    clip: NonNegativeFloat = Field(default=1.0, description="Largest gradient norm (0: no limit).")
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that one training sees, each once."""
+        return self.steps * self.batch_size * self.gradient_accumulation
+
+
+class Tuning(Strict):
+    """The sweep that chooses each repair's learning rate (`make tune`)."""
+
+    model: str = Field(description="Model of the sweep.")
+    pruner: str = Field(description="Pruner of the sweep's base.")
+    pattern: PatternName = Field(description="Pattern of the sweep's base.")
+    learning_rates: dict[str, Annotated[list[PositiveFloat], Field(min_length=1)]] = Field(
+        description="Learning rates to try; the same number for each trained repair."
+    )
+
+
+class Evaluation(Strict):
+    """What is measured, on which items."""
+
+    tasks: Annotated[dict[str, TaskSpec], Field(min_length=1)] = Field(
+        description="Tasks, by the name of their YAML file in `config/tasks`."
+    )
+    batch_tokens: PositiveInt = Field(
+        default=512, description="Tokens that one forward pass of the evaluation takes."
+    )
+
+
+class Runtime(Strict):
+    """How jobs use the machine."""
+
+    threads: PositiveInt = Field(default=1, description="CPU threads a job.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="`auto`: a GPU where there is one."
+    )
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="`auto`: bfloat16 where the device computes in it."
+    )
+    retries: NonNegativeInt = Field(
+        default=0, description="How often a failing job runs again before its cell is a failed row."
+    )
+
+
+def _field(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _options_model(kind: str, options: Mapping[str, type[BaseModel]]) -> type[BaseModel]:
+    """A model with one optional field a method, so that its options are checked and documented."""
+    fields = {
+        _field(name): (
+            model | None,
+            Field(default=None, alias=name, description=f"Options of `{name}`."),
+        )
+        for name, model in options.items()
+    }
+    return create_model(kind, __base__=Strict, **fields)
+
+
+def _pruner_options(name: str) -> type[BaseModel]:
+    """Options of a pruner: the keyword parameters of its constructor."""
+    fields = {
+        parameter.name: (parameter.annotation, parameter.default)
+        for parameter in signature(PRUNERS[name]).parameters.values()
+    }
+    return create_model(PRUNERS[name].__name__, __base__=Strict, **fields)
+
+
+PruningOptions = _options_model("PruningOptions", {name: _pruner_options(name) for name in PRUNERS})
+RepairOptions = _options_model(
+    "RepairOptions",
+    {name: cls.Options for name, cls in REPAIRS.items() if cls.training == name},
+)
+
+
+class Config(Strict):
+    """A whole configuration."""
+
+    grid: Grid = Field(description="The cells to run.")
+    models: dict[str, ModelSpec] = Field(description="Models, by name.")
+    sources: dict[str, Source] = Field(description="Where data comes from, by name.")
+    data: dict[str, DataSpec] = Field(description="Data sets, by name.")
+    calibration: Calibration = Field(description="Text for the pruners' statistics.")
+    pruning: PruningOptions = Field(
+        default_factory=PruningOptions, description="Options of the pruners."
+    )
+    training: Training = Field(description="What all repairs have in common.")
+    repair: RepairOptions = Field(description="Options of the repairs.")
+    tuning: Tuning | None = Field(default=None, description="The learning-rate sweep.")
+    evaluation: Evaluation = Field(description="What is measured.")
+    runtime: Runtime = Field(default=Runtime(), description="How jobs use the machine.")
+    checkpoints: str = Field(
+        default="results/checkpoints", description="Folder for weights between stages."
+    )
+    retry_failed: bool = Field(default=False, description="Run failed cells again.")
+
+    @model_validator(mode="after")
+    def _names_are_known(self):
+        problems = []
+
+        def known(key: str, name: str, allowed) -> bool:
+            if name not in allowed:
+                problems.append(f"{key} = {name!r}: unknown; allowed: {', '.join(allowed)}")
+            return name in allowed
+
+        def split(key: str, data: str, split: str) -> None:
+            if known(f"{key}.data", data, self.data):
+                known(f"{key}.split", split, self.data[data].splits)
+
+        for name in self.grid.models:
+            known("grid.models", name, self.models)
+        for name in self.grid.pruners:
+            known("grid.pruners", name, PRUNERS)
+        for name in self.grid.repairs:
+            if known("grid.repairs", name, REPAIRS):
+                training = REPAIRS[name].training
+                if training is not None and self.repair_options(training) is None:
+                    problems.append(
+                        f"repair.{training}: missing; grid.repairs has {name!r}, which needs it"
+                    )
+        for name, spec in self.data.items():
+            known(f"data.{name}.source", spec.source, self.sources)
+        split("calibration", self.calibration.data, self.calibration.split)
+        for part in self.training.mixture:
+            split("training.mixture", part.data, self.training.split)
+            split("training.mixture", part.data, self.training.validation_split)
+        for name, task in self.evaluation.tasks.items():
+            local = sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
+            if task.data is None and name in local:
+                problems.append(f"evaluation.tasks.{name}.data: missing; its items are local")
+            if task.data is not None and known("evaluation.tasks", name, local):
+                split(f"evaluation.tasks.{name}", task.data, task.split)
+        for name, spec in self.models.items():
+            for task in spec.band:
+                known(f"models.{name}.band", task, self.evaluation.tasks)
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_run(self):
+        problems = []
+        used = {(part.data, self.training.split) for part in self.training.mixture}
+        used |= {(part.data, self.training.validation_split) for part in self.training.mixture}
+        used |= {(self.calibration.data, self.calibration.split)}
+        for name, task in self.evaluation.tasks.items():
+            if (task.data, task.split) in used:
+                problems.append(
+                    f"evaluation.tasks.{name}.split = {task.split!r}: also trained or calibrated "
+                    "on; allowed: a split that training, validation and calibration do not use"
+                )
+        text = self.data[self.calibration.data].characters
+        tokens = self.calibration.samples * self.calibration.length
+        # A token of text is at least one character: more tokens than characters cannot be.
+        if text is not None and tokens > text:
+            problems.append(
+                f"calibration.samples = {self.calibration.samples}: with length "
+                f"{self.calibration.length} that is {tokens} tokens; allowed: at most the "
+                f"{text} characters of {self.calibration.data!r}"
+            )
+        for model in self.grid.models:
+            for pattern in self.grid.patterns:
+                for width in self.models[model].widths:
+                    group = Pattern.parse(pattern).m
+                    if group and width % group:
+                        problems.append(
+                            f"grid.patterns = {pattern!r}: model {model!r} has layers {width} "
+                            f"inputs wide; allowed: N of M where M divides every width"
+                        )
+        if self.tuning is not None:
+            rates = self.tuning.learning_rates
+            if len({len(values) for values in rates.values()}) > 1:
+                counts = {name: len(values) for name, values in rates.items()}
+                problems.append(
+                    f"tuning.learning_rates = {counts}: allowed: the same number for each repair"
+                )
+        if problems:
+            raise ValueError("\n".join(dict.fromkeys(problems)))
+        return self
+
+    def repair_options(self, training: str) -> BaseModel | None:
+        return getattr(self.repair, _field(training), None)
+
+    def pruner_options(self, pruner: str) -> dict:
+        options = getattr(self.pruning, _field(pruner))
+        return {} if options is None else options.model_dump()
+
+    def cells(self) -> Iterator[Cell]:
+        """Every sparse cell of the grid; the unrepaired base has seed 0 only."""
+        for model in self.grid.models:
+            for pruner in self.grid.pruners:
+                for pattern in self.grid.patterns:
+                    for repair in sorted(self.grid.repairs, key=list(REPAIRS).index):
+                        seeds = [0] if REPAIRS[repair].training is None else self.grid.seeds
+                        for seed in seeds:
+                            yield Cell(model, pruner, pattern, repair, seed)
+
+
+def load(values: Mapping) -> Config:
+    """Check ``values``.
+
+    Raises:
+        ConfigError: with one line for each problem: key, value, what is allowed.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        lines = dict.fromkeys(line for e in error.errors() for line in _explain(e))
+        raise ConfigError("\n".join(f"config: {line}" for line in lines)) from None
+
+
+def load_or_exit(values: Mapping) -> Config:
+    """:func:`load`, but a problem ends the process: its lines on stderr, exit status 1."""
+    try:
+        return load(values)
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
+def _explain(error: dict) -> list[str]:
+    """A pydantic error as lines ``key = value: what is allowed``."""
+    tags = {"pypi", "hub", "path", "synthetic"}
+    location = [part for part in error["loc"] if part not in tags]
+    key = ".".join(str(part) for part in location)
+    message = error["msg"].removeprefix("Value error, ")
+    if not location:
+        return message.splitlines()
+    if error["type"] == "missing":
+        return [f"{key}: missing; {_allowed(location[:-1])}"]
+    if error["type"] == "extra_forbidden":
+        return [f"{key} = {error['input']!r}: unknown key; {_allowed(location[:-1])}"]
+    return [f"{key} = {error['input']!r}: {message}" for message in message.splitlines()]
+
+
+def _allowed(location: list) -> str:
+    """The keys that the model at ``location`` takes."""
+    schema = json_schema()
+    node: dict = schema
+
+    def resolve(node: dict) -> dict:
+        while "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        return node
+
+    def keys(node: dict) -> list[str]:
+        node = resolve(node)
+        branches = [*node.get("anyOf", []), *node.get("oneOf", [])]
+        names = [*node.get("properties", {}), *(key for b in branches for key in keys(b))]
+        return list(dict.fromkeys(names))
+
+    def step(node: dict, part) -> dict | None:
+        node = resolve(node)
+        if isinstance(part, int):
+            return node.get("items")
+        if part in node.get("properties", {}):
+            return node["properties"][part]
+        if isinstance(node.get("additionalProperties"), dict):
+            return node["additionalProperties"]
+        for branch in [*node.get("anyOf", []), *node.get("oneOf", [])]:
+            found = step(branch, part)
+            if found is not None:
+                return found
+        return None
+
+    for part in location:
+        found = step(node, part)
+        if found is None:
+            break
+        node = found
+    return f"allowed keys: {', '.join(keys(node))}"
+
+
+@cache
+def json_schema() -> dict:
+    """The JSON Schema of a configuration."""
+    return Config.model_json_schema()
+
+
+def project_root() -> Path:
+    """The folder that holds the Snakefile."""
+    return Path(__file__).resolve().parent.parent

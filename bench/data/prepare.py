@@ -1,0 +1,168 @@
+"""The data stage: raw files in, splits and their manifest out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import isclose
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
+from tqdm import tqdm
+
+from bench.data.items import DataError, read_items, write_items
+from bench.data.readers import READERS
+from bench.data.splits import articles, check_disjoint, split, without_repeats
+from bench.files import read_json, whole, write_json
+from bench.sources.base import RelativePath
+from bench.sources.manifest import MANIFEST, FileRecord, sha256
+
+SplitName = Literal["train", "validation", "test"]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+def _known(reader: str) -> str:
+    if reader not in READERS:
+        raise ValueError(f"unknown reader; allowed: {', '.join(READERS)}")
+    return reader
+
+
+def _whole(fractions: dict[str, float]) -> dict[str, float]:
+    if not isclose(sum(fractions.values()), 1):
+        raise ValueError("allowed: fractions that add up to 1")
+    return fractions
+
+
+class DataSpec(BaseModel):
+    """A data set: an entry of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(description="Name of an entry of `sources`.")
+    files: Annotated[list[RelativePath], Field(min_length=1)] = Field(
+        description="Files of that source which the set is read from."
+    )
+    reader: Annotated[str, AfterValidator(_known)] = Field(
+        description=f"Format of the files: {', '.join(READERS)}."
+    )
+    splits: Annotated[dict[SplitName, Fraction], Field(min_length=1), AfterValidator(_whole)] = (
+        Field(
+            description=(
+                "Share of each split. Items that belong together (paragraphs of an article, twin "
+                "sentences) never straddle two."
+            )
+        )
+    )
+    licence: str = Field(description="Licence of the text.")
+    characters: PositiveInt | None = Field(
+        default=None, description="Exact number of characters of all texts, checked when read."
+    )
+    article_characters: PositiveInt | None = Field(
+        default=None,
+        description=(
+            "Join the paragraphs of each article into one text, cut at a boundary to at most this "
+            "many characters (for perplexity)."
+        ),
+    )
+
+
+def prepare(
+    name: str, spec: DataSpec, source: Path, destination: Path, *, seed: int = 0
+) -> dict[str, Any]:
+    """Write ``<split>.jsonl`` of one set, and a ``manifest.json``.
+
+    Args:
+        name: of the set, for messages.
+        spec: the set.
+        source: the folder that its source was fetched to.
+        destination: the folder to make; it appears when all of it is there.
+        seed: of the division into splits and of their order.
+
+    Returns:
+        The manifest: the set as configured, the digest of the source's manifest, what was skipped
+        and why, and items, size and digest of each split.
+
+    Raises:
+        DataError: one line, when a file is missing or malformed, or when a split is empty.
+    """
+    items, skipped = _read(name, spec, source)
+    parts = split(items, spec.splits, seed)
+    for part, members in parts.items():
+        if not members:
+            raise DataError(f"data.{name}.splits: {part!r} gets none of {len(items)} items")
+    records = {}
+    with whole(destination) as folder:
+        folder.mkdir()
+        for part, members in parts.items():
+            if spec.article_characters is not None:
+                members = articles(members, spec.article_characters)
+            path = folder / f"{part}.jsonl"
+            write_items(path, members)
+            records[part] = {"items": len(members), **FileRecord.of(path).model_dump()}
+        manifest = {
+            **spec.model_dump(mode="json"),
+            "seed": seed,
+            "source_manifest": sha256(source / MANIFEST),
+            "skipped": skipped,
+            "written": records,
+        }
+        write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str, int]]:
+    """The items of a set, and how many were skipped for which reason."""
+    skipped = Counter()
+    items = []
+    for file in tqdm(spec.files, desc=f"read {name}", unit="file"):
+        path = source / file
+        if not path.is_file():
+            raise DataError(f"data.{name}: source {spec.source!r} has no file {file!r}")
+        try:
+            items.extend(READERS[spec.reader](path, skipped))
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise DataError(
+                f"data.{name}: {file} is not in the format {spec.reader!r}: {error!r}"
+            ) from error
+    if not items:
+        raise DataError(
+            f"data.{name}: no items in {', '.join(spec.files)} ({dict(skipped)} skipped)"
+        )
+    if spec.article_characters is not None and not all("text" in item for item in items):
+        raise DataError(f"data.{name}.article_characters: reader {spec.reader!r} gives no text")
+    if spec.characters is not None:
+        found = sum(len(item.get("text", "")) for item in items)
+        if found != spec.characters:
+            raise DataError(f"data.{name}.characters = {spec.characters}: the text has {found}")
+    items, repeats = without_repeats(items)
+    if repeats:
+        skipped["repeated"] = repeats
+    identifier, times = Counter(item["id"] for item in items).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"data.{name}: {times} items have the id {identifier!r}")
+    return items, dict(skipped)
+
+
+def check(sets: Sequence[Path], manifest: Path) -> dict[str, Any]:
+    """Check that no set is measured on what any set is trained on, nor tested on what learning
+    rates are chosen on.
+
+    Args:
+        sets: folders that :func:`prepare` made.
+        manifest: file to write when all is well: the manifests of the sets, by name.
+
+    Raises:
+        DataError: one line that names the items.
+    """
+    items = {
+        part: {
+            f"{folder.name}/{part}": read_items(folder / f"{part}.jsonl")
+            for folder in sets
+            if (folder / f"{part}.jsonl").is_file()
+        }
+        for part in get_args(SplitName)
+    }
+    check_disjoint(items["train"], items["validation"] | items["test"])
+    check_disjoint(items["validation"], items["test"])
+    checked = {"sets": {folder.name: read_json(folder / MANIFEST) for folder in sets}}
+    write_json(manifest, checked)
+    return checked

@@ -1,0 +1,70 @@
+"""Evaluation of one model on all tasks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.evaluation.tasks import TaskSpec
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scored.
+
+    Attributes:
+        metrics: a row a task and metric: task, metric, value, stderr, n (items), tokens (predicted;
+            of perplexities only), version, few_shot, limit, context_length, data. Accuracies are
+            fractions. What is not defined is None; a metric that a task does not have has no row.
+        samples: a row an item, in the order of the file: task, id, and its value of each metric;
+            for a perplexity, its log_likelihood in nats and its tokens.
+    """
+
+    metrics: list[dict]
+    samples: list[dict]
+
+
+def evaluate(
+    model,
+    tokenizer,
+    tasks: Mapping[str, TaskSpec],
+    files: Mapping[str, Path],
+    *,
+    batch_tokens: int = 512,
+    seed: int = 0,
+) -> Evaluation:
+    """Score a model on tasks, one after another, with lm-eval.
+
+    Every model with the same tokenizer sees the same items in the same order and batches.
+
+    Args:
+        model: a decoder-only transformers model, on its device.
+        tokenizer: its tokenizer.
+        tasks: settings by name of task: of a file in ``config/tasks``, or of lm-eval's own (which
+            downloads its data).
+        files: the items of each task in ``config/tasks``: JSON lines, of which the first
+            ``limit`` are taken.
+        batch_tokens: tokens of one forward pass.
+        seed: of the draw of solved examples, when ``few_shot`` is not 0.
+
+    Raises:
+        ValueError: a task is unknown, or its settings do not fit its items or the model. All tasks
+            are looked at before the first is scored.
+        FloatingPointError: the model does not give finite probabilities.
+    """
+    # The configuration imports this package for TaskSpec, and these take seconds to import.
+    from bench.evaluation.harness import load_task, score
+    from bench.evaluation.packed import PackedLM
+
+    loaded = {
+        name: load_task(name, spec, files.get(name), seed=seed) for name, spec in tasks.items()
+    }
+    models = {
+        name: PackedLM(model, tokenizer, max_length=spec.context_length, batch_tokens=batch_tokens)
+        for name, spec in tasks.items()
+    }
+    metrics, samples = [], []
+    for name, spec in tasks.items():
+        rows, items = score(models[name], name, loaded[name], spec)
+        metrics += rows
+        samples += items
+    return Evaluation(metrics, samples)

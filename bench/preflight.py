@@ -1,0 +1,78 @@
+"""Problems that show only when one looks at the files, found before any job starts."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from baselines.pruning import Pattern
+from bench.config import Config
+from bench.files import read_json
+from bench.sources import PathSource
+
+# What a `config.json` calls the input widths of the linear layers in its blocks.
+WIDTHS = ("hidden_size", "intermediate_size", "ffn_dim", "word_embed_proj_dim")
+
+
+def check_or_exit(config: Config) -> None:
+    """End the process with one line a problem, exit status 1, if there is any."""
+    problems = list(dict.fromkeys(find_problems(config)))
+    if problems:
+        sys.exit("\n".join(f"config: {problem}" for problem in problems))
+
+
+def find_problems(config: Config) -> Iterator[str]:
+    """What is wrong with local paths, and with models that are on the machine already."""
+    for name in config.grid.models:
+        key = f"models.{name}.source.path"
+        source = config.models[name].source
+        folder = Path("resources/models") / name
+        if isinstance(source, PathSource):
+            folder = source.path.expanduser()
+            if not folder.is_dir():
+                yield f"{key} = {str(source.path)!r}: no such folder"
+                continue
+            if not (folder / "config.json").is_file():
+                yield f"{key} = {str(source.path)!r}: has no config.json; allowed: a model's folder"
+                continue
+        if (folder / "config.json").is_file():
+            yield from _model_problems(config, name, folder)
+    for name, source in config.sources.items():
+        if not isinstance(source, PathSource):
+            continue
+        path = source.path.expanduser()
+        key = f"sources.{name}.path = {str(source.path)!r}"
+        if not path.exists():
+            yield f"{key}: no such file or folder"
+            continue
+        for data, spec in config.data.items():
+            for file in spec.files if spec.source == name else ():
+                if not (path / file if path.is_dir() else path.parent / file).is_file():
+                    yield f"data.{data}.files = {file!r}: no such file in {str(source.path)!r}"
+                elif data == config.calibration.data:
+                    yield from _text_problems(config, (path / file).stat().st_size)
+
+
+def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
+    settings = read_json(folder / "config.json")
+    architectures = settings.get("architectures") or []
+    if not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
+        yield f"models.{name} = {architectures}: allowed: a causal language model"
+    widths = {key: settings[key] for key in WIDTHS if isinstance(settings.get(key), int)}
+    for pattern in config.grid.patterns:
+        group = Pattern.parse(pattern).m
+        for key, width in widths.items():
+            if group and width % group:
+                yield (
+                    f"grid.patterns = {pattern!r}: {key} of model {name!r} is {width}; "
+                    f"allowed: N of M where M divides it"
+                )
+
+
+def _text_problems(config: Config, size: int) -> Iterator[str]:
+    tokens = config.calibration.samples * config.calibration.length
+    if tokens > size:
+        yield (
+            f"calibration.samples = {config.calibration.samples}: with length "
+            f"{config.calibration.length} that is {tokens} tokens; allowed: at most the {size} "
+            f"bytes of {config.calibration.data!r}"
+        )

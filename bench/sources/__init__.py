@@ -1,0 +1,35 @@
+"""How models and data get onto the machine: one interface for every place they come from.
+
+A source is an entry of the configuration. :func:`fetch` brings its files into a folder, with a
+``manifest.json`` that says what they are; :func:`fetch_model` makes a ``transformers`` folder.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bench.sources.base import SourceError
+from bench.sources.hub import HubSource
+from bench.sources.local import PathSource
+from bench.sources.manifest import FileRecord, Manifest
+from bench.sources.models import fetch_model
+from bench.sources.pypi import PypiSource
+from bench.sources.staging import fetch
+from bench.sources.synthetic import SyntheticSource
+
+Source = Annotated[
+    PypiSource | HubSource | PathSource | SyntheticSource, Field(discriminator="source")
+]
+
+__all__ = [
+    "FileRecord",
+    "HubSource",
+    "Manifest",
+    "PathSource",
+    "PypiSource",
+    "Source",
+    "SourceError",
+    "SyntheticSource",
+    "fetch",
+    "fetch_model",
+]

@@ -1,0 +1,26 @@
+"""Models and data that are on this machine already."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from bench.sources.base import BaseSource, SourceError
+from bench.sources.linking import WANTED, Patterns, link_files
+
+
+class PathSource(BaseSource):
+    """A local folder or file; it is linked, never copied or changed."""
+
+    source: Literal["path"]
+    path: Path = Field(description="The folder, or the one file.")
+    files: Patterns = WANTED
+
+    def retrieve(self, folder: Path) -> None:
+        path = self.path.expanduser()
+        if path.is_dir():
+            link_files(path, self.files, folder)
+        elif path.is_file():
+            (folder / path.name).symlink_to(path.resolve())
+        else:
+            raise SourceError(f"{self.path}: no such file or folder")

@@ -1,0 +1,91 @@
+"""From what was fetched to a ``transformers`` folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench.files import remove
+from bench.sources.base import BaseSource, SourceError
+from bench.sources.manifest import FileRecord, Manifest
+from bench.sources.staging import staged
+
+
+def fetch_model(source: BaseSource, destination: Path) -> Manifest:
+    """Bring a causal language model into ``destination``, as a ``transformers`` folder.
+
+    A folder that is one already is taken as it is. A single GGUF file is de-quantised to bfloat16.
+
+    Raises:
+        SourceError: one line that names what failed; nothing is left behind.
+    """
+    with staged(destination) as folder:
+        source.retrieve_model(folder)
+        converted_from = {}
+        if not (folder / "config.json").is_file():
+            gguf = _only_gguf(folder, destination)
+            name = gguf.relative_to(folder)
+            converted_from[name.as_posix()] = FileRecord.of(gguf)
+            convert_gguf(gguf, folder)
+            remove(folder / name.parts[0])
+        _check_causal(folder, destination)
+        for weights in folder.glob("*.safetensors"):
+            if not weights.is_symlink():
+                # Safetensors writes for the owner alone; on a cluster the group reads too.
+                shutil.copymode(folder / "config.json", weights)
+        return Manifest.write(folder, source, converted_from)
+
+
+def _only_gguf(folder: Path, destination: Path) -> Path:
+    found = sorted(folder.rglob("*.gguf"))
+    if len(found) != 1:
+        raise SourceError(f"{destination}: neither config.json nor one GGUF file ({len(found)})")
+    return found[0]
+
+
+def _check_causal(folder: Path, destination: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SourceError(f"{destination}: config.json: {error}") from error
+    architectures = config.get("architectures") or []
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        raise SourceError(
+            f"{destination}: architectures is {architectures}; allowed: a causal language model"
+        )
+    for what, patterns in {
+        "weights": ("*.safetensors", "*.bin"),
+        "tokenizer": ("tokenizer*",),
+    }.items():
+        if not any(any(folder.glob(pattern)) for pattern in patterns):
+            raise SourceError(f"{destination}: no {what} ({', '.join(patterns)})")
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """De-quantise a GGUF file to bfloat16 weights; write them, configuration and tokenizer.
+
+    Special tokens stay as the file names them.
+
+    Raises:
+        SourceError: when ``transformers`` cannot read the file.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    origin = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    with tqdm(total=3, desc=f"convert {gguf.name}", unit="step") as bar:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(**origin)
+            bar.update()
+            model = AutoModelForCausalLM.from_pretrained(
+                **origin, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+            )
+            bar.update()
+        # What a malformed or unknown file raises depends on where the reader stumbles.
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise SourceError(f"{gguf.name}: cannot be converted: {reason}") from error
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
+        bar.update()

@@ -1,0 +1,188 @@
+"""Evaluate a model, and write its record."""
+
+import time
+import traceback
+from pathlib import Path
+
+from torch import nn
+
+from baselines.pruning import Pattern, sparsity_report
+from baselines.repair import build_repair
+from bench.cells import Cell
+from bench.config import Evaluation
+from bench.evaluation import evaluate
+from bench.files import write_json, write_json_lines
+from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype
+from bench.measure import StageClock
+from bench.provenance import provenance
+from bench.records import describe_error, make_record
+from bench.sources.manifest import MANIFEST, sha256
+from bench.stages.outcome import Attempt, read_outcome
+from bench.stages.repair import repruner
+
+
+class Evaluator:
+    """Evaluates the models of one job, and makes their records.
+
+    Args:
+        config: the cell's resolved configuration (see :func:`bench.records.resolved_config`).
+        model: folder of the dense model, with the tokenizer.
+        checked: manifest of the data.
+    """
+
+    def __init__(self, config: dict, model: str, checked: str):
+        resolved = config["resolved"]
+        self.config = config
+        self.resolved = resolved
+        self.model = Path(model)
+        self.checked = Path(checked)
+        self.settings = Evaluation(**resolved["evaluation"])
+        self.device = pick_device(resolved["runtime"]["device"])
+        self.dtype = pick_dtype(resolved["runtime"]["dtype"], self.device)
+
+    def load(self, folder: str | Path) -> nn.Module:
+        return load_model(folder, self.device, self.dtype)
+
+    def measure(self, model: nn.Module, clock: StageClock):
+        """Sparsity, scores and costs of ``model``."""
+        tokenizer = load_tokenizer(self.model)
+        report = sparsity_report(model)
+        with clock.computing():
+            scores = evaluate(
+                model,
+                tokenizer,
+                self.settings.tasks,
+                {
+                    name: self.checked.parent / task.data / f"{task.split}.jsonl"
+                    for name, task in self.settings.tasks.items()
+                    if task.data is not None
+                },
+                batch_tokens=self.settings.batch_tokens,
+            )
+        return report, scores, clock.costs()
+
+    def provenance(self) -> dict:
+        return {
+            **provenance(self.device, self.dtype),
+            "manifests": {"model": sha256(self.model / MANIFEST), "data": sha256(self.checked)},
+        }
+
+
+def evaluate_dense(
+    cell: Cell, config: dict, *, model: str, checked: str, record: str, samples: str
+) -> None:
+    """Evaluate the model as it came. An error ends the run: nothing can be compared without it.
+
+    Args:
+        cell: the dense cell.
+        config: its resolved configuration.
+        model: folder of the model.
+        checked: manifest of the data, in the data's folder.
+        record: ``record.json`` to write.
+        samples: file of the results item by item to write.
+    """
+    evaluator = Evaluator(config, model, checked)
+    clock = StageClock(evaluator.device)
+    report, scores, costs = evaluator.measure(evaluator.load(model), clock)
+    write_json_lines(samples, scores.samples)
+    write_json(
+        record,
+        make_record(
+            cell,
+            config,
+            sparsity={
+                "requested": 0.0,
+                "achieved": report.sparsity,
+                "layers": report.layers,
+            },
+            stages={"prune": None, "repair": None, "merge": None, "evaluate": costs},
+            metrics=scores.metrics,
+            samples=samples,
+            provenance=evaluator.provenance(),
+        ),
+    )
+
+
+def evaluate_cell(
+    cell: Cell,
+    config: dict,
+    *,
+    model: str,
+    base: str,
+    trained: str | None,
+    calibration: str | None,
+    checked: str,
+    record: str,
+    samples: str,
+    attempt: Attempt,
+) -> None:
+    """Merge the cell's repair into its base, evaluate that, and write the cell's record.
+
+    While retries remain an error is raised; on the last attempt the record says why it failed,
+    as it does when pruning or training failed before.
+
+    Args:
+        cell: whose record it is.
+        config: its resolved configuration.
+        model: folder of the dense model.
+        base: folder of the pruned model.
+        trained: folder of the training that the cell merges; None for the base as it is.
+        calibration: tokens to re-prune with; None when nothing is re-pruned, or without tokens.
+        checked: manifest of the data, in the data's folder.
+        record: ``record.json`` to write.
+        samples: file of the results item by item to write.
+        attempt: the number of this attempt.
+    """
+    evaluator = Evaluator(config, model, checked)
+    sparsity = {
+        "requested": Pattern.parse(cell.pattern).sparsity,
+        "achieved": None,
+        "layers": None,
+    }
+    stages = {"prune": None, "repair": None, "merge": None, "evaluate": None}
+    scores, error = None, None
+    for stage, folder in {"prune": base, "repair": trained}.items():
+        if folder is not None and error is None:
+            outcome = read_outcome(folder)
+            stages[stage], error = outcome["costs"], outcome["error"]
+    stage = "merge"
+    try:
+        if error is None:
+            clock = StageClock(evaluator.device)
+            network = evaluator.load(base)
+            if trained is not None:
+                with clock.computing():
+                    network = _merge(cell, evaluator.resolved, network, trained, calibration)
+                stages["merge"] = clock.costs()
+                clock = StageClock(evaluator.device, since=time.time())
+            stage = "evaluate"
+            report, scores, stages["evaluate"] = evaluator.measure(network, clock)
+            sparsity |= {"achieved": report.sparsity, "layers": report.layers}
+    except Exception as failure:
+        if not attempt.is_last:
+            raise
+        traceback.print_exc()
+        error = describe_error(failure, stage, attempt.number)
+    write_json_lines(samples, scores.samples if scores is not None and error is None else [])
+    write_json(
+        record,
+        make_record(
+            cell,
+            config,
+            sparsity=sparsity,
+            stages=stages,
+            metrics=scores.metrics if error is None else [],
+            samples=samples,
+            provenance=evaluator.provenance(),
+            error=error,
+        ),
+    )
+
+
+def _merge(
+    cell: Cell, resolved: dict, base: nn.Module, trained: str, calibration: str | None
+) -> nn.Module:
+    repair = build_repair(cell.repair, **resolved["repair"])
+    reprune = repruner(cell.pruner, cell.pattern, resolved["pruning"], calibration)
+    wrapped = repair.load(base, Path(trained))
+    return repair.merge(wrapped, reprune).eval()

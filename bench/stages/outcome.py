@@ -1,0 +1,64 @@
+"""How a stage ends: with its result, or with the reason why there is none."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.files import read_json, remove, whole, write_json
+from bench.records import describe_error
+
+STAGE_FILE = "stage.json"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which try of a job this is, of how many."""
+
+    number: int = 1
+    allowed: int = 1
+
+    @property
+    def is_last(self) -> bool:
+        return self.number >= self.allowed
+
+
+def run_stage(
+    stage: str,
+    output: str | Path,
+    attempt: Attempt,
+    work: Callable[[Path], dict],
+    needs: tuple[str | Path, ...] = (),
+) -> None:
+    """Let ``work`` fill the folder ``output``, and write ``stage.json`` beside what it made.
+
+    While retries remain, an error is raised, so that the scheduler tries again with more memory.
+    On the last attempt it becomes the stage's outcome, so that the cells that do not depend on
+    it, and the table, are still made. An error of a stage in ``needs`` is passed on.
+
+    Args:
+        stage: name of the stage in ``record.json``.
+        output: folder to create, whole or not at all.
+        attempt: the number of this attempt.
+        work: fills the folder; returns what the stage cost.
+        needs: folders of earlier stages that this one reads.
+    """
+    with whole(output) as folder:
+        folder.mkdir()
+        outcome = next((o for o in map(read_outcome, needs) if o["error"] is not None), None)
+        if outcome is None:
+            try:
+                outcome = {"error": None, "costs": work(folder)}
+            except Exception as error:
+                if not attempt.is_last:
+                    raise
+                traceback.print_exc()
+                remove(folder)
+                folder.mkdir()
+                outcome = {"error": describe_error(error, stage, attempt.number), "costs": None}
+        write_json(folder / STAGE_FILE, outcome)
+
+
+def read_outcome(folder: str | Path) -> dict:
+    """``error`` (null when the stage succeeded) and ``costs`` of the stage that made a folder."""
+    return read_json(Path(folder) / STAGE_FILE)

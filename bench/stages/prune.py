@@ -1,0 +1,47 @@
+"""Prune a model to a base that many repairs start from."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from baselines.pruning import prune
+from bench.loading import load_model, pick_device, pick_dtype
+from bench.measure import StageClock
+from bench.stages.outcome import Attempt, run_stage
+
+
+def prune_base(
+    model: str,
+    calibration: str | None,
+    output: str,
+    *,
+    pruner: str,
+    pattern: str,
+    options: dict,
+    runtime: dict,
+    attempt: Attempt,
+) -> None:
+    """Write the pruned model as a ``transformers`` folder, with ``stage.json`` beside it.
+
+    Args:
+        model: folder of the dense model.
+        calibration: tokens of the calibration text, or None for a pruner that needs none.
+        output: folder to create.
+        pruner: name of the pruner.
+        pattern: ``s60`` or ``2of4``.
+        options: the pruner's options.
+        runtime: device and dtype.
+        attempt: the number of this attempt.
+    """
+
+    def work(folder: Path) -> dict:
+        device = pick_device(runtime["device"])
+        clock = StageClock(device)
+        dense = load_model(model, device, pick_dtype(runtime["dtype"], device))
+        tokens = load_file(calibration)["input_ids"].to(device) if calibration else None
+        with clock.computing():
+            report = prune(dense, pruner, pattern=pattern, calibration=tokens, **options)
+        dense.save_pretrained(folder)
+        return {**clock.costs(), "sparsity": report.sparsity}
+
+    run_stage("prune", output, attempt, work)

@@ -1,0 +1,151 @@
+"""Train a repair on a pruned base, and merge it into a plain model again."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import nn
+
+from baselines.pruning import prune
+from baselines.repair import build_repair
+from bench.config import Training
+from bench.files import write_json
+from bench.loading import load_model, pick_device, pick_dtype
+from bench.measure import StageClock
+from bench.stages.outcome import Attempt, read_outcome, run_stage
+from bench.training import Blocks, TrainingReport, train, validation_loss
+
+LOG_FILE = "training.json"
+
+
+def read_blocks(path: str) -> Blocks:
+    tensors = load_file(path)
+    return Blocks(tensors["input_ids"], tensors["labels"])
+
+
+def repruner(
+    pruner: str, pattern: str, options: dict, calibration: str | None
+) -> Callable[[nn.Module], None]:
+    """Prunes a merged model as its base was pruned."""
+
+    def reprune(model: nn.Module) -> None:
+        device = next(model.parameters()).device
+        tokens = load_file(calibration)["input_ids"].to(device) if calibration else None
+        prune(model, pruner, pattern=pattern, calibration=tokens, **options)
+
+    return reprune
+
+
+def train_repair(
+    base: str,
+    blocks: str,
+    output: str,
+    *,
+    method: str,
+    options: dict,
+    training: dict,
+    seed: int,
+    runtime: dict,
+    attempt: Attempt,
+) -> None:
+    """Train ``method`` on the pruned base; write what differs from the base, and what it cost.
+
+    Args:
+        base: folder of the pruned model.
+        blocks: packed blocks of the repair text.
+        output: folder to create.
+        method: name of the repair.
+        options: its options.
+        training: budget and schedule, the same for every method.
+        seed: moves the order of the blocks and the initialisation.
+        runtime: device and dtype.
+        attempt: the number of this attempt.
+    """
+
+    def work(folder: Path) -> dict:
+        device = pick_device(runtime["device"])
+        dtype = pick_dtype(runtime["dtype"], device)
+        clock = StageClock(device)
+        model = load_model(base, device, dtype)
+        repair = build_repair(method, **options)
+        with clock.computing():
+            model = repair.wrap(model, seed=seed)
+            report = train(
+                model, repair, read_blocks(blocks), Training(**training), seed=seed, dtype=dtype
+            )
+        repair.save(model, folder)
+        write_json(folder / LOG_FILE, report.log)
+        return {**clock.costs(), **_budget(model, repair, report, clock.seconds)}
+
+    run_stage("repair", output, attempt, work, needs=(base,))
+
+
+def _budget(model: nn.Module, repair, report: TrainingReport, seconds: float) -> dict:
+    return {
+        "trainable_parameters": repair.trainable_parameters(model),
+        "tokens": report.tokens,
+        "loss_tokens": report.loss_tokens,
+        "steps": report.steps,
+        "tokens_per_second": report.tokens / seconds,
+        "seconds_evolving": repair.seconds_evolving(model),
+    }
+
+
+def try_learning_rate(
+    base: str,
+    blocks: str,
+    validation: str,
+    calibration: str | None,
+    output: str,
+    *,
+    method: str,
+    options: dict,
+    training: dict,
+    pruning: dict,
+    runtime: dict,
+) -> None:
+    """One trial of the sweep: train, merge, and write the merged model's validation loss.
+
+    A training that diverges is a trial too, with a loss of null.
+
+    Args:
+        base: folder of the pruned model.
+        blocks: packed blocks to train on.
+        validation: packed blocks to validate on.
+        calibration: tokens to re-prune with, or None for a pruner that needs none.
+        output: JSON file to write.
+        method: name of the repair.
+        options: its options, with the learning rate to try.
+        training: budget and schedule.
+        pruning: pruner, pattern and options of the base.
+        runtime: device and dtype.
+
+    Raises:
+        RuntimeError: the base could not be pruned.
+    """
+    error = read_outcome(base)["error"]
+    if error is not None:
+        raise RuntimeError(f"{base}: {error['class']}: {error['message']}")
+    device = pick_device(runtime["device"])
+    dtype = pick_dtype(runtime["dtype"], device)
+    settings = Training(**training)
+    model = load_model(base, device, dtype)
+    held_out = read_blocks(validation)
+    before = validation_loss(model, held_out, settings.batch_size)
+    repair = build_repair(method, **options)
+    model = repair.wrap(model, seed=0)
+    try:
+        train(model, repair, read_blocks(blocks), settings, seed=0, dtype=dtype)
+    except FloatingPointError:
+        after = None
+    else:
+        merged = repair.merge(model, repruner(**pruning, calibration=calibration)).eval()
+        after = validation_loss(merged, held_out, settings.batch_size)
+    result = {
+        "repair": method,
+        "learning_rate": options["learning_rate"],
+        "base_validation_loss": before,
+        "validation_loss": after if after is not None and math.isfinite(after) else None,
+    }
+    write_json(output, result)

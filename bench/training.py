@@ -1,0 +1,180 @@
+"""One training set-up for every repair: same data, order, budget and schedule."""
+
+import math
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from baselines.repair.base import Repair
+from bench.config import Training
+
+
+class Blocks(Dataset):
+    """Packed blocks: ``input_ids`` and ``labels``, int64 of shape (blocks, length)."""
+
+    def __init__(self, input_ids: torch.Tensor, labels: torch.Tensor):
+        self.input_ids = input_ids
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
+
+
+class CrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of logits (tokens, vocabulary) and labels (tokens,), in float32.
+
+    The gradient is made in the forward pass, a few rows at a time, in the logits' dtype: the
+    float32 copies of all logits and their gradient, the largest tensors of a training step of a
+    small model, are never made.
+    """
+
+    ROWS = 16
+
+    @staticmethod
+    def forward(ctx, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        gradient = torch.zeros_like(logits)
+        total = logits.new_zeros((), dtype=torch.float32)
+        counted = (labels != -100).nonzero().squeeze(1)
+        for rows in counted.split(CrossEntropy.ROWS):
+            z = logits[rows].float()
+            target = labels[rows].unsqueeze(1)
+            normaliser = z.logsumexp(-1, keepdim=True)
+            total += (normaliser - z.gather(1, target)).sum()
+            z.sub_(normaliser).exp_()
+            z.scatter_add_(1, target, torch.full_like(normaliser, -1.0))
+            gradient[rows] = z.to(gradient.dtype)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad_output: torch.Tensor):
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_output.to(gradient.dtype), None
+
+
+def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
+    """Mean loss of the next token over the labels that count, as ``Trainer`` calls it."""
+    logits = outputs.logits[:, :-1].flatten(0, 1)
+    targets = labels[:, 1:].flatten()
+    count = num_items_in_batch if num_items_in_batch is not None else (targets != -100).sum()
+    return CrossEntropy.apply(logits, targets) / count
+
+
+class FiniteLoss(TrainerCallback):
+    """Ends a training whose loss is no longer a number."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss} at step {state.global_step}")
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training did."""
+
+    steps: int
+    tokens: int
+    loss_tokens: int
+    log: list[dict]
+
+
+def train(
+    model: nn.Module,
+    repair: Repair,
+    blocks: Blocks,
+    settings: Training,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+) -> TrainingReport:
+    """Train what ``repair`` made trainable in ``model``, in place.
+
+    Args:
+        model: what ``repair.wrap`` returned, on its device.
+        repair: gives the optimizer and the callbacks.
+        blocks: exactly ``settings.blocks`` blocks; ``seed`` moves their order.
+        settings: budget and schedule.
+        seed: of the order of the blocks and of dropout.
+        dtype: bfloat16 trains under autocast; float32 does not.
+
+    Raises:
+        FloatingPointError: when the loss is not finite.
+    """
+    if len(blocks) != settings.blocks:
+        raise ValueError(f"{len(blocks)} blocks; {settings.blocks} are trained on")
+    device = next(model.parameters()).device
+    if device.type == "cpu":
+        _short_attention(model, settings.length)
+    with TemporaryDirectory() as scratch:
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=scratch,
+                max_steps=settings.steps,
+                per_device_train_batch_size=settings.batch_size,
+                gradient_accumulation_steps=settings.gradient_accumulation,
+                learning_rate=repair.options.learning_rate,
+                weight_decay=repair.options.weight_decay,
+                lr_scheduler_type="cosine_with_min_lr",
+                lr_scheduler_kwargs={"min_lr_rate": settings.final_rate},
+                warmup_steps=math.ceil(settings.warmup * settings.steps),
+                max_grad_norm=settings.clip,
+                bf16=dtype == torch.bfloat16,
+                use_cpu=device.type == "cpu",
+                seed=seed,
+                data_seed=seed,
+                save_strategy="no",
+                report_to="none",
+                logging_steps=max(1, settings.steps // 48),
+                logging_nan_inf_filter=False,
+                dataloader_pin_memory=device.type == "cuda",
+                remove_unused_columns=False,
+                label_names=["labels"],
+            ),
+            train_dataset=blocks,
+            compute_loss_func=next_token_loss,
+            optimizers=(repair.optimizer(model), None),
+            callbacks=[FiniteLoss(), *repair.callbacks()],
+        )
+        trainer.train()
+    return TrainingReport(
+        steps=trainer.state.global_step,
+        tokens=blocks.input_ids.numel(),
+        loss_tokens=int((blocks.labels[:, 1:] != -100).sum()),
+        log=[
+            {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
+            for entry in trainer.state.log_history
+            if "loss" in entry
+        ],
+    )
+
+
+@torch.inference_mode()
+def validation_loss(model: nn.Module, blocks: Blocks, batch_size: int) -> float:
+    """Mean loss of the next token over ``blocks``, in nats."""
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    for rows in torch.arange(len(blocks)).split(batch_size):
+        logits = model(input_ids=blocks.input_ids[rows].to(device)).logits[:, :-1].flatten(0, 1)
+        targets = blocks.labels[rows, 1:].flatten().to(device)
+        total += nn.functional.cross_entropy(logits.float(), targets, reduction="sum").item()
+        count += int((targets != -100).sum())
+    return total / count
+
+
+# Up to this length the CPU's fused attention kernel loses to plain matrix products in training.
+SHORT_BLOCK = 512
+
+
+def _short_attention(model: nn.Module, length: int) -> None:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if length <= SHORT_BLOCK:
+        base.set_attn_implementation("eager")

@@ -1,0 +1,162 @@
+"""What can be configured, and the schedule of the drop rate."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+CONFIG_NAME = "seft_config.json"
+
+CHOICES = {
+    "schedule": ("cosine", "linear"),
+    "init": ("gradient", "random"),
+    "growth": ("gradient", "random"),
+    "moments": ("reset", "seeded"),
+    "mask": ("evolve", "fixed", "free"),
+}
+
+
+@dataclass
+class SeftConfig:
+    """Options of sparsity evolution fine-tuning.
+
+    The method's controls and its parent are configurations of it: static indices are
+    ``init="random", drop_fraction=0``; random growth is ``growth="random"``; SpIEL (Ansell et al.
+    2024) is ``mask="free", schedule="linear", stop_fraction=1, moments="seeded"``, and SpIEL kept
+    inside the mask the same with ``mask="fixed"``.
+
+    Attributes:
+        density: active entries of a layer, as a fraction of its m * n entries. Give exactly one
+            of `density` and `match_rank`.
+        match_rank: rank r of the LoRA whose parameter count is matched: k = r * (m + n).
+        target_modules: which `nn.Linear` layers of the decoder blocks are trained: name suffixes,
+            or one regular expression that matches the whole name. None: all of them. Layers
+            outside the decoder blocks (embeddings, `lm_head`) are never targets.
+        exclude_modules: layers taken out of the targets, in the same notation.
+        layers_to_transform: indices of the decoder blocks to train. None: all.
+        modules_to_save: name suffixes of further modules that are trained whole (in the model's
+            dtype) and saved with the deltas.
+        evolve_every: R, optimizer steps from one evolution of a layer to the next.
+        accumulate_steps: A, optimizer steps over which the dense gradient is averaged before an
+            evolution; the first A steps choose the first positions. At most R.
+        drop_fraction: p0, fraction of a layer's active entries dropped at the start of training.
+        schedule: how the fraction falls to 0: half a cosine, or a line.
+        stop_fraction: fraction of training after which nothing is dropped any more.
+        init: the first positions: largest accumulated |gradient| of the whole layer, or random
+            positions inside the mask, from the first step on.
+        growth: what growth prefers: large accumulated |gradient|, or nothing (random).
+        moments: optimizer moments and age of a grown entry: both zero; or, as in SpIEL, the
+            window's means, taken for moments of full age (not for float16 with loss scaling).
+        mask: "evolve": growth anywhere, then the least sensitive weights are removed so that the
+            layer stays as sparse as it was; "fixed": growth inside the base's mask alone; "free":
+            growth anywhere and nothing is removed (the layer loses sparsity).
+        pattern: (N, M), with mask "evolve": N of every M consecutive inputs are pruned and growth
+            and adaptation keep it so. With the other masks no pattern is needed: "fixed", the
+            paper's choice for such bases, keeps any. None: unstructured.
+        stagger: spread the layers' evolutions over the R steps, so that few gradient windows are
+            in memory at a time.
+        candidates: c, keep in a window the gradient of c * k candidates to grow and as many to
+            remove, chosen from its first micro-batch. None: of all m * n entries.
+        seed: seed of everything random.
+    """
+
+    density: float | None = None
+    match_rank: int | None = None
+    target_modules: list[str] | str | None = None
+    exclude_modules: list[str] | str | None = None
+    layers_to_transform: list[int] | int | None = None
+    modules_to_save: list[str] | None = None
+    evolve_every: int = 60
+    accumulate_steps: int = 5
+    drop_fraction: float = 0.2
+    schedule: str = "cosine"
+    stop_fraction: float = 0.8
+    init: str = "gradient"
+    growth: str = "gradient"
+    moments: str = "reset"
+    mask: str = "evolve"
+    pattern: tuple[int, int] | None = None
+    stagger: bool = False
+    candidates: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if (self.density is None) == (self.match_rank is None):
+            raise ValueError(
+                "give exactly one of density and match_rank, "
+                f"not density={self.density} and match_rank={self.match_rank}"
+            )
+        number, whole = (int, float), int
+        self._check("density", number, lambda d: 0 < d <= 1, "in (0, 1]")
+        self._check("match_rank", whole, lambda r: r >= 1, "a whole number from 1")
+        self._check("evolve_every", whole, lambda r: r >= 1, "a whole number from 1")
+        self._check(
+            "accumulate_steps",
+            whole,
+            lambda a: 1 <= a <= self.evolve_every,
+            f"a whole number from 1 to evolve_every={self.evolve_every}",
+        )
+        self._check("drop_fraction", number, lambda p: 0 <= p <= 1, "in [0, 1]")
+        self._check("stop_fraction", number, lambda s: 0 < s <= 1, "in (0, 1]")
+        self._check("stagger", bool, lambda s: True, "true or false")
+        self._check("candidates", whole, lambda c: c >= 3, "a whole number from 3")
+        if self.pattern is not None:
+            self.pattern = tuple(self.pattern)
+            n, m = self.pattern
+            self._check("pattern", tuple, lambda p: 0 < n < m, "(N, M) with 0 < N < M")
+            self._check(
+                "mask", str, lambda mask: mask == "evolve", '"evolve" where pattern is given'
+            )
+            if self.candidates is not None:
+                raise ValueError("candidates cannot be limited where pattern is given")
+        self._check("seed", whole, lambda s: True, "a whole number")
+        for name, allowed in CHOICES.items():
+            self._check(name, str, allowed.__contains__, f"one of {', '.join(allowed)}")
+
+    def _check(self, name: str, kind: type, valid, allowed: str):
+        value = getattr(self, name)
+        optional = type(self).__dataclass_fields__[name].default is None
+        if not ((value is None and optional) or (isinstance(value, kind) and valid(value))):
+            raise ValueError(f"{name}={value!r} must be {allowed}")
+
+    def drop_rate(self, step: int, total_steps: int) -> float:
+        """Fraction p_t of a layer's active entries dropped after optimizer step `step`."""
+        progress = min(1.0, step / (self.stop_fraction * total_steps))
+        if self.schedule == "linear":
+            return self.drop_fraction * (1 - progress)
+        return self.drop_fraction * (1 + math.cos(math.pi * progress)) / 2
+
+    def active_entries(self, out_features: int, in_features: int) -> int:
+        """k, the number of active entries of a layer of shape (out_features, in_features)."""
+        if self.match_rank is not None:
+            return self.match_rank * (out_features + in_features)
+        return max(1, int(self.density * out_features * in_features))
+
+    def save_pretrained(self, save_directory: str | Path):
+        """Write `seft_config.json` into a folder."""
+        write_atomically(
+            Path(save_directory) / CONFIG_NAME,
+            lambda path: path.write_text(json.dumps(asdict(self), indent=2) + "\n"),
+        )
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> "SeftConfig":
+        """Read `seft_config.json` from a folder.
+
+        Raises:
+            ValueError: no such file, or not a valid configuration.
+        """
+        path = Path(directory) / CONFIG_NAME
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (OSError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a SEFT configuration: {error}") from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]):
+    """Let `write` fill a temporary file, then give it its name: a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    partial.replace(path)

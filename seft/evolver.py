@@ -1,0 +1,180 @@
+"""When layers evolve, and what an evolution changes besides the weights."""
+
+import time
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from seft.layer import SeftLinear
+from seft.model import SeftModel
+from seft.topology import evolve, random_scores
+from seft.window import Window, candidates
+
+
+class Evolver:
+    """Keeps a SEFT model's weights up to date and evolves its topology.
+
+        evolver = Evolver(model, total_steps=1000)
+        for step, batch in enumerate(batches, start=1):
+            model(**batch).loss.backward()
+            optimizer.step()
+            evolver.step(optimizer, step)
+            optimizer.zero_grad()
+        evolver.close()
+
+    `seft.AdamW` gives a grown entry its own step count; with another optimizer the entry's state
+    is zeroed and shares the parameter's count.
+
+    Args:
+        model: the SEFT model, not wrapped in data parallelism.
+        total_steps: T, optimizer steps of the whole training.
+        step: optimizer steps taken before (when a training is taken up again).
+
+    Raises:
+        ValueError: the training is too short for the first selection.
+    """
+
+    def __init__(self, model: SeftModel, total_steps: int, step: int = 0):
+        self.model, self.config, self.total_steps = model, model.seft_config, total_steps
+        self.layers = model.seft_layers
+        period = self.config.evolve_every if self.config.stagger else 1
+        self.offsets = {
+            name: number * period // len(self.layers) for number, name in enumerate(self.layers)
+        }
+        first = self.config.accumulate_steps + max(self.offsets.values())
+        if self.config.init == "gradient" and total_steps < first:
+            raise ValueError(
+                f"total_steps={total_steps} ends before the first positions are chosen, at step "
+                f"{first}: lower accumulate_steps"
+            )
+        for layer in self.layers.values():
+            layer.has_evolver = True
+        self._open_windows(step)
+
+    def step(self, optimizer: Optimizer, step: int):
+        """Follow one optimizer step.
+
+        Args:
+            optimizer: the optimizer that holds the deltas; its state follows them.
+            step: optimizer steps taken so far, this one included.
+        """
+        for name, layer in self.layers.items():
+            layer.write_back()
+            if layer.window is not None and self._next_evolution(name, step - 1) == step:
+                self._evolve(name, optimizer, step)
+        self._open_windows(step)
+
+    def close(self):
+        """End the training: forget open windows."""
+        for layer in self.layers.values():
+            layer.window, layer.has_evolver = None, False
+
+    def _next_evolution(self, name: str, step: int) -> int:
+        """The first step after `step` at which a layer's evolution is due."""
+        selected, offset = len(self.layers[name].indices) > 0, self.offsets[name]
+        period = self.config.evolve_every if selected else self.config.accumulate_steps
+        return (max(step - offset, 0) // period + 1) * period + offset
+
+    def _entries_to_drop(self, layer: SeftLinear, step: int) -> int:
+        return int(len(layer.indices) * self.config.drop_rate(step, self.total_steps))
+
+    def _open_windows(self, step: int):
+        """Open the windows that the gradients after `step` belong to."""
+        for name, layer in self.layers.items():
+            due = self._next_evolution(name, step)
+            if layer.window is not None or step < due - self.config.accumulate_steps:
+                continue
+            if len(layer.indices) and not self._entries_to_drop(layer, due):
+                continue
+            layer.window = Window(squares=self.config.moments == "seeded")
+            if self.config.candidates is not None:
+                layer.window.choose = partial(
+                    candidates,
+                    weight=layer.weight,
+                    topology=layer.topology,
+                    count=self.config.candidates * len(layer.delta),
+                    mask=self.config.mask,
+                )
+
+    @torch.no_grad()
+    def _evolve(self, name: str, optimizer: Optimizer, step: int):
+        start, config, layer = time.perf_counter(), self.config, self.layers[name]
+        window, layer.window = layer.window, None
+        means = window.means(layer.weight, config.accumulate_steps)
+        if means is None:
+            return
+        gradient, square = means
+        selected = len(layer.indices) > 0
+        preference = None
+        if selected and config.growth == "random":
+            preference = random_scores(layer.weight, config.seed, name, step)
+        evolution = evolve(
+            layer.weight,
+            layer.topology,
+            layer.delta,
+            gradient,
+            drop=self._entries_to_drop(layer, step),
+            mask=config.mask,
+            group=config.pattern and config.pattern[1],
+            preference=preference,
+        )
+        layer.topology = evolution.topology
+        move(layer.delta, evolution.origin)
+        move_state(optimizer, layer.delta, evolution.origin)
+        if config.moments == "seeded":
+            seed_state(optimizer, layer, evolution.origin, gradient, square)
+        self.model.evolution_log.append(
+            {
+                "step": step,
+                "layer": name,
+                "rate": config.drop_rate(step, self.total_steps) if selected else 1.0,
+                "dropped": evolution.dropped,
+                "grown": evolution.grown,
+                "reactivated": evolution.reactivated,
+                "removed": evolution.removed,
+                "restored": evolution.restored,
+                "overlap": layer.overlap,
+                "sparsity": layer.sparsity,
+                "seconds": time.perf_counter() - start,
+            }
+        )
+
+
+def move(values: Tensor, origin: Tensor):
+    """Give each new slot the value of the slot it came from, 0 where it came from none (-1)."""
+    values.copy_(torch.where(origin < 0, 0, values[origin.clamp(min=0)]))
+
+
+def move_state(optimizer: Optimizer, delta: Tensor, origin: Tensor):
+    """Let the optimizer's state of `delta` follow its entries; grown entries start from zero."""
+    state = optimizer.state.get(delta, {})
+    if "steps" in state:
+        state["steps"] = state["steps"].expand_as(delta).clone()
+    for values in state.values():
+        if isinstance(values, Tensor) and values.shape == delta.shape:
+            move(values, origin)
+
+
+def seed_state(
+    optimizer: Optimizer, layer: SeftLinear, origin: Tensor, gradient: Tensor, square: Tensor
+):
+    """Start grown entries from the window's mean gradient and mean square, as of full age.
+
+    Raises:
+        ValueError: the optimizer has no such moments.
+    """
+    state = optimizer.state.get(layer.delta, {})
+    if not {"exp_avg", "exp_avg_sq"} <= set(state):
+        raise ValueError(
+            f'moments="seeded" needs an optimizer with exp_avg and exp_avg_sq, not '
+            f"{type(optimizer).__name__}"
+        )
+    indices = layer.indices.long()
+    seeded = (origin < 0) & gradient[indices].isfinite()
+    state["exp_avg"][seeded] = gradient[indices[seeded]]
+    state["exp_avg_sq"][seeded] = square[indices[seeded]]
+    if "steps" in state:
+        # Means need no correction for moments that started from zero.
+        state["steps"][seeded] = torch.inf

@@ -1,0 +1,156 @@
+"""The trained layer: a linear layer whose gradient is taken at the active entries alone."""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from seft.topology import Topology, highest
+from seft.window import Window
+
+
+class SeftLinear(nn.Linear):
+    """A linear layer that trains k entries of its weight.
+
+    `weight` holds the effective weight (base plus delta, in the model's dtype), so that the
+    forward pass is that of `nn.Linear`; `delta`, float32 of length k, is the only parameter that
+    trains. `write_back` brings `weight` up to date after `delta` has changed. Until the first
+    positions are chosen there is no active entry, and the gradient of `delta` is zero.
+
+    Args:
+        linear: the layer to take the place of; its weight and bias are used, not copied.
+        k: number of active entries.
+    """
+
+    def __init__(self, linear: nn.Linear, k: int):
+        super().__init__(linear.in_features, linear.out_features, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.train(linear.training)
+        weight = self.weight.detach()
+        self.delta = nn.Parameter(torch.zeros(k, dtype=torch.float32, device=weight.device))
+        index = torch.int32 if weight.numel() <= torch.iinfo(torch.int32).max else torch.int64
+        no_positions = torch.empty(0, dtype=index, device=weight.device)
+        for name in Topology._fields:
+            values = weight.new_empty(0) if "base" in name else no_positions.clone()
+            self.register_buffer(name, values, persistent=False)
+        # Values that tell this base from another; integers, so that their order is no matter.
+        bits = weight.float().view(torch.int32).sum(dtype=torch.int64)
+        self.fingerprint = (*weight.shape, int(weight.count_nonzero()), int(bits))
+        self.window: Window | None = None
+        self.has_evolver = False
+
+    @property
+    def budget(self) -> int:
+        """z, the number of non-zero weights of the base."""
+        return self.fingerprint[2]
+
+    @property
+    def topology(self) -> Topology:
+        """Positions and base weights of the active and the removed entries."""
+        return Topology(*(getattr(self, name) for name in Topology._fields))
+
+    @topology.setter
+    def topology(self, topology: Topology):
+        for name, values in topology._asdict().items():
+            setattr(self, name, values)
+
+    @property
+    def structural_entries(self) -> int:
+        """|M|, the number of entries of the mask."""
+        return self.budget - len(self.removed) + int((self.base == 0).sum())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (torch.is_grad_enabled() and self.delta.requires_grad):
+            return super().forward(x)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return _Linear.apply(x, self.delta, self.weight, self.bias, self)
+
+    @torch.no_grad()
+    def write_back(self):
+        """Write base + delta into the active entries of `weight`, rounded to its dtype."""
+        if len(self.indices):
+            values = (self.base + self.delta).to(self.weight.dtype)
+            self.weight.view(-1)[self.indices] = values
+
+    @torch.no_grad()
+    def restore_base(self):
+        """Give every entry of `weight` its base value, and forget positions and deltas."""
+        live = self.weight.view(-1)
+        live[self.indices] = self.base
+        live[self.removed] = self.removed_base
+        self.topology = Topology(*(values[:0] for values in self.topology))
+        self.delta.zero_()
+
+    @torch.no_grad()
+    def load(self, indices: Tensor, delta: Tensor, removed: Tensor):
+        """Take up saved positions and deltas, whatever the layer held before."""
+        self.restore_base()
+        live, like = self.weight.view(-1), self.indices
+        indices, removed = indices.to(like), removed.to(like)
+        removed_base = live[removed]
+        live[removed] = 0
+        self.topology = Topology(indices, live[indices], removed, removed_base)
+        self.delta.copy_(delta)
+        self.write_back()
+
+    @torch.no_grad()
+    def choose(self, scores: Tensor):
+        """Make the k positions of the mask with the highest of `scores`, (m * n,), active."""
+        live = self.weight.view(-1)
+        scores[live == 0] = -1
+        indices = highest(scores, len(self.delta))
+        self.indices, self.base = indices.to(self.indices.dtype), live[indices]
+
+    @property
+    def overlap(self) -> float:
+        """Fraction of the base's mask that is in the mask now."""
+        lost = len(self.removed) - int(torch.isin(self.removed, self.indices).sum())
+        return 1 - lost / self.budget
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of entries outside the mask."""
+        return 1 - self.structural_entries / self.weight.numel()
+
+    def plain(self) -> nn.Linear:
+        """The layer as an `nn.Linear` with the effective weight."""
+        linear = nn.Linear(self.in_features, self.out_features, device="meta")
+        linear.weight, linear.bias = self.weight, self.bias
+        return linear.train(self.training)
+
+
+class _Linear(torch.autograd.Function):
+    """y = x weight^T + bias, with the weight's gradient gathered at the active entries."""
+
+    @staticmethod
+    def forward(ctx, x, delta, weight, bias, layer):
+        ctx.save_for_backward(x, weight)
+        ctx.layer = layer
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        layer, shape = ctx.layer, x.shape
+        if layer.training and not layer.has_evolver:
+            raise RuntimeError(
+                "a SEFT model trains with an Evolver: give the Trainer a SeftCallback(), or "
+                "call Evolver.step after every optimizer step"
+            )
+        grad, x = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, shape[-1])
+        grad_x = grad_delta = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ weight.to(grad.dtype)).view(shape)
+        if ctx.needs_input_grad[1]:
+            # Before the first selection the gradient is zeros, not None: data-parallel training
+            # waits for every parameter's gradient.
+            grad_delta = torch.zeros_like(layer.delta)
+            if len(layer.indices) or layer.window is not None:
+                dense = grad.t() @ x
+                if len(layer.indices):
+                    grad_delta = dense.view(-1).index_select(0, layer.indices).float()
+                if layer.window is not None:
+                    layer.window.add(dense)
+        return grad_x, grad_delta, None, None, None

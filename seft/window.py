@@ -1,0 +1,129 @@
+"""The dense gradient of a layer over the steps before it evolves."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, distributed
+
+from seft.topology import LARGEST, Topology, highest, lowest
+
+
+class Window:
+    """Sums a layer's dense gradient over micro-batches; of all entries, or of candidates alone.
+
+    Micro-batches of one optimizer step are contributions to its gradient, as in autograd.
+
+    Args:
+        choose: chooses candidate positions from the first micro-batch's gradient, (m * n,).
+            None: all entries.
+        squares: whether the squares of the contributions are summed too.
+
+    Attributes:
+        positions: flat positions of the candidates, (c,), or None.
+        total, square: the sums, float32, (m * n,) or (c,), or None.
+    """
+
+    def __init__(self, choose: Callable[[Tensor], Tensor] | None = None, squares: bool = False):
+        self.choose, self.squares = choose, squares
+        self.positions: Tensor | None = None
+        self.total: Tensor | None = None
+        self.square: Tensor | None = None
+
+    def add(self, gradient: Tensor):
+        """Add one micro-batch's dense gradient, (m, n)."""
+        gradient = gradient.view(-1)
+        if self.choose is not None and self.positions is None:
+            self.positions = self.choose(gradient)
+        if self.positions is not None:
+            gradient = gradient[self.positions]
+        if self.total is None:
+            self.total = torch.zeros_like(gradient, dtype=torch.float32)
+            self.square = torch.zeros_like(self.total) if self.squares else None
+        self.total += gradient
+        if self.squares:
+            self.square += gradient.float() ** 2
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors there are so far, by name."""
+        state = {"positions": self.positions, "total": self.total, "square": self.square}
+        return {name: values for name, values in state.items() if values is not None}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Tensor]) -> "Window":
+        """The window that gave `state`."""
+        window = cls(squares="square" in state)
+        for name, values in state.items():
+            setattr(window, name, values)
+        return window
+
+    def means(self, weight: Tensor, steps: int) -> tuple[Tensor, Tensor | None] | None:
+        """Turn the sums into means over `steps` optimizer steps of all ranks; ends the window.
+
+        Returns:
+            The mean gradient, (m * n,), inf where no rank measured it; and, if squares were
+            summed, the mean square of a step's gradient, taken for a sum of independent
+            contributions, whose squares add up. None if no gradient arrived, or one that is not
+            finite (float16 overflowed: the optimizer step was skipped too).
+        """
+        if self.total is None:
+            self.add(torch.zeros_like(weight))
+        ranks = distributed.get_world_size() if in_parallel() else 1
+        gradient = self._over_ranks(self.total, weight).div_(steps * ranks)
+        square = None
+        if self.squares:
+            square = self._over_ranks(self.square, weight).div_(steps * ranks**2)
+        if not 0 < torch.linalg.vector_norm(gradient, torch.inf) < torch.inf:
+            return None
+        if self.positions is not None:
+            measured = self._over_ranks(torch.ones_like(self.total), weight)
+            gradient *= ranks / measured
+            gradient[measured == 0] = torch.inf
+            if square is not None:
+                square *= ranks / measured
+        return gradient, square
+
+    def _over_ranks(self, values: Tensor, weight: Tensor) -> Tensor:
+        """The sum of `values` over all ranks, (m * n,), 0 where there is none."""
+        if self.positions is not None:
+            dense = torch.zeros(weight.numel(), device=weight.device)
+            dense[self.positions] = values
+            values = dense
+        if in_parallel():
+            distributed.all_reduce(values)
+        return values
+
+
+def in_parallel() -> bool:
+    """Whether several processes train together."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def candidates(
+    gradient: Tensor, weight: Tensor, topology: Topology, count: int, mask: str
+) -> Tensor:
+    """Positions an evolution may need the gradient of, ascending, judged by one micro-batch.
+
+    Those are the active and the removed entries, the `count` best to grow and the `count` least
+    sensitive to remove.
+
+    Args:
+        gradient: the micro-batch's dense gradient, (m * n,).
+        weight: live weight, (m, n).
+        topology: the layer's topology.
+        count: number of candidates of each kind.
+        mask: as in `SeftConfig`.
+    """
+    live, gradient = weight.view(-1), gradient.float()
+    preference = gradient.abs()
+    outside = LARGEST * (live == 0).float()
+    sensitivity = live.float().mul_(gradient).abs_().add_(outside)
+    if mask == "fixed":
+        preference -= outside
+    return torch.cat(
+        [
+            topology.indices.long(),
+            topology.removed.long(),
+            highest(preference, count),
+            lowest(sensitivity, count),
+        ]
+    ).unique()

@@ -1,0 +1,221 @@
+"""Tables are pure functions of the records."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+
+from bench.cells import Cell, dense_cell, record_path
+from bench.records import describe_error, make_record, read_records
+from bench.tables import caption, cells_table, markdown, shown_value, table1, tuning_table
+
+TASKS = {
+    "social_iqa": {"metric": "acc_norm"},
+    "winogrande": {"metric": "acc"},
+    "wiki": {"metric": "perplexity"},
+}
+CONFIG = {"hash": "0" * 64, "resolved": {"evaluation": {"tasks": TASKS}}}
+
+
+def metric(task, name, value):
+    entry = {"task": task, "metric": name, "value": value, "stderr": None, "n": 4}
+    return {**entry, "version": 1, "few_shot": 0, "limit": 4}
+
+
+def record(cell, *, social_iqa=0.5, winogrande=0.25, wiki=30.0, error=None, achieved=0.6):
+    metrics = [
+        metric("social_iqa", "acc", 0.99),
+        metric("social_iqa", "acc_norm", social_iqa),
+        metric("winogrande", "acc", winogrande),
+        metric("wiki", "perplexity", wiki),
+    ]
+    repair = {
+        "seconds": 10.0 + cell.seed,
+        "peak_rss_bytes": 3 * 2**20,
+        "peak_device_bytes": None,
+        "trainable_parameters": 1000,
+        "tokens": 2048,
+    }
+    dense = cell.pruner == "dense"
+    return make_record(
+        cell,
+        CONFIG,
+        sparsity={"requested": 0.0 if dense else 0.6, "achieved": achieved, "layers": {}},
+        stages={
+            "prune": None if dense else {"seconds": 2.0},
+            "repair": None if dense or cell.repair == "none" else repair,
+            "merge": None,
+            "evaluate": {"seconds": 5.0},
+        },
+        provenance={},
+        metrics=[] if error else metrics,
+        error=error,
+    )
+
+
+def grid(*repairs, seeds=(0,), pruner="wanda"):
+    return [Cell("m", pruner, "s60", repair, seed) for repair in repairs for seed in seeds]
+
+
+def test_rows_are_dense_first_then_in_the_registries_order():
+    cells = [*grid("seft", "none", "lora-dense", "lora", "full", "spp"), dense_cell("m")]
+    cells += grid("none", pruner="magnitude")
+    table = table1([record(cell) for cell in cells])
+    assert list(zip(table["pruner"], table["repair"], strict=True)) == [
+        ("dense", "none"),
+        ("magnitude", "none"),
+        ("wanda", "none"),
+        ("wanda", "full"),
+        ("wanda", "lora"),
+        ("wanda", "lora-dense"),
+        ("wanda", "spp"),
+        ("wanda", "seft"),
+    ]
+
+
+def test_columns_are_the_contract():
+    assert list(table1([record(cell) for cell in grid("lora")]).columns) == [
+        "model",
+        "pruner",
+        "pattern",
+        "repair",
+        "seeds",
+        "status",
+        "sparsity_requested",
+        "sparsity_achieved",
+        "social_iqa",
+        "social_iqa_std",
+        "winogrande",
+        "winogrande_std",
+        "average",
+        "average_std",
+        "wiki_perplexity",
+        "wiki_perplexity_std",
+        "trainable_parameters",
+        "repair_tokens",
+        "prune_seconds",
+        "repair_seconds",
+        "evaluate_seconds",
+        "repair_peak_memory_mib",
+    ]
+
+
+def test_one_seed_has_values_and_no_deviation():
+    row = table1([record(cell) for cell in grid("lora")]).iloc[0]
+    assert row["social_iqa"] == 50.0
+    assert row["average"] == 37.5
+    assert row["wiki_perplexity"] == 30.0
+    assert math.isnan(row["social_iqa_std"])
+    assert row["trainable_parameters"] == 1000
+    assert row["repair_peak_memory_mib"] == 3.0
+
+
+def test_seeds_give_mean_and_sample_deviation():
+    cells = grid("seft", seeds=(0, 1, 2))
+    values = (0.4, 0.5, 0.9)
+    table = table1([record(c, social_iqa=v) for c, v in zip(cells, values, strict=True)])
+    assert len(table) == 1
+    row = table.iloc[0]
+    mean = 100 * sum(values) / 3
+    deviation = math.sqrt(sum((100 * v - mean) ** 2 for v in values) / 2)
+    assert row["seeds"] == 3
+    assert row["social_iqa"] == pytest.approx(mean)
+    assert row["social_iqa_std"] == pytest.approx(deviation)
+    assert row["average_std"] == pytest.approx(deviation / 2)
+    assert row["repair_seconds"] == pytest.approx(11.0)
+
+
+def test_a_failed_cell_is_a_row_with_its_reason():
+    error = describe_error(FloatingPointError("loss is nan\nat step 3"), "repair", 2)
+    cells = grid("lora")
+    failed = record(cells[0], error=error, achieved=None)
+    row = table1([failed]).iloc[0]
+    assert row["status"] == "failed: repair: FloatingPointError: loss is nan at step 3"
+    assert math.isnan(row["social_iqa"])
+    assert pd.isna(row["sparsity_achieved"])
+    long = cells_table([failed])
+    assert len(long) == 1
+    assert long["error"][0] == "repair: FloatingPointError: loss is nan at step 3"
+    assert pd.isna(long["task"][0])
+
+
+def test_means_leave_failed_seeds_out_and_say_so():
+    error = describe_error(MemoryError(), "repair", 1)
+    first, second = grid("lora", seeds=(0, 1))
+    row = table1([record(first, social_iqa=0.7), record(second, error=error)]).iloc[0]
+    assert row["social_iqa"] == pytest.approx(70.0)
+    assert row["status"] == "failed (1 of 2 seeds): repair: MemoryError: MemoryError"
+
+
+def test_an_average_of_some_of_the_tasks_is_missing():
+    row = table1([record(cell, winogrande=None) for cell in grid("lora")]).iloc[0]
+    assert row["social_iqa"] == 50.0
+    assert math.isnan(row["average"])
+
+
+def test_long_table_has_every_metric_as_measured():
+    table = cells_table([record(cell) for cell in grid("none", "seft")])
+    assert len(table) == 8
+    seft = table[(table["repair"] == "seft") & (table["metric"] == "acc_norm")].iloc[0]
+    assert seft["value"] == 0.5
+    assert seft["config_hash"] == CONFIG["hash"]
+
+
+def test_tables_depend_on_the_records_and_not_on_their_order():
+    records = [record(cell) for cell in [*grid("none", "seft", "lora"), dense_cell("m")]]
+    assert table1(records).equals(table1(records[::-1]))
+    assert cells_table(records).equals(cells_table(records[::-1]))
+
+
+def test_shown_value_is_the_configured_metric():
+    one = record(grid("none")[0])
+    assert shown_value(one, "social_iqa") == 50.0
+    assert shown_value(one, "wiki") == 30.0
+    assert shown_value(one, "unknown") is None
+
+
+def test_caption_and_markdown_say_what_the_numbers_are():
+    records = [record(cell) for cell in [dense_cell("m"), *grid("none", "seft")]]
+    text = caption(records)
+    assert "social_iqa: acc_norm, 0-shot, 4 items (limited), version 1" in text
+    page = markdown(table1(records), records)
+    assert text in page
+    assert "seft" in page
+    assert "_std" not in page
+
+
+def test_tuning_table_marks_the_lowest_loss_of_each_repair():
+    def trial(repair, rate, loss):
+        return {"repair": repair, "learning_rate": rate, "validation_loss": loss}
+
+    table = tuning_table(
+        [
+            trial("seft", 1e-3, 3.0),
+            trial("seft", 1e-2, None),
+            trial("lora", 1e-3, 4.0),
+            trial("lora", 1e-4, 3.5),
+        ]
+    )
+    assert list(zip(table["repair"], table["learning_rate"], table["chosen"], strict=True)) == [
+        ("lora", 1e-4, True),
+        ("lora", 1e-3, False),
+        ("seft", 1e-3, True),
+        ("seft", 1e-2, False),
+    ]
+
+
+def test_records_are_read_back_and_their_version_is_checked(tmp_path):
+    path = tmp_path / "record.json"
+    one = record(grid("none")[0])
+    path.write_text(json.dumps(one))
+    assert read_records([path]) == [one]
+    path.write_text(json.dumps({**one, "schema_version": 2}))
+    with pytest.raises(ValueError, match="schema_version = 2; allowed: 1"):
+        read_records([path])
+
+
+def test_record_paths():
+    assert record_path(dense_cell("m")) == "results/cells/m/dense/record.json"
+    path = "results/cells/m/wanda-s60/seft/seed3/record.json"
+    assert record_path(Cell("m", "wanda", "s60", "seft", 3)) == path

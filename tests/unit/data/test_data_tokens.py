@@ -1,0 +1,166 @@
+"""Calibration sequences and packed blocks against a plain transcription of their definition."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from bench.data import DataError
+from bench.data.items import document
+from bench.data.splits import position
+from bench.data.tokens import DOCUMENTS_AT_ONCE, Packed, calibration, pack
+
+WORDS = [f"w{number}" for number in range(50)]
+
+
+def make_tokenizer(start: bool) -> PreTrainedTokenizerFast:
+    """A token a word; with ``start`` a text begins with ``<s>``, as for LLaMA."""
+    vocabulary = {word: index for index, word in enumerate(["<s>", "</s>", "<unk>", *WORDS])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if start:
+        words.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def text(start: int, count: int) -> str:
+    return " ".join(WORDS[(start + index) % len(WORDS)] for index in range(count))
+
+
+def texts(count: int, length: int = 7) -> list[dict]:
+    return [{"id": f"t{index}", "text": text(index, length)} for index in range(count)]
+
+
+def prompts(count: int) -> list[dict]:
+    return [
+        {"id": f"p{index}", "prompt": text(index, 4), "response": " " + text(index + 9, 2)}
+        for index in range(count)
+    ]
+
+
+def test_calibration_is_consecutive_text_without_overlap():
+    tokenizer = make_tokenizer(start=True)
+    items = texts(30)
+    stream = [3 + (i + j) % 50 for i in range(30) for j in range(7)]
+    windows = [stream[k * 10 : k * 10 + 10] for k in range(21)]
+    drawn = calibration(items, tokenizer, samples=21, length=10, seed=0)
+    assert drawn.dtype == torch.int64
+    assert sorted(drawn.tolist()) == sorted(windows)
+    few = calibration(items, tokenizer, samples=5, length=10, seed=0)
+    assert few.tolist() == drawn[:5].tolist()
+    other = calibration(items, tokenizer, samples=5, length=10, seed=1)
+    assert few.tolist() != other.tolist()
+
+
+def test_calibration_text_too_short():
+    with pytest.raises(DataError, match="5 sequences of 10 tokens are 50 tokens; the text has 49"):
+        calibration(texts(7), make_tokenizer(start=False), samples=5, length=10, seed=0)
+
+
+def transcribed(mixture, *, start: bool, length: int, blocks: int, prompt_loss: bool, seed: int):
+    """The same blocks, a token at a time."""
+    queues = {
+        name: sorted(items, key=lambda item: position(seed, item["id"]))
+        for name, (items, _) in mixture.items()
+    }
+    used = dict.fromkeys(mixture, 0)
+    ids, labels = [], []
+    while len(ids) < length * blocks:
+        behind = None
+        for name, (_, weight) in mixture.items():
+            if behind is None or used[name] / weight < used[behind] / mixture[behind][1]:
+                behind = name
+        given, rest = document(queues[behind].pop(0))
+        if start:
+            ids.append(0)
+            labels.append(-100 if given and not prompt_loss else 0)
+            used[behind] += 1
+        for counts, part in ((not given or prompt_loss, given), (True, rest)):
+            for word in part.split():
+                ids.append(3 + WORDS.index(word))
+                labels.append(ids[-1] if counts else -100)
+                used[behind] += 1
+        ids.append(1)
+        labels.append(1)
+        used[behind] += 1
+    rows = range(0, length * blocks, length)
+    return [ids[i : i + length] for i in rows], [labels[i : i + length] for i in rows]
+
+
+@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize("prompt_loss", [False, True])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_pack_is_its_definition(start, prompt_loss, seed):
+    mixture = {"texts": (texts(300), 2.0), "prompts": (prompts(400), 1.0)}
+    options = {"length": 16, "blocks": 100, "prompt_loss": prompt_loss, "seed": seed}
+    packed = pack(mixture, make_tokenizer(start), **options)
+    ids, labels = transcribed(mixture, start=start, **options)
+    assert packed.input_ids.dtype == packed.labels.dtype == torch.int64
+    assert packed.input_ids.tolist() == ids
+    assert packed.labels.tolist() == labels
+    assert packed.counts["loss_tokens"] == sum(x != -100 for row in labels for x in row)
+    assert sum(packed.counts["documents"].values()) == sum(row.count(1) for row in ids) + (
+        ids[-1][-1] != 1
+    )
+    # More documents than are tokenised at once.
+    assert packed.counts["documents"]["prompts"] + 100 < DOCUMENTS_AT_ONCE
+    shares = packed.counts["document_tokens"]
+    assert shares["texts"] / shares["prompts"] == pytest.approx(2, rel=0.05)
+
+
+def test_tokenising_in_groups_changes_nothing(monkeypatch):
+    mixture = {"texts": (texts(40), 1.0), "prompts": (prompts(40), 1.0)}
+    options = {"length": 8, "blocks": 40, "prompt_loss": False, "seed": 0}
+    whole = pack(mixture, make_tokenizer(start=True), **options)
+    monkeypatch.setattr("bench.data.tokens.DOCUMENTS_AT_ONCE", 3)
+    grouped = pack(mixture, make_tokenizer(start=True), **options)
+    assert torch.equal(whole.input_ids, grouped.input_ids)
+    assert torch.equal(whole.labels, grouped.labels)
+
+
+def test_more_blocks_begin_with_the_same_blocks():
+    mixture = {"texts": (texts(100), 1.0)}
+    options = {"length": 8, "prompt_loss": False, "seed": 0}
+    few = pack(mixture, make_tokenizer(start=False), blocks=10, **options)
+    more = pack(mixture, make_tokenizer(start=False), blocks=20, **options)
+    assert torch.equal(few.input_ids, more.input_ids[:10])
+
+
+def test_a_set_that_is_used_up_is_named():
+    mixture = {"texts": (texts(1000), 1.0), "prompts": (prompts(10), 1.0)}
+    with pytest.raises(DataError, match=r"'prompts' \(10 items, 70 tokens\) .* of 100 blocks of 8"):
+        pack(
+            mixture,
+            make_tokenizer(start=False),
+            length=8,
+            blocks=100,
+            prompt_loss=False,
+            seed=0,
+        )
+
+
+def test_tokenizer_without_an_end():
+    tokenizer = make_tokenizer(start=False)
+    tokenizer.eos_token = None
+    with pytest.raises(DataError, match="no end-of-sequence token"):
+        pack({"t": (texts(9), 1.0)}, tokenizer, length=8, blocks=1, prompt_loss=False, seed=0)
+
+
+def test_blocks_are_saved_with_their_counts(tmp_path):
+    mixture = {"texts": (texts(50), 1.0), "prompts": (prompts(50), 1.0)}
+    packed = pack(
+        mixture, make_tokenizer(start=True), length=8, blocks=12, prompt_loss=False, seed=0
+    )
+    packed.save(tmp_path / "blocks.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "blocks.json",
+        "blocks.safetensors",
+    ]
+    loaded = Packed.load(tmp_path / "blocks.safetensors")
+    assert torch.equal(loaded.input_ids, packed.input_ids)
+    assert torch.equal(loaded.labels, packed.labels)
+    assert loaded.counts == packed.counts

@@ -1,0 +1,244 @@
+import inspect
+from itertools import pairwise
+from random import Random
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from transformers import LlamaForCausalLM
+
+from bench.evaluation.packed import PackedLM, PrefixTree, pack
+
+ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "opt", "gpt_neox", "gpt2"]
+
+
+def pairs(*arguments):
+    return [Instance("loglikelihood", {}, pair, idx=0) for pair in arguments]
+
+
+def texts(*arguments):
+    return [Instance("loglikelihood_rolling", {}, (text,), idx=0) for text in arguments]
+
+
+# Answers of one question, the two readings of one sentence, an answer of one token, an answer that
+# begins another, the same request twice, and no context at all.
+QUESTIONS = pairs(
+    ("why is the cup red?", " it's old"),
+    ("why is the cup red?", " it's not"),
+    ("why is the cup red?", " it's old and heavy"),
+    ("why is the cup red?", " in"),
+    ("the bag was not in the house, the bird", " is under it."),
+    ("the bag was not in the house, the key", " is under it."),
+    ("why is the cup red?", " it's old"),
+    ("", "the bird"),
+    ("the bird was heavy in the old house under the red key, so why?", " who"),
+)
+TEXTS = texts(
+    "the cup is red",
+    "the cup is red and the bag is old, " * 4,
+    "who was not in the house",
+    "the cup is red",
+)
+
+
+def assert_same_scores(found, expected):
+    assert [is_greedy for _, is_greedy in found] == [is_greedy for _, is_greedy in expected]
+    values = [value for value, _ in found]
+    assert values == pytest.approx([value for value, _ in expected], rel=1e-4)
+
+
+class CountTokens:
+    """How many tokens a model reads, and in how many passes."""
+
+    def __init__(self, model):
+        self.passes = []
+        model.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, model, args, kwargs):
+        self.passes.append(kwargs["input_ids"].numel())
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_same_scores_as_one_request_a_row(make_model, tokenizer, architecture, attention):
+    model = make_model(architecture, attention=attention)
+    plain, packed = HFLM(model, tokenizer=tokenizer), PackedLM(model, tokenizer, batch_tokens=64)
+    assert_same_scores(packed.loglikelihood(QUESTIONS), plain.loglikelihood(QUESTIONS))
+    assert packed.loglikelihood_rolling(TEXTS) == pytest.approx(
+        plain.loglikelihood_rolling(TEXTS), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 16, 10_000])
+def test_size_of_a_pass_does_not_change_scores(make_model, tokenizer, batch_tokens):
+    model = make_model()
+    expected = PackedLM(model, tokenizer, batch_tokens=100).loglikelihood(QUESTIONS)
+    found = PackedLM(model, tokenizer, batch_tokens=batch_tokens).loglikelihood(QUESTIONS)
+    assert_same_scores(found, expected)
+
+
+def test_greedy_answers_are_recognised(make_model, tokenizer):
+    model = make_model()
+    context = tokenizer.encode("the cup is", return_tensors="pt")
+    greedy = model.generate(context, max_new_tokens=3, do_sample=False, pad_token_id=0)[0, -3:]
+    wrong = greedy.clone()
+    wrong[1] = (wrong[1] + 1) % len(tokenizer)
+    requests = [(None, context[0].tolist(), answer.tolist()) for answer in (greedy, wrong)]
+    scores = PackedLM(model, tokenizer)._loglikelihood_tokens(requests)
+    assert [is_greedy for _, is_greedy in scores] == [True, False]
+
+
+def test_long_requests_lose_their_beginning(make_model, tokenizer):
+    model = make_model()
+    plain = HFLM(model, tokenizer=tokenizer, max_length=12)
+    packed = PackedLM(model, tokenizer, max_length=12)
+    assert_same_scores(packed.loglikelihood(QUESTIONS), plain.loglikelihood(QUESTIONS))
+    assert packed.loglikelihood_rolling(TEXTS) == pytest.approx(
+        plain.loglikelihood_rolling(TEXTS), rel=1e-4
+    )
+
+
+def test_each_prefix_is_computed_once(make_model, tokenizer):
+    model = make_model()
+    lm = PackedLM(model, tokenizer, batch_tokens=10_000)
+    prefixes = set()
+    for context, answer in (request.args for request in QUESTIONS):
+        tokens = tokenizer.encode((context or tokenizer.bos_token) + answer)
+        prefixes |= {tuple(tokens[:end]) for end in range(1, len(tokens))}
+    count = CountTokens(model)
+    lm.loglikelihood(QUESTIONS)
+    assert count.passes == [len(prefixes)]
+
+
+def test_model_without_a_choice_of_logits(make_model, tokenizer):
+    class AllLogits(LlamaForCausalLM):
+        def forward(self, input_ids, attention_mask=None, position_ids=None, use_cache=None):
+            return super().forward(input_ids, attention_mask, position_ids, use_cache=use_cache)
+
+    model = make_model()
+    expected = PackedLM(model, tokenizer).loglikelihood(QUESTIONS)
+    model.__class__ = AllLogits
+    assert "logits_to_keep" not in inspect.signature(model.forward).parameters
+    assert_same_scores(PackedLM(model, tokenizer).loglikelihood(QUESTIONS), expected)
+
+
+def test_start_token_of_the_tokenizer_is_context_only(make_model, tokenizer, monkeypatch):
+    model = make_model()
+    without = HFLM(model, tokenizer=tokenizer, add_bos_token=False).loglikelihood_rolling(TEXTS)
+    encode = tokenizer.encode
+
+    def encode_with_start(text, add_special_tokens=True, **kwargs):
+        tokens = encode(text, add_special_tokens=False, **kwargs)
+        return [tokenizer.bos_token_id] * add_special_tokens + tokens
+
+    monkeypatch.setattr(tokenizer, "encode", encode_with_start)
+    lm = PackedLM(model, tokenizer)
+    assert lm.loglikelihood_rolling(TEXTS) == pytest.approx(without, rel=1e-4)
+    assert lm.encode_text("the cup")[0] != tokenizer.bos_token_id
+    plain = HFLM(model, tokenizer=tokenizer)
+    assert_same_scores(lm.loglikelihood(QUESTIONS), plain.loglikelihood(QUESTIONS))
+
+
+def test_results_reach_the_cache_of_lm_eval(make_model, tokenizer):
+    class Recorder(dict):
+        def add_partial(self, kind, key, value):
+            self[kind, key] = value
+
+    lm = PackedLM(make_model(), tokenizer)
+    lm.set_cache_hook(Recorder())
+    scores, totals = lm.loglikelihood(QUESTIONS), lm.loglikelihood_rolling(TEXTS)
+    assert lm.cache_hook == {
+        **{("loglikelihood", r.args): s for r, s in zip(QUESTIONS, scores, strict=True)},
+        **{("loglikelihood_rolling", r.args): t for r, t in zip(TEXTS, totals, strict=True)},
+    }
+
+
+def test_prefix_tree_against_pairwise_comparison():
+    rng = Random(0)
+    sequences = [tuple(rng.choices(range(3), k=rng.randint(1, 6))) for _ in range(30)]
+    tree = PrefixTree()
+    prefixes = {}
+    for sequence in sequences:
+        missing, before = tree.missing(sequence), len(tree)
+        for end, node in enumerate(tree.add(sequence), start=1):
+            assert prefixes.setdefault(node, sequence[:end]) == sequence[:end]
+        assert len(tree) - before == missing
+    tokens, positions, visible = tree.arrays()
+    assert len(set(prefixes.values())) == len(tree) == len(tokens)
+    for i, mine in prefixes.items():
+        assert (tokens[i], positions[i]) == (mine[-1], len(mine) - 1)
+        for j, other in prefixes.items():
+            assert visible[i, j] == (mine[: len(other)] == other)
+
+
+def test_trees_hold_all_sequences_within_the_budget():
+    rng = Random(0)
+    sequences = [rng.choices(range(2), k=rng.randint(1, 9)) for _ in range(60)]
+    sequences.append([7] * 40)
+    trees = pack(sequences, 20)
+    assert sorted(index for _, paths in trees for index in paths) == list(range(61))
+    for tree, paths in trees:
+        assert len(tree) <= 20 or len(paths) == 1
+        tokens = tree.arrays()[0]
+        for index, path in paths.items():
+            assert tokens[path].tolist() == sequences[index]
+    # No tree could have taken the first sequence of the next one.
+    for (tree, _), (_, following) in pairwise(trees):
+        assert len(tree) + tree.missing(sequences[next(iter(following))]) > 20
+
+
+def test_trees_do_not_depend_on_the_order_of_requests():
+    rng = Random(0)
+    sequences = [tuple(rng.choices(range(3), k=rng.randint(1, 9))) for _ in range(60)]
+    shuffled = rng.sample(sequences, k=len(sequences))
+
+    def contents(sequences):
+        return [[sequences[index] for index in paths] for _, paths in pack(sequences, 20)]
+
+    assert contents(sequences) == contents(shuffled)
+
+
+def test_nothing_to_score(make_model, tokenizer):
+    lm = PackedLM(make_model(), tokenizer)
+    assert lm.loglikelihood([]) == []
+    assert lm.loglikelihood_rolling(texts("")) == [0.0]
+
+
+def test_model_that_takes_no_positions(make_model, tokenizer):
+    with pytest.raises(ValueError, match="BloomForCausalLM takes no positions"):
+        PackedLM(make_model("bloom", attention="eager"), tokenizer)
+
+
+def test_attention_that_takes_no_mask(make_model, tokenizer):
+    model = make_model()
+    model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="'flash_attention_2' takes no mask; allowed: eager, sdpa"):
+        PackedLM(model, tokenizer)
+
+
+def test_more_context_than_the_model_takes(make_model, tokenizer):
+    with pytest.raises(ValueError, match="context_length = 257: the model takes at most 256"):
+        PackedLM(make_model(), tokenizer, max_length=257)
+
+
+def test_request_longer_than_the_attention_window(make_model, tokenizer):
+    lm = PackedLM(make_model("mistral", sliding_window=16), tokenizer)
+    assert len(lm.loglikelihood(QUESTIONS[:1])) == 1
+    with pytest.raises(ValueError, match="set context_length to 16 or less"):
+        lm.loglikelihood_rolling(TEXTS)
+
+
+@pytest.mark.parametrize(("context", "continuation"), [([], [1]), ([1], []), ([1], [2] * 9)])
+def test_request_that_cannot_be_scored(make_model, tokenizer, context, continuation):
+    lm = PackedLM(make_model(), tokenizer, max_length=8)
+    with pytest.raises(ValueError, match=f"{len(context)} context and {len(continuation)} "):
+        lm._loglikelihood_tokens([(None, context, continuation)])
+
+
+def test_diverged_model(make_model, tokenizer):
+    model = make_model()
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="nan"):
+        PackedLM(model, tokenizer).loglikelihood(QUESTIONS)

@@ -1,0 +1,106 @@
+import pytest
+import torch
+import transformers
+
+from baselines.pruning import PRUNERS, prunable_layers, prune, sparsity_report
+
+CALIBRATED = [name for name in PRUNERS if PRUNERS[name].needs_calibration]
+
+
+@pytest.fixture
+def model(make_model):
+    """A model that must come out of the test unchanged."""
+    model = make_model(intermediate_size=18)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    yield model
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_width_not_divisible(pruner, model, calibration):
+    with pytest.raises(ValueError, match=r"^model\.layers\.0\.mlp\.down_proj has 18 inputs"):
+        prune(model, pruner, pattern="2of4", calibration=calibration)
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("sparsity", [0, 1, 1.5, -0.2, 60])
+def test_sparsity_out_of_range(pruner, sparsity, model, calibration):
+    with pytest.raises(ValueError, match=rf"^sparsity is {sparsity}; it must lie in \(0, 1\)$"):
+        prune(model, pruner, sparsity=sparsity, calibration=calibration)
+
+
+@pytest.mark.parametrize("target", [{}, {"sparsity": 0.5, "pattern": "2of4"}])
+def test_exactly_one_target(target, model, calibration):
+    with pytest.raises(ValueError, match=r"^give exactly one of sparsity and pattern; got"):
+        prune(model, "wanda", calibration=calibration, **target)
+
+
+def test_bad_pattern(model):
+    with pytest.raises(ValueError, match=r"^pattern '4of4' is neither"):
+        prune(model, "magnitude", pattern="4of4")
+
+
+def test_unknown_pruner(model):
+    with pytest.raises(KeyError, match="unknown pruner 'wnada'; known: magnitude, wanda"):
+        prune(model, "wnada", sparsity=0.5)
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_unknown_option(pruner, model, calibration):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'dampening'"):
+        prune(model, pruner, sparsity=0.5, calibration=calibration, dampening=0.1)
+
+
+@pytest.mark.parametrize("pruner", CALIBRATED)
+def test_calibration_missing(pruner, model):
+    with pytest.raises(ValueError, match=f"^{pruner} needs calibration: token ids"):
+        prune(model, pruner, sparsity=0.5)
+
+
+@pytest.mark.parametrize("pruner", CALIBRATED)
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        (torch.zeros(2, 8), r"^calibration is torch.float32 of shape \(2, 8\); it must be int64"),
+        (torch.zeros(2, 8, dtype=torch.int32), "^calibration is torch.int32"),
+        (torch.zeros(8, dtype=torch.int64), r"^calibration is torch.int64 of shape \(8,\)"),
+        (torch.zeros(0, 8, dtype=torch.int64), r"of shape \(0, 8\)"),
+        (torch.zeros(2, 0, dtype=torch.int64), r"of shape \(2, 0\)"),
+    ],
+)
+def test_calibration_of_the_wrong_kind(pruner, calibration, message, model):
+    with pytest.raises(ValueError, match=message):
+        prune(model, pruner, sparsity=0.5, calibration=calibration)
+
+
+def test_no_decoder_blocks():
+    config = transformers.GPT2Config(n_layer=2, n_embd=8, n_head=2, vocab_size=16)
+    for model in (
+        torch.nn.Sequential(torch.nn.Linear(4, 4)),
+        transformers.AutoModelForCausalLM.from_config(config),  # its layers are not nn.Linear
+    ):
+        for function in (
+            prunable_layers,
+            sparsity_report,
+            lambda m: prune(m, "wanda", sparsity=0.5),
+        ):
+            with pytest.raises(ValueError, match=f"^{type(model).__name__} has no list of decoder"):
+                function(model)
+
+
+@pytest.mark.parametrize("pruner", CALIBRATED)
+def test_activations_that_overflow(pruner, make_model, calibration):
+    model = make_model(dtype=torch.float16)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.fill_(6e4)
+    with pytest.raises(ValueError, match=r"^model\.layers\.1 gives infinite or undefined values"):
+        prune(model, pruner, sparsity=0.5, calibration=calibration)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("pruner", CALIBRATED)
+def test_layer_that_is_never_reached(pruner, make_model, calibration):
+    model = make_model()
+    model.model.layers[0].unused = torch.nn.Linear(8, 8)
+    with pytest.raises(ValueError, match=r"^model\.layers\.0\.unused: no calibration token"):
+        prune(model, pruner, sparsity=0.5, calibration=calibration)

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from baselines.pruning import prunable_layers
+from baselines.repair import build_repair
+
+
+def test_the_budget_is_that_of_lora(tiny):
+    counts = {}
+    for name, option in {"lora": "rank", "seft": "match_rank"}.items():
+        repair = tiny.build(name, **{option: 2})
+        counts[name] = repair.trainable_parameters(repair.wrap(tiny.pruned_llama(), seed=0))
+    assert counts["lora"] == counts["seft"] > 0
+
+
+def test_the_targets_are_those_of_every_repair(tiny):
+    base = tiny.pruned_llama()
+    targets = list(prunable_layers(base))
+    assert list(tiny.build("seft").wrap(base, seed=0).seft_layers) == targets
+
+
+def test_options_and_seed_reach_the_library(tiny):
+    options = {
+        "match_rank": 1,
+        "evolve_every": 7,
+        "accumulate_steps": 3,
+        "drop_fraction": 0.3,
+        "schedule": "linear",
+        "stop_fraction": 0.9,
+        "init": "random",
+        "mask": "fixed",
+    }
+    config = build_repair("seft", **options).wrap(tiny.pruned_llama(), seed=5).seft_config
+    assert {name: getattr(config, name) for name in options} == options
+    assert config.seed == 5
+
+
+def test_the_librarys_own_checks_are_one_line():
+    message = "^repair 'seft': accumulate_steps=5 must be a whole number from 1 to evolve_every=3 "
+    with pytest.raises(ValueError, match=message) as error:
+        build_repair("seft", evolve_every=3)
+    assert "\n" not in str(error.value)
+
+
+def test_evolving_is_timed(tiny):
+    repair = tiny.build("seft")
+    assert repair.seconds_evolving(repair.wrap(tiny.pruned_llama(), seed=0)) == 0
+    assert repair.seconds_evolving(tiny.trained("seft", torch.float32)) > 0

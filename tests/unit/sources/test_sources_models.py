@@ -1,0 +1,260 @@
+"""Synthetic models and data, and the conversion of what was fetched to transformers folders."""
+
+import json
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from bench.sources import (
+    Manifest,
+    PathSource,
+    SourceError,
+    SyntheticSource,
+    fetch,
+    fetch_model,
+)
+from bench.sources.manifest import FileRecord
+
+HIDDEN, INTERMEDIATE, HEADS, KEY_VALUE_HEADS, HEAD = 64, 96, 4, 2, 16
+
+
+def synthetic(**changes) -> SyntheticSource:
+    return SyntheticSource(**{"source": "synthetic", "articles": 4, "items": 20} | changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "synthetic"
+    fetch_model(synthetic(), folder)
+    return folder
+
+
+def test_synthetic_model_runs(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = "The red lamp is kept in the box of the hall."
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    assert tokenizer.decode(ids[0]) == text
+    assert 400 < len(tokenizer) <= 512
+    assert model.dtype == torch.bfloat16
+    assert model.config.num_key_value_heads == 2
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    assert {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.pad_token} == {
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<pad>",
+    }
+    assert model(ids).logits.shape == (1, ids.shape[1], len(tokenizer))
+
+
+def test_weights_are_readable_by_the_group(folder):
+    mode = (folder / "config.json").stat().st_mode
+    assert (folder / "model.safetensors").stat().st_mode == mode
+
+
+def test_synthetic_model_depends_on_the_seed_alone(folder, tmp_path):
+    torch.manual_seed(1)
+    again = fetch_model(synthetic(), tmp_path / "again")
+    other = fetch_model(synthetic(seed=1), tmp_path / "other")
+    first = Manifest.read(folder)
+    assert again == first
+    assert other.files["model.safetensors"] != first.files["model.safetensors"]
+
+
+def test_synthetic_model_of_another_architecture(tmp_path):
+    shape = {"hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    shape |= {"word_embed_proj_dim": 32, "max_position_embeddings": 64}
+    fetch_model(synthetic(architecture="opt", shape=shape), tmp_path / "opt")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "opt")
+    assert type(model).__name__ == "OPTForCausalLM"
+    assert model.config.ffn_dim == 48
+
+
+def test_unknown_architecture(tmp_path):
+    with pytest.raises(SourceError, match="synthetic llamma model"):
+        fetch_model(synthetic(architecture="llamma"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_synthetic_data_depends_on_the_seed_alone(tmp_path):
+    first, again, other = (
+        fetch(synthetic(seed=seed), tmp_path / name)
+        for seed, name in ((0, "first"), (0, "again"), (1, "other"))
+    )
+    assert first == again
+    assert first.files.keys() == other.files.keys()
+    assert all(first.files[name] != other.files[name] for name in first.files)
+
+
+def test_synthetic_sizes():
+    documents = synthetic(articles=3, items=7).documents()
+    titles = [
+        {article["title"] for article in documents.pop(name)["data"]}
+        for name in ("squad.json", "wiki.json")
+    ]
+    assert [len(found) for found in titles] == [3, 3]
+    assert not titles[0] & titles[1]
+    assert {len(document["examples"]) for document in documents.values()} == {7}
+
+
+def test_synthetic_text_has_an_end():
+    largest = {"articles": 160, "items": 512}
+    assert len(synthetic(**largest).documents()) == 6
+    for key, value in largest.items():
+        with pytest.raises(ValidationError):
+            synthetic(**{key: value + 1})
+
+
+def test_a_local_model_is_linked(folder, tmp_path):
+    manifest = fetch_model(PathSource(source="path", path=folder), tmp_path / "linked")
+    assert manifest.files == Manifest.read(folder).files
+    assert (tmp_path / "linked" / "model.safetensors").resolve() == folder / "model.safetensors"
+    AutoModelForCausalLM.from_pretrained(tmp_path / "linked", local_files_only=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "config.json").write_text('{"architectures": ["BertModel"]}'), "BertModel"),
+        (lambda f: (f / "config.json").write_text("{}"), "causal"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json"),
+        (lambda f: (f / "config.json").unlink(), "neither config.json nor one GGUF file"),
+        (lambda f: (f / "model.safetensors").unlink(), "no weights"),
+        (lambda f: [path.unlink() for path in f.glob("tokenizer*")], "no tokenizer"),
+    ],
+)
+def test_what_is_not_a_causal_model(folder, tmp_path, change, message):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    change(copy)
+    with pytest.raises(SourceError, match=message) as error:
+        fetch_model(PathSource(source="path", path=copy), tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def write_gguf(path, tokenizer) -> dict[str, np.ndarray]:
+    """A quantised LLaMA of one block with tied embeddings; returns what its tensors stand for."""
+    random = np.random.default_rng(0)
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    shapes = {
+        "token_embd": (len(tokens), HIDDEN),
+        "blk.0.attn_q": (HEADS * HEAD, HIDDEN),
+        "blk.0.attn_k": (KEY_VALUE_HEADS * HEAD, HIDDEN),
+        "blk.0.attn_v": (KEY_VALUE_HEADS * HEAD, HIDDEN),
+        "blk.0.attn_output": (HIDDEN, HEADS * HEAD),
+        "blk.0.ffn_gate": (INTERMEDIATE, HIDDEN),
+        "blk.0.ffn_up": (INTERMEDIATE, HIDDEN),
+        "blk.0.ffn_down": (HIDDEN, INTERMEDIATE),
+        "blk.0.attn_norm": (HIDDEN,),
+        "blk.0.ffn_norm": (HIDDEN,),
+        "output_norm": (HIDDEN,),
+    }
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_block_count(1)
+    writer.add_context_length(128)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_feed_forward_length(INTERMEDIATE)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KEY_VALUE_HEADS)
+    writer.add_rope_dimension_count(HEAD)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    writer.add_token_merges([" ".join(merge) for merge in merges])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(False)
+    dequantised = {}
+    for name, shape in shapes.items():
+        values = random.standard_normal(shape).astype(np.float32)
+        kinds = gguf.GGMLQuantizationType
+        kind = kinds.F32 if len(shape) == 1 else kinds.Q8_0
+        packed = gguf.quantize(values, kind)
+        writer.add_tensor(f"{name}.weight", packed, raw_dtype=kind)
+        dequantised[name] = gguf.dequantize(packed, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return dequantised
+
+
+def rows_of_transformers(weight: np.ndarray, heads: int) -> np.ndarray:
+    """GGUF interleaves the two halves of a head's rotary dimensions; transformers does not."""
+    rows = np.empty_like(weight)
+    for head in range(heads):
+        for half in range(2):
+            for pair in range(HEAD // 2):
+                rows[head * HEAD + half * HEAD // 2 + pair] = weight[head * HEAD + 2 * pair + half]
+    return rows
+
+
+def test_gguf_is_dequantised(folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    origin = tmp_path / "origin"
+    (origin / "package").mkdir(parents=True)
+    path = origin / "package" / "tiny.gguf"
+    expected = write_gguf(path, tokenizer)
+    source = PathSource(source="path", path=origin, files=["*.gguf"])
+    manifest = fetch_model(source, tmp_path / "out")
+
+    assert manifest.converted_from == {"package/tiny.gguf": FileRecord.of(path)}
+    assert "model.safetensors" in manifest.files
+    assert not list((tmp_path / "out").rglob("*.gguf"))
+    assert not (tmp_path / "out" / "package").exists()
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.dtype == torch.bfloat16
+    assert not hasattr(model.config, "quantization_config")
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    block = model.model.layers[0]
+    found = {
+        "token_embd": model.model.embed_tokens,
+        "blk.0.attn_q": block.self_attn.q_proj,
+        "blk.0.attn_k": block.self_attn.k_proj,
+        "blk.0.attn_v": block.self_attn.v_proj,
+        "blk.0.attn_output": block.self_attn.o_proj,
+        "blk.0.ffn_gate": block.mlp.gate_proj,
+        "blk.0.ffn_up": block.mlp.up_proj,
+        "blk.0.ffn_down": block.mlp.down_proj,
+        "blk.0.attn_norm": block.input_layernorm,
+        "blk.0.ffn_norm": block.post_attention_layernorm,
+        "output_norm": model.model.norm,
+    }
+    expected["blk.0.attn_q"] = rows_of_transformers(expected["blk.0.attn_q"], HEADS)
+    expected["blk.0.attn_k"] = rows_of_transformers(expected["blk.0.attn_k"], KEY_VALUE_HEADS)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert torch.equal(found[name].weight, torch.from_numpy(values).bfloat16()), name
+
+    text = "The red lamp is kept in the box of the hall."
+    converted = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert converted(text).input_ids == tokenizer(text).input_ids
+    assert converted.eos_token == tokenizer.eos_token
+
+
+def test_broken_gguf(tmp_path):
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
+    with pytest.raises(SourceError, match=r"broken\.gguf: cannot be converted") as error:
+        fetch_model(PathSource(source="path", path=tmp_path / "broken.gguf"), tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_gguf_files(tmp_path):
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"")
+    source = PathSource(source="path", path=tmp_path, files=["*.gguf"])
+    with pytest.raises(SourceError, match=r"nor one GGUF file \(2\)"):
+        fetch_model(source, tmp_path / "out")

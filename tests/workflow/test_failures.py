@@ -1,0 +1,93 @@
+"""Failed cells, interrupted runs, bad input."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+from conftest import SMALL, Project
+
+
+def merged(changes):
+    return {**SMALL, **changes}
+
+
+def test_a_failed_cell_is_a_row_and_is_retried_on_request(project):
+    # A learning rate at which masked fine-tuning leaves the range of numbers.
+    broken = merged({"repair": {"full": {"learning_rate": 1e30}}})
+    answer = project.run(changes=broken)
+    assert answer.returncode == 0, answer.stdout
+    table = project.table().set_index("repair")
+    assert table.loc["full", "status"].startswith("failed: repair: FloatingPointError: loss is")
+    assert (table.drop(index="full")["status"] == "ok").all()
+    assert project.planned(changes=broken) == []
+    assert project.planned("--config", "retry_failed=true", changes=broken) == [
+        "Collect results/cells.csv",
+        "Evaluate tiny (magnitude s60), full, seed 0",
+        "Make results/table1.csv",
+        "Repair tiny (magnitude s60) with full, seed 0",
+    ]
+
+
+@pytest.mark.parametrize("moment", ["rule repair", "rule evaluate:"])
+def test_a_killed_run_goes_on_to_the_same_numbers(project, tmp_path, moment):
+    undisturbed = Project(tmp_path / "undisturbed")
+    assert undisturbed.run(changes=SMALL).returncode == 0
+
+    run = subprocess.Popen(
+        project.command(changes=SMALL),
+        cwd=project.folder,
+        env=project.environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    for line in run.stdout:
+        if line.startswith(moment):
+            os.killpg(run.pid, signal.SIGKILL)
+            break
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
+    assert not (project.folder / "results/table1.csv").exists()
+
+    again = project.run("--unlock", changes=SMALL)
+    assert again.returncode == 0, again.stdout
+    again = project.run(changes=SMALL)
+    assert again.returncode == 0, again.stdout
+    assert project.numbers().equals(undisturbed.numbers())
+
+
+def test_a_dense_model_outside_its_band_stops_the_run_before_pruning(project):
+    changes = merged({"models": {"tiny": {"band": {"wiki": [1, 2]}}}})
+    answer = project.run(changes=changes)
+    assert answer.returncode == 1
+    said = [line for line in answer.stdout.splitlines() if line.startswith("models.tiny.band: ")]
+    assert said, answer.stdout
+    assert "allowed: 1 to 2" in said[0]
+    assert not list((project.folder / "results/checkpoints/tiny").glob("magnitude*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"training": {"stpes": 4}},
+            "config: training.stpes = 4: unknown key; allowed keys: mixture, ",
+        ),
+        ({"grid": {"patterns": ["s120"]}}, "config: grid.patterns.0 = 's120': "),
+        (
+            {"models": {"tiny": {"source": {"source": "path", "path": "nowhere"}}}},
+            "config: models.tiny",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_before_any_job(project, changes, line):
+    answer = project.run(changes=changes)
+    assert answer.returncode == 1
+    assert [said for said in answer.stdout.splitlines() if said.startswith("config: ")] == [
+        said for said in answer.stdout.splitlines() if said.startswith(line)
+    ]
+    assert line in answer.stdout
+    assert "rule " not in answer.stdout
+    assert not (project.folder / "results").exists()

@@ -1,0 +1,92 @@
+TASK_DATA = sorted(
+    {data_folder(task.data) for task in CONFIG.evaluation.tasks.values() if task.data is not None}
+)
+
+
+EVALUATION_CODE = [
+    "bench/stages/evaluate.py",
+    "bench/loading.py",
+    *(path.relative_to(ROOT) for path in (ROOT / "bench/evaluation").glob("*.py")),
+    *(
+        path.relative_to(ROOT)
+        for path in TASKS_FOLDER.iterdir()
+        if path.suffix != ".yaml" or path.stem in CONFIG.evaluation.tasks
+    ),
+]
+
+
+rule evaluate_dense:
+    input:
+        model="resources/models/{model}",
+        data=TASK_DATA,
+        checked=ancient("resources/data/manifest.json"),
+        code=code(*EVALUATION_CODE),
+    output:
+        record="results/cells/{model}/dense/record.json",
+        samples="results/cells/{model}/dense/samples.jsonl.gz",
+    log:
+        "results/logs/{model}/dense/evaluate.log",
+    benchmark:
+        "results/benchmarks/{model}/dense/evaluate.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.runtime.threads
+    resources:
+        mem_mb=memory_mib(3000),
+    params:
+        config=lambda w: resolved_config(CONFIG, dense_cell(w.model)),
+    message:
+        "Evaluate {wildcards.model}, dense"
+    script:
+        "../scripts/evaluate_dense.py"
+
+
+rule check_dense:
+    input:
+        record="results/cells/{model}/dense/record.json",
+    output:
+        f"{CHECKPOINTS}/{{model}}/dense.ok",
+    log:
+        "results/logs/{model}/dense/check.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        band=lambda w: CONFIG.models[w.model].band,
+    message:
+        "Check that {wildcards.model} scores as expected before it is pruned"
+    script:
+        "../scripts/check_dense.py"
+
+
+rule evaluate:
+    input:
+        model="resources/models/{model}",
+        base=base_folder,
+        trained=trained_folder,
+        calibration=calibration_tokens,
+        data=TASK_DATA,
+        checked=ancient("resources/data/manifest.json"),
+        code=lambda w: code(*EVALUATION_CODE, *REPAIRS.sources(w.repair)),
+    output:
+        record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
+        samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",
+    log:
+        "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.log",
+    benchmark:
+        "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.tsv"
+    retries: ATTEMPTS - 1
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.runtime.threads
+    resources:
+        attempt=attempt,
+        attempts=ATTEMPTS,
+        mem_mb=memory_mib(3000),
+    params:
+        config=lambda w: resolved_config(CONFIG, Cell(**w)),
+    message:
+        "Evaluate {wildcards.model} ({wildcards.pruner} {wildcards.pattern}), "
+        "{wildcards.repair}, seed {wildcards.seed}"
+    script:
+        "../scripts/evaluate.py"

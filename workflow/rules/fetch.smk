@@ -1,0 +1,120 @@
+rule fetch_source:
+    output:
+        directory("resources/sources/{source}"),
+    log:
+        "results/logs/fetch/source-{source}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        downloads=1,
+        mem_mb=memory_mib(1000),
+    params:
+        source=lambda w: CONFIG.sources[w.source].model_dump(mode="json"),
+    message:
+        "Fetch source {wildcards.source}"
+    script:
+        "../scripts/fetch_source.py"
+
+
+rule fetch_model:
+    output:
+        directory("resources/models/{model}"),
+    log:
+        "results/logs/fetch/model-{model}.log",
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.runtime.threads
+    resources:
+        downloads=1,
+        mem_mb=memory_mib(3000),
+    params:
+        spec=lambda w: CONFIG.models[w.model].model_dump(mode="json"),
+    message:
+        "Fetch model {wildcards.model}"
+    script:
+        "../scripts/fetch_model.py"
+
+
+rule prepare_data:
+    input:
+        source=lambda w: f"resources/sources/{CONFIG.data[w.data].source}",
+        code=code(
+            "bench/data/items.py",
+            "bench/data/prepare.py",
+            "bench/data/readers.py",
+            "bench/data/splits.py",
+        ),
+    output:
+        directory("resources/data/{data}"),
+    log:
+        "results/logs/fetch/data-{data}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory_mib(1000),
+    params:
+        spec=lambda w: CONFIG.data[w.data].model_dump(mode="json"),
+    message:
+        "Read and split {wildcards.data}"
+    script:
+        "../scripts/prepare_data.py"
+
+
+rule check_data:
+    input:
+        data=lambda w: [data_folder(name) for name in used_data()],
+        code=code("bench/data/items.py", "bench/data/splits.py"),
+    output:
+        "resources/data/manifest.json",
+    log:
+        "results/logs/fetch/check-data.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    message:
+        "Check that nothing that is evaluated on is trained on"
+    script:
+        "../scripts/check_data.py"
+
+
+rule tokenize_calibration:
+    input:
+        model="resources/models/{model}",
+        data=data_folder(CONFIG.calibration.data),
+        code=code("bench/data/items.py", "bench/data/tokens.py"),
+    output:
+        "resources/tokens/{model}/calibration.safetensors",
+    log:
+        "results/logs/{model}/tokenize-calibration.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        calibration=CONFIG.calibration.model_dump(),
+    message:
+        "Tokenize the calibration text for {wildcards.model}"
+    script:
+        "../scripts/tokenize_calibration.py"
+
+
+rule tokenize_repair:
+    input:
+        model="resources/models/{model}",
+        data=[data_folder(part.data) for part in CONFIG.training.mixture],
+        checked=ancient("resources/data/manifest.json"),
+        code=code("bench/data/items.py", "bench/data/tokens.py"),
+    output:
+        "resources/tokens/{model}/{use}.safetensors",
+    log:
+        "results/logs/{model}/tokenize-{use}.log",
+    wildcard_constraints:
+        use="train|validation",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        packing=lambda w: packing(w.use),
+    message:
+        "Pack the {wildcards.use} blocks for {wildcards.model}"
+    script:
+        "../scripts/tokenize_repair.py"

@@ -1,0 +1,27 @@
+rule prune:
+    input:
+        model="resources/models/{model}",
+        dense=ancient(f"{CHECKPOINTS}/{{model}}/dense.ok"),
+        calibration=calibration_tokens,
+        code=lambda w: code("bench/stages/prune.py", "bench/loading.py", *PRUNERS.sources(w.pruner)),
+    output:
+        directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/base"),
+    log:
+        "results/logs/{model}/{pruner}-{pattern}/prune.log",
+    benchmark:
+        "results/benchmarks/{model}/{pruner}-{pattern}/prune.tsv"
+    retries: ATTEMPTS - 1
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.runtime.threads
+    resources:
+        attempt=attempt,
+        attempts=ATTEMPTS,
+        mem_mb=memory_mib(3000),
+    params:
+        options=lambda w: CONFIG.pruner_options(w.pruner),
+        runtime=RUNTIME,
+    message:
+        "Prune {wildcards.model} with {wildcards.pruner} to {wildcards.pattern}"
+    script:
+        "../scripts/prune.py"

@@ -1,0 +1,66 @@
+rule repair:
+    input:
+        base=base_folder,
+        blocks="resources/tokens/{model}/train.safetensors",
+        code=lambda w: code(
+            "bench/stages/repair.py", "bench/training.py", *REPAIRS.sources(w.repair)
+        ),
+    output:
+        directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/{{repair}}/seed{{seed}}"),
+    log:
+        "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.log",
+    benchmark:
+        "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.tsv"
+    retries: ATTEMPTS - 1
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.runtime.threads
+    resources:
+        attempt=attempt,
+        attempts=ATTEMPTS,
+        mem_mb=memory_mib(4000),
+    params:
+        options=lambda w: CONFIG.repair_options(w.repair).model_dump(),
+        training=CONFIG.training.model_dump(),
+        runtime=RUNTIME,
+    message:
+        "Repair {wildcards.model} ({wildcards.pruner} {wildcards.pattern}) "
+        "with {wildcards.repair}, seed {wildcards.seed}"
+    script:
+        "../scripts/repair.py"
+
+
+rule try_learning_rate:
+    input:
+        base=base_folder,
+        blocks="resources/tokens/{model}/train.safetensors",
+        validation="resources/tokens/{model}/validation.safetensors",
+        calibration=calibration_tokens,
+        code=lambda w: code(
+            "bench/stages/repair.py", "bench/training.py", *REPAIRS.sources(w.repair)
+        ),
+    output:
+        "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
+    log:
+        "results/logs/{model}/{pruner}-{pattern}/{repair}-lr{rate}/tune.log",
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.runtime.threads
+    resources:
+        mem_mb=memory_mib(4000),
+    params:
+        options=lambda w: {
+            **CONFIG.repair_options(w.repair).model_dump(),
+            "learning_rate": float(w.rate),
+        },
+        training=CONFIG.training.model_dump(),
+        pruning=lambda w: {
+            "pruner": w.pruner,
+            "pattern": w.pattern,
+            "options": CONFIG.pruner_options(w.pruner),
+        },
+        runtime=RUNTIME,
+    message:
+        "Try learning rate {wildcards.rate} for {wildcards.repair}"
+    script:
+        "../scripts/try_learning_rate.py"

@@ -1,0 +1,11 @@
+"""Read a data set and split it (see bench.data.prepare)."""
+
+from pathlib import Path
+
+from bench.data import DataSpec, prepare
+from bench.job import Job
+
+with Job(snakemake) as job:  # noqa: F821
+    smk = job.snakemake
+    spec = DataSpec(**smk.params.spec)
+    prepare(smk.wildcards.data, spec, Path(smk.input.source), Path(smk.output[0]))

@@ -1,0 +1,18 @@
+"""Train a repair (see bench.stages.repair)."""
+
+from bench.job import Job
+from bench.stages.repair import train_repair
+
+with Job(snakemake) as job:  # noqa: F821
+    smk = job.snakemake
+    train_repair(
+        smk.input.base,
+        smk.input.blocks,
+        smk.output[0],
+        method=smk.wildcards.repair,
+        options=smk.params.options,
+        training=smk.params.training,
+        seed=int(smk.wildcards.seed),
+        runtime=smk.params.runtime,
+        attempt=job.attempt,
+    )

@@ -1,0 +1,8 @@
+"""Draw the pruners' calibration sequences (see bench.data.tokens)."""
+
+from bench.job import Job
+from bench.stages.tokenize import tokenize_calibration
+
+with Job(snakemake) as job:  # noqa: F821
+    smk = job.snakemake
+    tokenize_calibration(smk.input.model, smk.input.data, smk.output[0], smk.params.calibration)

@@ -1,0 +1,12 @@
+"""The sweep's trials in one table (see bench.tables)."""
+
+from bench.files import read_json, whole
+from bench.job import Job
+from bench.tables import tuning_table
+
+with Job(snakemake) as job:  # noqa: F821
+    smk = job.snakemake
+    table = tuning_table([read_json(path) for path in smk.input.trials])
+    with whole(smk.output[0]) as path:
+        table.to_csv(path, index=False)
+    print(table.to_string(index=False))
