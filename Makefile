@@ -6,18 +6,18 @@ CORES ?= all
 VENV := .venv
 STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
-SNAKEMAKE := $(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
+OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
 .PHONY: table1 smoke tune timing test test-unit test-workflow test-real lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
-	$(SNAKEMAKE) results/table1.csv
+	$(RUN) snakemake results/table1.csv $(OPTIONS)
 
 smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
 
 tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
-	$(SNAKEMAKE) results/tuning.csv
+	$(RUN) snakemake results/tuning.csv $(OPTIONS)
 
 timing: $(STAMP)  ## Print what share of each stage was start-up, loading and computing
 	$(RUN) python -m bench.timing results

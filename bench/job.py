@@ -58,7 +58,10 @@ class Job:
             if isinstance(error, SourceError | DataError):
                 print(error, file=sys.stderr)
                 sys.exit(1)
-            if error is not None and not isinstance(error, SystemExit):
+            if isinstance(error, SystemExit):
+                # The interpreter prints it, when the log is closed.
+                print(error, file=self._log)
+            elif error is not None:
                 traceback.print_exception(error, file=self._log)
         finally:
             sys.stderr = self._terminal

@@ -74,8 +74,21 @@ def markdown(table: pd.DataFrame, records: list[dict]) -> str:
     """``table1`` to read: what is missing everywhere left out, and what the numbers are."""
     shown = table.drop(columns=["seeds"] if (table["seeds"] == 1).all() else [])
     shown = shown.dropna(axis="columns", how="all").rename(columns=_short)
-    text = shown.to_markdown(index=False, floatfmt=".4g", intfmt=",", missingval="")
+    text = shown.map(_cell).to_markdown(
+        index=False,
+        disable_numparse=True,
+        colalign=["left" if column in IDENTITY else "right" for column in shown.columns],
+    )
     return f"{text}\n\n{caption(records)}\n"
+
+
+def _cell(value) -> str:
+    """Four digits are more than the items support; what is missing is a blank."""
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if value < 10_000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _short(column: str) -> str:

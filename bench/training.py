@@ -7,10 +7,11 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from baselines.repair.base import Repair
 from bench.config import Training
+from bench.data.tokens import IGNORED
 
 
 class Blocks(Dataset):
@@ -41,7 +42,7 @@ class CrossEntropy(torch.autograd.Function):
     def forward(ctx, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         gradient = torch.zeros_like(logits)
         total = logits.new_zeros((), dtype=torch.float32)
-        counted = (labels != -100).nonzero().squeeze(1)
+        counted = (labels != IGNORED).nonzero().squeeze(1)
         for rows in counted.split(CrossEntropy.ROWS):
             z = logits[rows].float()
             target = labels[rows].unsqueeze(1)
@@ -61,10 +62,18 @@ class CrossEntropy(torch.autograd.Function):
 
 def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
     """Mean loss of the next token over the labels that count, as ``Trainer`` calls it."""
-    logits = outputs.logits[:, :-1].flatten(0, 1)
-    targets = labels[:, 1:].flatten()
-    count = num_items_in_batch if num_items_in_batch is not None else (targets != -100).sum()
-    return CrossEntropy.apply(logits, targets) / count
+    # The last position of a block predicts nothing. Slicing it off would copy all logits.
+    targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
+    count = num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum()
+    return CrossEntropy.apply(outputs.logits.flatten(0, 1), targets) / count
+
+
+class Progress(ProgressCallback):
+    """A bar that shows the loss, where the library's prints a line at each."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is not None and "loss" in (logs or {}):
+            self.training_bar.set_postfix(loss=logs["loss"], refresh=False)
 
 
 class FiniteLoss(TrainerCallback):
@@ -144,11 +153,13 @@ def train(
             optimizers=(repair.optimizer(model), None),
             callbacks=[FiniteLoss(), *repair.callbacks()],
         )
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(Progress)
         trainer.train()
     return TrainingReport(
         steps=trainer.state.global_step,
         tokens=blocks.input_ids.numel(),
-        loss_tokens=int((blocks.labels[:, 1:] != -100).sum()),
+        loss_tokens=int((blocks.labels[:, 1:] != IGNORED).sum()),
         log=[
             {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
             for entry in trainer.state.log_history
@@ -166,7 +177,7 @@ def validation_loss(model: nn.Module, blocks: Blocks, batch_size: int) -> float:
         logits = model(input_ids=blocks.input_ids[rows].to(device)).logits[:, :-1].flatten(0, 1)
         targets = blocks.labels[rows, 1:].flatten().to(device)
         total += nn.functional.cross_entropy(logits.float(), targets, reduction="sum").item()
-        count += int((targets != -100).sum())
+        count += int((targets != IGNORED).sum())
     return total / count
 
 

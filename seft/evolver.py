@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from seft.layer import SeftLinear
 from seft.model import SeftModel
-from seft.topology import evolve, random_scores
+from seft.topology import UNKNOWN, evolve, random_scores
 from seft.window import Window, candidates
 
 
@@ -172,7 +172,7 @@ def seed_state(
             f"{type(optimizer).__name__}"
         )
     indices = layer.indices.long()
-    seeded = (origin < 0) & gradient[indices].isfinite()
+    seeded = (origin < 0) & (gradient[indices] != UNKNOWN)
     state["exp_avg"][seeded] = gradient[indices[seeded]]
     state["exp_avg_sq"][seeded] = square[indices[seeded]]
     if "steps" in state:

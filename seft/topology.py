@@ -9,7 +9,10 @@ from torch import Tensor
 
 # Prime, so that a sample does not run along the columns of a weight.
 SAMPLING_STRIDE = 61
+# Stands above every score. Finite, so that its product with 0 is 0.
 LARGEST = torch.finfo(torch.float32).max
+# A gradient that was not measured.
+UNKNOWN = LARGEST
 
 
 class Topology(NamedTuple):
@@ -73,8 +76,8 @@ def evolve(
         weight: live effective weight, (m, n), contiguous; changed in place.
         topology: current topology; without active entries, all k = len(delta) of them grow.
         delta: current delta, (k,).
-        gradient: mean dense gradient over the window, (m * n,), float32; inf where it was not
-            measured, which is neither grown by gradient nor removed.
+        gradient: mean dense gradient over the window, (m * n,), float32; `UNKNOWN` where it was
+            not measured: such a position is neither grown by gradient nor removed.
         drop: number of active entries to drop.
         mask: "evolve" (growth anywhere, then adaptation), "fixed" (growth inside the mask) or
             "free" (growth anywhere, no adaptation).
@@ -99,17 +102,17 @@ def evolve(
     # Grow. What is excluded scores below all else: there is always enough that is not.
     if preference is None:
         preference = gradient.abs()
-        preference[preference == torch.inf] = -1
+        preference[preference == UNKNOWN] = -1
     preference[indices[stays]] = -1
     if mask == "fixed":
-        # Arithmetic: a branch on a random mask is several times slower.
+        # Arithmetic, for filling under a random mask is several times slower.
         outside = (live == 0).float()
         outside[indices] = 0
         preference -= LARGEST * outside
     wanted = len(delta) - int(stays.sum())
     chosen = highest(preference, wanted)
     fresh = torch.isin(chosen, indices, invert=True)
-    if group and mask == "evolve":
+    if group:
         # A group makes room for at most as many grown entries as it has structural ones.
         room = count(live.nonzero().view(-1), indices[live[indices] == 0])
         allowed = preference.clone()
@@ -134,7 +137,7 @@ def evolve(
     if mask == "evolve":
         excess = count(active[active_base == 0], grown[grown_base == 0]) - count(removed)
         if (excess > 0).any():
-            sensitivity = live.float().mul_(gradient).abs_()
+            sensitivity = (live.float() * gradient).abs_()
             sensitivity += LARGEST * (live == 0).float()
             sensitivity[active] = (live[active] * gradient[active]).abs()
             sensitivity[grown] = torch.inf
@@ -153,11 +156,6 @@ def evolve(
             removed_base = torch.cat([removed_base, live[idle], active_base[based]])
             live[out] = 0
             slots, active, active_base = slots[~leaves], active[~leaves], active_base[~leaves]
-            if leaves.any():
-                preference -= LARGEST * (live == 0).float()
-                preference[torch.cat([active, grown])] = -1
-                grown = torch.cat([grown, highest(preference, int(leaves.sum()))])
-                grown_base = live[grown]
         if (excess < 0).any():
             sensitivity = (removed_base * gradient[removed]).abs()
             sensitivity[torch.isin(removed, torch.cat([active, grown]))] = -1
@@ -166,6 +164,12 @@ def evolve(
             back = removed[returns]
             live[back] = removed_base[returns]
             removed, removed_base = removed[~returns], removed_base[~returns]
+        vacant = len(delta) - len(active) - len(grown)
+        if vacant:
+            preference -= LARGEST * (live == 0).float()
+            preference[torch.cat([active, grown])] = -1
+            grown = torch.cat([grown, highest(preference, vacant)])
+            grown_base = live[grown]
 
     indices, order = torch.cat([active, grown]).sort()
     removed, removed_order = removed.sort()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, distributed
 
-from seft.topology import LARGEST, Topology, highest, lowest
+from seft.topology import LARGEST, UNKNOWN, Topology, highest, lowest
 
 
 class Window:
@@ -60,7 +60,7 @@ class Window:
         """Turn the sums into means over `steps` optimizer steps of all ranks; ends the window.
 
         Returns:
-            The mean gradient, (m * n,), inf where no rank measured it; and, if squares were
+            The mean gradient, (m * n,), `UNKNOWN` where no rank measured it; and, if squares were
             summed, the mean square of a step's gradient, taken for a sum of independent
             contributions, whose squares add up. None if no gradient arrived, or one that is not
             finite (float16 overflowed: the optimizer step was skipped too).
@@ -77,7 +77,7 @@ class Window:
         if self.positions is not None:
             measured = self._over_ranks(torch.ones_like(self.total), weight)
             gradient *= ranks / measured
-            gradient[measured == 0] = torch.inf
+            gradient[measured == 0] = UNKNOWN
             if square is not None:
                 square *= ranks / measured
         return gradient, square
@@ -116,7 +116,7 @@ def candidates(
     live, gradient = weight.view(-1), gradient.float()
     preference = gradient.abs()
     outside = LARGEST * (live == 0).float()
-    sensitivity = live.float().mul_(gradient).abs_().add_(outside)
+    sensitivity = (live.float() * gradient).abs_().add_(outside)
     if mask == "fixed":
         preference -= outside
     return torch.cat(

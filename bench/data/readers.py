@@ -66,6 +66,9 @@ def winogrande_pairs(path: Path, skipped: Counter) -> Iterator[dict]:
                 places = {option: _place(option, sentence) for option in answers}
                 if sentence.count("_") != 1:
                     skipped["not one blank"] += 1
+                elif not any(map(str.isalnum, sentence.partition("_")[2])):
+                    # Nothing follows the blank by which the options could be told apart.
+                    skipped["no words after the blank"] += 1
                 elif len({option.lower() for option in answers}) < 2:
                     skipped["equal options"] += 1
                 elif None in places.values():

@@ -75,6 +75,7 @@ def test_winogrande_pairs(tmp_path):
             [
                 pair("The cup left the box as the _ leaked.", "box", "Cup, box: _ fell.", "cup"),
                 pair("The Cup is in a box; _ is big.", "box", "No cup, no box, _ gone.", "cup"),
+                pair("Cup or box: the _ .", "box", "Box or cup: the _.", "cup"),
             ],
         ),
     )
@@ -91,7 +92,7 @@ def test_winogrande_pairs(tmp_path):
     ]
     groups = [item["group"] for item in items]
     assert groups[0] == groups[1] != groups[2] == groups[3]
-    assert skipped == {}
+    assert skipped == {"no words after the blank": 2}
 
 
 def test_winogrande_persons(tmp_path):

@@ -3,8 +3,10 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import seft
 
-def tiny_llama(dtype: torch.dtype = torch.float32, sparsity: float = 0.6) -> LlamaForCausalLM:
+
+def make_llama(dtype: torch.dtype = torch.float32, pattern: tuple[int, int] | None = None):
     """Two blocks, 14 linear layers of up to 24 x 16, pruned at random; always the same one."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(
@@ -20,30 +22,19 @@ def tiny_llama(dtype: torch.dtype = torch.float32, sparsity: float = 0.6) -> Lla
     )
     for module in model.model.layers.modules():
         if isinstance(module, nn.Linear):
-            module.weight.data[torch.rand_like(module.weight) < sparsity] = 0
+            weight = module.weight.data
+            if pattern is None:
+                weight[torch.rand_like(weight) < 0.6] = 0
+            else:
+                groups = weight.view(len(weight), -1, pattern[1])
+                groups.scatter_(2, torch.rand_like(groups).argsort(dim=2)[..., : pattern[0]], 0)
     return model.to(dtype)
 
 
-@pytest.fixture
-def llama():
-    return tiny_llama()
-
-
-@pytest.fixture
-def make_llama():
-    return tiny_llama
-
-
-@pytest.fixture
-def tokens():
-    """Token ids of 8 sequences, (8, 12)."""
-    return torch.randint(0, 32, (8, 12), generator=torch.Generator().manual_seed(1))
-
-
-def train(model, tokens, optimizer, evolver, first, last, micro_batches=1):
-    """Optimizer steps `first` to `last`, each on rows of `tokens` that its number alone chooses."""
+def train(model, tokens, optimizer, evolver, steps, micro_batches=1):
+    """Take optimizer steps, each on rows of `tokens` that its number alone chooses."""
     model.train()
-    for step in range(first, last + 1):
+    for step in steps:
         rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
         for part in tokens[rows].chunk(micro_batches):
             (model(input_ids=part, labels=part).loss / micro_batches).backward()
@@ -52,6 +43,26 @@ def train(model, tokens, optimizer, evolver, first, last, micro_batches=1):
         optimizer.zero_grad()
 
 
-@pytest.fixture(name="train")
-def train_fixture():
-    return train
+def adamw(model, lr=0.01):
+    return seft.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
+
+
+@pytest.fixture
+def tokens():
+    """Token ids of 8 sequences, (8, 12)."""
+    return torch.randint(0, 32, (8, 12), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def trained(tokens):
+    """Trains a SEFT model of the tiny LLaMA for some steps; returns it with its optimizer."""
+
+    def run(steps=14, dtype=torch.float32, base_pattern=None, micro_batches=1, **options):
+        defaults = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2}
+        model = make_llama(dtype, base_pattern)
+        model = seft.get_seft_model(model, seft.SeftConfig(**defaults | options))
+        optimizer, evolver = adamw(model), seft.Evolver(model, total_steps=20)
+        train(model, tokens, optimizer, evolver, range(1, steps + 1), micro_batches)
+        return model, optimizer, evolver
+
+    return run

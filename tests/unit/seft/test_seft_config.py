@@ -1,0 +1,72 @@
+import math
+
+import pytest
+
+from seft import SeftConfig
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "exactly one of density and match_rank"),
+        ({"density": 0.1, "match_rank": 8}, "exactly one of density and match_rank"),
+        ({"density": 0}, "density=0 must be in"),
+        ({"density": 1.5}, "density=1.5 must be in"),
+        ({"density": "much"}, "density='much' must be in"),
+        ({"match_rank": 0}, "match_rank=0 must be a whole number from 1"),
+        ({"match_rank": 8, "evolve_every": 0}, "evolve_every=0 must be"),
+        (
+            {"match_rank": 8, "evolve_every": 4, "accumulate_steps": 5},
+            "accumulate_steps=5 must be a whole number from 1 to evolve_every=4",
+        ),
+        ({"match_rank": 8, "drop_fraction": 1.1}, "drop_fraction=1.1 must be in"),
+        ({"match_rank": 8, "stop_fraction": 0}, "stop_fraction=0 must be in"),
+        ({"match_rank": 8, "schedule": "step"}, "schedule='step' must be one of cosine, linear"),
+        ({"match_rank": 8, "init": "zero"}, "init='zero' must be one of gradient, random"),
+        ({"match_rank": 8, "growth": "magnitude"}, "growth='magnitude' must be one of"),
+        ({"match_rank": 8, "moments": "kept"}, "moments='kept' must be one of reset, seeded"),
+        ({"match_rank": 8, "mask": "base"}, "mask='base' must be one of evolve, fixed, free"),
+        ({"match_rank": 8, "pattern": (4, 4)}, "pattern=(4, 4) must be (N, M) with 0 < N < M"),
+        ({"match_rank": 8, "pattern": (2, 4), "mask": "free"}, "mask='free' must be"),
+        ({"match_rank": 8, "pattern": (2, 4), "candidates": 3}, "candidates cannot be limited"),
+        ({"match_rank": 8, "candidates": 2}, "candidates=2 must be a whole number from 3"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(ValueError, match=".*") as error:
+        SeftConfig(**options)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_configuration_survives_its_file(tmp_path):
+    config = SeftConfig(density=0.02, target_modules=["q_proj"], pattern=(2, 4), seed=3)
+    config.save_pretrained(tmp_path)
+    assert SeftConfig.from_pretrained(tmp_path) == config
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"density": 0.1, "rank": 8}'])
+def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "seft_config.json").write_text(text)
+    with pytest.raises(ValueError, match="seft_config.json is not a SEFT configuration"):
+        SeftConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("cosine", [0.2, 0.1 * (1 + math.cos(math.pi / 4)), 0.1, 0, 0]),
+        ("linear", [0.2, 0.15, 0.1, 0, 0]),
+    ],
+)
+def test_drop_rate_falls_from_p0_to_0_at_the_stop(schedule, expected):
+    config = SeftConfig(density=0.1, schedule=schedule, stop_fraction=0.8)
+    rates = [config.drop_rate(step, 1000) for step in (0, 200, 400, 800, 1000)]
+    assert rates == pytest.approx(expected)
+
+
+def test_number_of_active_entries():
+    assert SeftConfig(match_rank=8).active_entries(576, 192) == 8 * (576 + 192)
+    assert SeftConfig(density=0.01).active_entries(100, 50) == 50
+    assert SeftConfig(density=0.01).active_entries(3, 3) == 1

@@ -1,0 +1,234 @@
+"""Wrapping, saving, loading and merging."""
+
+import json
+
+import pytest
+import torch
+from conftest import adamw, make_llama, train
+from torch import nn
+from transformers import LlamaForCausalLM
+
+import seft
+from seft import SeftConfig, SeftModel, get_seft_model
+
+
+def test_the_model_stays_of_its_own_class():
+    model = get_seft_model(make_llama(), SeftConfig(density=0.1))
+    assert isinstance(model, SeftModel)
+    assert isinstance(model, LlamaForCausalLM)
+    merged = model.merge_and_unload()
+    assert type(merged) is LlamaForCausalLM
+    assert not any(isinstance(m, seft.layer.SeftLinear) for m in merged.modules())
+    assert not hasattr(merged, "seft_config")
+    for name, parameter in make_llama().named_parameters():
+        assert torch.equal(merged.get_parameter(name), parameter)
+
+
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ({}, 14),
+        ({"target_modules": ["q_proj", "mlp.up_proj"]}, 4),
+        ({"target_modules": r".*\.1\.self_attn\..*"}, 4),
+        ({"exclude_modules": ["down_proj"]}, 12),
+        ({"exclude_modules": r".*mlp.*"}, 8),
+        ({"layers_to_transform": 1}, 7),
+        ({"layers_to_transform": [0, 1], "target_modules": ["k_proj"]}, 2),
+    ],
+)
+def test_targets(options, number):
+    model = get_seft_model(make_llama(), SeftConfig(density=0.1, **options))
+    assert len(model.seft_layers) == number
+    assert all(name.startswith("model.layers.") for name in model.seft_layers)
+
+
+@pytest.mark.parametrize("target", [["lm_head"], ["embed_tokens"], ["qproj"], "q_proj"])
+def test_targets_that_match_nothing_are_named(target):
+    with pytest.raises(ValueError, match="no nn.Linear in the 2 decoder blocks 'model.layers'"):
+        get_seft_model(make_llama(), SeftConfig(density=0.1, target_modules=target))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"density": 0.9}, "model.layers.0.self_attn.q_proj has 106 non-zero weights, fewer than"),
+        ({"density": 0.1, "pattern": (2, 4)}, "has groups of 4 inputs with fewer than 2 pruned"),
+        ({"density": 0.1, "pattern": (2, 5)}, "has 16 inputs, no multiple of 5"),
+        ({"density": 0.1, "modules_to_save": ["head"]}, "modules_to_save='head' names no module"),
+        ({"density": 0.1, "modules_to_save": ["mlp"]}, "'mlp' holds the target layer"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_named(options, message):
+    model = make_llama()
+    with pytest.raises(ValueError, match=message):
+        get_seft_model(model, SeftConfig(**options))
+    assert type(model) is LlamaForCausalLM
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_wrapping_twice_is_refused():
+    model = get_seft_model(make_llama(), SeftConfig(density=0.1))
+    with pytest.raises(ValueError, match="a SEFT model already"):
+        get_seft_model(model, SeftConfig(density=0.1))
+
+
+def test_a_model_without_blocks_is_refused():
+    with pytest.raises(ValueError, match="Sequential has no list of decoder blocks"):
+        get_seft_model(nn.Sequential(nn.Linear(2, 2)), SeftConfig(density=0.5))
+
+
+def test_number_of_trainable_parameters_is_that_of_lora(capsys):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_seft_model(make_llama(), SeftConfig(match_rank=2))
+    lora = get_peft_model(make_llama(), LoraConfig(r=2, target_modules="all-linear"))
+    assert model.get_nb_trainable_parameters()[0] == lora.get_nb_trainable_parameters()[0]
+    model.print_trainable_parameters()
+    assert "trainable params: 1,024 || all params: " in capsys.readouterr().out
+
+
+def test_merged_outputs_are_the_unmerged(trained, tokens):
+    model, _, _ = trained()
+    model.eval()
+    with torch.no_grad():
+        before = model(input_ids=tokens).logits
+        merged = model.merge_and_unload()
+        assert torch.equal(merged(input_ids=tokens).logits, before)
+    with torch.no_grad():
+        assert not torch.equal(make_llama()(input_ids=tokens).logits, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_was_saved_loads_onto_the_base(trained, tmp_path, dtype):
+    model, _, _ = trained(dtype=dtype)
+    model.save_pretrained(tmp_path)
+    loaded = SeftModel.from_pretrained(make_llama(dtype), tmp_path)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter), name
+    for name, layer in model.seft_layers.items():
+        for ours, theirs in zip(layer.topology, loaded.seft_layers[name].topology, strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert loaded.evolution_log == model.evolution_log
+    lines = (tmp_path / "evolution.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == model.evolution_log
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "evolution.jsonl",
+        "model.safetensors",
+        "seft_config.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"moments": "seeded"}, {"candidates": 3}, {"stagger": True, "accumulate_steps": 3}],
+)
+@pytest.mark.parametrize("stop", [1, 8, 11])
+def test_a_training_taken_up_again_equals_one_that_never_stopped(
+    trained, tokens, tmp_path, stop, options
+):
+    whole, _, _ = trained(steps=16, **options)
+    part, optimizer, _ = trained(steps=stop, **options)
+    part.save_pretrained(tmp_path / "model")
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+
+    model = SeftModel.from_pretrained(make_llama(), tmp_path / "model", is_trainable=True)
+    optimizer = adamw(model)
+    optimizer.load_state_dict(torch.load(tmp_path / "optimizer.pt"))
+    evolver = seft.Evolver(model, total_steps=20, step=stop)
+    train(model, tokens, optimizer, evolver, range(stop + 1, 17))
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(model.get_parameter(name), parameter), name
+    without_time = [
+        [{k: v for k, v in entry.items() if k != "seconds"} for entry in m.evolution_log]
+        for m in (whole, model)
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_further_modules_train_and_are_saved(trained, tokens, tmp_path):
+    model, _, _ = trained(modules_to_save=["lm_head", "input_layernorm", "embed_tokens"])
+    base = make_llama()
+    trained_whole = {n for n, p in model.named_parameters() if p.requires_grad and "delta" not in n}
+    assert len(trained_whole) == 4
+    for name in trained_whole:
+        assert not torch.equal(model.get_parameter(name), base.get_parameter(name))
+    model.save_pretrained(tmp_path)
+    loaded = SeftModel.from_pretrained(make_llama(), tmp_path)
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=tokens).logits, loaded(input_ids=tokens).logits)
+
+
+def pruned_otherwise():
+    model = make_llama()
+    model.model.layers[1].mlp.up_proj.weight.data.mul_(-1)
+    return model
+
+
+def of_another_shape():
+    return LlamaForCausalLM(type(make_llama().config)(**SMALLER))
+
+
+SMALLER = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        (pruned_otherwise, r"saved for another base: .* model.layers.1.mlp.up_proj were"),
+        (of_another_shape, r"saved for another base: .* model.layers.0.self_attn.q_proj were"),
+        (lambda: make_llama(torch.float16), "saved for another base"),
+    ],
+)
+def test_another_base_is_refused_and_left_alone(trained, tmp_path, base, message):
+    trained()[0].save_pretrained(tmp_path)
+    model = base()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with pytest.raises(ValueError, match=message) as error:
+        SeftModel.from_pretrained(model, tmp_path)
+    assert "\n" not in str(error.value)
+    assert type(model) is LlamaForCausalLM
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_bfloat16_delta_loads_onto_the_same_base_in_float32(trained, tmp_path):
+    trained(dtype=torch.bfloat16)[0].save_pretrained(tmp_path)
+    loaded = SeftModel.from_pretrained(make_llama(torch.bfloat16).float(), tmp_path)
+    assert all(layer.weight.dtype == torch.float32 for layer in loaded.seft_layers.values())
+
+
+def test_another_configuration_is_refused(trained, tmp_path):
+    model, _, _ = trained()
+    with pytest.raises(ValueError, match="delta was saved with shape .*, not"):
+        get_seft_model(make_llama(), SeftConfig(density=0.05)).load_state_dict(model.state_dict())
+    fewer = get_seft_model(make_llama(), SeftConfig(density=0.1, layers_to_transform=0))
+    with pytest.raises(ValueError, match="differ in 28 tensors, the first is model.layers.1"):
+        fewer.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "log"])
+def test_damaged_files_are_named(trained, tmp_path, damage):
+    trained(steps=3)[0].save_pretrained(tmp_path)
+    path = tmp_path / ("evolution.jsonl" if damage == "log" else "model.safetensors")
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="holds no complete SEFT delta") as error:
+        SeftModel.from_pretrained(make_llama(), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_loading_replaces_what_the_model_held(trained, tmp_path):
+    early, late = trained(steps=4)[0], trained(steps=14)[0]
+    late.load_state_dict(early.state_dict())
+    for name, parameter in early.named_parameters():
+        assert torch.equal(late.get_parameter(name), parameter)

@@ -1,0 +1,321 @@
+"""Training with a hand-written loop: gradients, windows, schedules, and the invariants."""
+
+import pytest
+import torch
+from conftest import adamw, make_llama, train
+
+import seft
+from seft.layer import SeftLinear
+
+
+def start(total_steps=20, dtype=torch.float32, **options):
+    """A SEFT model of the tiny LLaMA before its first step, with optimizer and evolver."""
+    defaults = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2}
+    model = seft.get_seft_model(make_llama(dtype), seft.SeftConfig(**defaults | options))
+    return model, adamw(model), seft.Evolver(model, total_steps)
+
+
+def base_weights(**options):
+    return {name: p.detach().clone() for name, p in make_llama(**options).named_parameters()}
+
+
+def mask_of(layer: SeftLinear) -> torch.Tensor:
+    inside = layer.weight.view(-1) != 0
+    inside[layer.indices] = True
+    return inside
+
+
+def dense_gradients(model, tokens) -> dict[str, torch.Tensor]:
+    """Gradients by plain autograd at the model's effective weights."""
+    plain = make_llama()
+    plain.load_state_dict({n: p for n, p in model.named_parameters() if "delta" not in n})
+    plain(input_ids=tokens, labels=tokens).loss.backward()
+    return {name: plain.get_parameter(f"{name}.weight").grad for name in model.seft_layers}
+
+
+@pytest.mark.parametrize("checkpointing", [None, {"use_reentrant": True}, {"use_reentrant": False}])
+@pytest.mark.parametrize("micro_batches", [1, 4])
+def test_gradients_are_those_of_autograd(tokens, checkpointing, micro_batches):
+    model, optimizer, evolver = start(accumulate_steps=1)
+    train(model, tokens, optimizer, evolver, range(1, 4))
+    if checkpointing:
+        model.activation_checkpointing_enable(checkpointing)
+    for part in tokens.chunk(micro_batches):
+        (model(input_ids=part, labels=part).loss / micro_batches).backward()
+    for name, dense in dense_gradients(model, tokens).items():
+        layer = model.seft_layers[name]
+        torch.testing.assert_close(layer.delta.grad, dense.view(-1)[layer.indices])
+        torch.testing.assert_close(layer.window.total, dense.view(-1))
+    trainable = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert trainable == {f"{name}.delta" for name in model.seft_layers}
+
+
+def test_input_gradient_is_that_of_the_plain_layer():
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(6, 4)
+    layer = SeftLinear(plain, 3)
+    layer.has_evolver = True
+    x, y = (torch.ones(2, 5, 6, requires_grad=True) for _ in range(2))
+    layer(x).square().sum().backward()
+    plain(y).square().sum().backward()
+    assert torch.equal(x.grad, y.grad)
+
+
+def test_the_window_chooses_the_largest_mean_gradients(tokens):
+    model, optimizer, evolver = start(mask="free", accumulate_steps=3)
+    mean = {name: torch.zeros_like(layer.weight) for name, layer in model.seft_layers.items()}
+    for step in range(1, 4):
+        rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
+        for name, gradient in dense_gradients(model, tokens[rows]).items():
+            mean[name] += gradient / 3
+        train(model, tokens, optimizer, evolver, [step])
+    for name, layer in model.seft_layers.items():
+        expected = mean[name].view(-1).abs().topk(len(layer.delta)).indices.sort().values
+        assert layer.indices.tolist() == expected.tolist()
+
+
+def test_nothing_changes_before_the_first_selection(tokens):
+    model, optimizer, evolver = start(accumulate_steps=4)
+    train(model, tokens, optimizer, evolver, range(1, 4))
+    assert not any(len(layer.indices) for layer in model.seft_layers.values())
+    for name, base in base_weights().items():
+        assert torch.equal(model.get_parameter(name), base)
+    train(model, tokens, optimizer, evolver, [4])
+    assert all(len(layer.indices) == len(layer.delta) for layer in model.seft_layers.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_invariants_hold_after_every_step_and_the_merge(tokens, dtype):
+    model, optimizer, evolver = start(dtype=dtype, density=0.15)
+    base = base_weights(dtype=dtype)
+    start_masks = {name: base[f"{name}.weight"].view(-1) != 0 for name in model.seft_layers}
+    for step in range(1, 21):
+        train(model, tokens, optimizer, evolver, [step])
+        for name, layer in model.seft_layers.items():
+            mask = mask_of(layer)
+            z = int(start_masks[name].sum())
+            assert int(mask.sum()) == layer.structural_entries == z
+            assert layer.sparsity == 1 - z / mask.numel()
+            assert layer.overlap == pytest.approx(int((mask & start_masks[name]).sum()) / z)
+            assert layer.delta.dtype == torch.float32
+            if step >= 2:
+                assert len(layer.indices.unique()) == len(layer.delta) == int(0.15 * mask.numel())
+                live = layer.weight.view(-1)
+                effective = layer.base.float() + layer.delta.detach()
+                assert torch.equal(live[layer.indices], effective.to(dtype))
+    log = model.evolution_log
+    assert all(sum(entry[key] for entry in log) for key in ("dropped", "removed", "restored"))
+    assert any(layer.overlap < 1 for layer in model.seft_layers.values())
+    masks = {name: mask_of(layer) for name, layer in model.seft_layers.items()}
+    merged = model.merge_and_unload()
+    for name, parameter in merged.named_parameters():
+        layer = name.removesuffix(".weight")
+        if layer in masks:
+            assert not parameter.view(-1)[~masks[layer]].any()
+        else:
+            assert torch.equal(parameter, base[name])
+
+
+def test_evolution_schedule(trained):
+    model, _, _ = trained(steps=20, evolve_every=4, accumulate_steps=3, stop_fraction=0.8)
+    steps = [entry["step"] for entry in model.evolution_log]
+    names = list(model.seft_layers)
+    # The first selection at A, then every R steps until p = 0 at 16 of 20 steps.
+    assert steps == [step for step in (3, 4, 8, 12) for _ in names]
+    assert [entry["layer"] for entry in model.evolution_log] == names * 4
+    for entry in model.evolution_log[len(names) :]:
+        k = len(model.seft_layers[entry["layer"]].delta)
+        assert entry["rate"] == model.seft_config.drop_rate(entry["step"], 20)
+        assert entry["dropped"] <= int(k * entry["rate"])
+    assert model.seconds_evolving > 0
+
+
+def test_static_indices_are_the_training_of_a_fixed_index_set(tokens):
+    model, optimizer, evolver = start(init="random", drop_fraction=0)
+    indices = {name: layer.indices.clone() for name, layer in model.seft_layers.items()}
+    plain = make_llama().requires_grad_(False)
+    for name, positions in indices.items():
+        weight = plain.get_parameter(f"{name}.weight").requires_grad_(True)
+        assert (weight.view(-1)[positions] != 0).all()
+        keep = torch.zeros(weight.numel()).index_fill(0, positions.long(), 1).view_as(weight)
+        weight.register_hook(lambda gradient, keep=keep: gradient * keep)
+    reference = torch.optim.AdamW(
+        [p for p in plain.parameters() if p.requires_grad], lr=0.01, weight_decay=0
+    )
+    for step in range(1, 13):
+        train(model, tokens, optimizer, evolver, [step])
+        rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
+        plain(input_ids=tokens[rows], labels=tokens[rows]).loss.backward()
+        reference.step()
+        reference.zero_grad()
+    assert model.evolution_log == []
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), parameter, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "sparser_by"),
+    [({"mask": "fixed"}, 0), ({"mask": "free", "schedule": "linear", "stop_fraction": 1.0}, -1)],
+)
+def test_controls_and_the_parent_method(trained, options, sparser_by):
+    model, _, _ = trained(**options)
+    base = base_weights()
+    for name, layer in model.seft_layers.items():
+        before = base[f"{name}.weight"].view(-1) != 0
+        if sparser_by == 0:
+            assert torch.equal(mask_of(layer), before)
+        else:
+            assert (mask_of(layer) | ~before).all()
+            assert int(mask_of(layer).sum()) == layer.structural_entries > int(before.sum())
+
+
+def test_random_growth_depends_on_the_seed_alone(trained):
+    options = {"growth": "random", "drop_fraction": 0.5}
+    runs = [trained(seed=seed, **options)[0].state_dict() for seed in (0, 0, 1)]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+    assert any(not torch.equal(runs[0][n], runs[2][n]) for n in runs[0] if "indices" in n)
+
+
+def test_random_growth_ignores_the_gradient(trained):
+    by_gradient, _, _ = trained(steps=4, mask="free")
+    at_random, _, _ = trained(steps=4, mask="free", growth="random")
+    before, _, _ = trained(steps=3, mask="free")
+    shares = []
+    for model in (by_gradient, at_random):
+        differ = [
+            not torch.equal(layer.indices, before.seft_layers[name].indices)
+            for name, layer in model.seft_layers.items()
+        ]
+        assert any(differ)
+        shares.append(model.state_dict())
+    assert any(not torch.equal(shares[0][n], shares[1][n]) for n in shares[0] if "indices" in n)
+
+
+def test_two_runs_are_bit_identical(trained):
+    first, second = (trained(dtype=torch.bfloat16)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_gradient_accumulation_equals_the_big_batch(trained):
+    whole, parts = trained(steps=8)[0], trained(steps=8, micro_batches=4)[0]
+    for name, layer in whole.seft_layers.items():
+        assert torch.equal(layer.indices, parts.seft_layers[name].indices)
+        torch.testing.assert_close(layer.weight, parts.seft_layers[name].weight)
+
+
+def test_patterns_survive_evolution(trained):
+    model, _, _ = trained(steps=20, base_pattern=(2, 4), pattern=(2, 4))
+    assert sum(entry["reactivated"] for entry in model.evolution_log) > 0
+    for layer in model.seft_layers.values():
+        assert (mask_of(layer).view(-1, 4).sum(dim=1) == 2).all()
+
+
+def test_staggered_layers_evolve_in_turn(tokens):
+    model, optimizer, evolver = start(
+        total_steps=100, evolve_every=14, accumulate_steps=1, stagger=True
+    )
+    for step in range(1, 43):
+        assert sum(layer.window is not None for layer in model.seft_layers.values()) <= 2
+        train(model, tokens, optimizer, evolver, [step])
+    for offset, name in enumerate(model.seft_layers):
+        steps = [entry["step"] for entry in model.evolution_log if entry["layer"] == name]
+        assert steps == [s for s in (1 + offset, 14 + offset, 28 + offset, 42 + offset) if s <= 42]
+
+
+def test_candidates_bound_the_window(tokens):
+    model, optimizer, evolver = start(candidates=3, density=0.02)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    for layer in model.seft_layers.values():
+        assert len(layer.window.total) <= 6 * len(layer.delta) < layer.weight.numel()
+    optimizer.zero_grad()
+    train(model, tokens, optimizer, evolver, range(1, 13))
+    for layer in model.seft_layers.values():
+        assert int(mask_of(layer).sum()) == layer.budget
+
+
+def test_enough_candidates_change_nothing(trained):
+    whole, limited = trained()[0].state_dict(), trained(candidates=1000)[0].state_dict()
+    assert all(torch.equal(whole[name], limited[name]) for name in whole)
+
+
+def test_seeded_moments_are_the_means_of_the_window(tokens):
+    model, optimizer, evolver = start(moments="seeded", accumulate_steps=2, mask="free")
+    gradients = []
+    for step in (1, 2):
+        rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
+        gradients.append(dense_gradients(model, tokens[rows]))
+        train(model, tokens, optimizer, evolver, [step])
+    for name, layer in model.seft_layers.items():
+        one, two = (gradient[name].view(-1)[layer.indices] for gradient in gradients)
+        state = optimizer.state[layer.delta]
+        torch.testing.assert_close(state["exp_avg"], (one + two) / 2)
+        torch.testing.assert_close(state["exp_avg_sq"], (one**2 + two**2) / 2)
+        # Of full age: no bias correction.
+        assert state["steps"].isinf().all()
+
+
+def test_seeded_moments_need_an_optimizer_that_has_them(tokens):
+    model, _, evolver = start(moments="seeded")
+    sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    with pytest.raises(ValueError, match="exp_avg and exp_avg_sq, not SGD"):
+        train(model, tokens, sgd, evolver, range(1, 3))
+
+
+def test_grown_entries_start_with_no_moments(trained):
+    model, optimizer, _ = trained(steps=8)
+    for layer in model.seft_layers.values():
+        state = optimizer.state[layer.delta]
+        young = state["steps"] == 0
+        assert young.any()
+        assert not young.all()
+        for values in (layer.delta, state["exp_avg"], state["exp_avg_sq"]):
+            assert not values[young].any()
+            assert values[~young].any()
+
+
+def test_other_optimizers_keep_their_shared_step_count(tokens):
+    model, _, evolver = start()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    train(model, tokens, optimizer, evolver, range(1, 9))
+    for layer in model.seft_layers.values():
+        assert optimizer.state[layer.delta]["step"] == 8
+        assert not optimizer.state[layer.delta]["exp_avg"].all()
+
+
+def test_bfloat16_autocast_of_a_float32_model(tokens):
+    model, optimizer, evolver = start()
+    for step in range(1, 9):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        optimizer.step()
+        evolver.step(optimizer, step)
+        optimizer.zero_grad()
+        first = loss.item() if step == 1 else first
+    assert loss.item() < first
+    assert all(layer.weight.dtype == torch.float32 for layer in model.seft_layers.values())
+
+
+def test_an_overflowed_window_is_not_acted_upon(tokens):
+    model, optimizer, evolver = start()
+    layers = list(model.seft_layers.values())
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    layers[0].window.total[3] = torch.inf
+    layers[1].window.total[3] = torch.nan
+    evolver.step(optimizer, 1)
+    evolver.step(optimizer, 2)
+    assert [len(layer.indices) > 0 for layer in layers] == [False, False] + [True] * 12
+    train(model, tokens, optimizer, evolver, range(3, 5))
+    assert all(len(layer.indices) for layer in layers)
+
+
+def test_training_without_an_evolver_is_refused(tokens):
+    model = seft.get_seft_model(make_llama(), seft.SeftConfig(density=0.1)).train()
+    loss = model(input_ids=tokens, labels=tokens).loss
+    with pytest.raises(RuntimeError, match="trains with an Evolver"):
+        loss.backward()
+
+
+def test_a_training_too_short_for_a_selection_is_refused():
+    with pytest.raises(ValueError, match="total_steps=4 ends before .* at step 5"):
+        start(total_steps=4, evolve_every=9, accumulate_steps=5)
