@@ -255,7 +255,8 @@ class Config(Strict):
                 training = REPAIRS[name].training
                 if training is not None and self.repair_options(training) is None:
                     problems.append(
-                        f"repair.{training}: missing; grid.repairs has {name!r}, which needs it"
+                        f"repair.{training}: missing; allowed: its options, such as "
+                        "learning_rate, when grid.repairs needs it"
                     )
         for name, spec in self.data.items():
             known(f"data.{name}.source", spec.source, self.sources)
@@ -273,7 +274,7 @@ class Config(Strict):
             for task in spec.band:
                 known(f"models.{name}.band", task, self.evaluation.tasks)
         if problems:
-            raise ValueError("\n".join(problems))
+            raise ValueError("\n".join(dict.fromkeys(problems)))
         return self
 
     @model_validator(mode="after")
@@ -299,13 +300,14 @@ class Config(Strict):
             )
         for model in self.grid.models:
             for pattern in self.grid.patterns:
-                for width in self.models[model].widths:
-                    group = Pattern.parse(pattern).m
-                    if group and width % group:
-                        problems.append(
-                            f"grid.patterns = {pattern!r}: model {model!r} has layers {width} "
-                            f"inputs wide; allowed: N of M where M divides every width"
-                        )
+                group = Pattern.parse(pattern).m
+                wrong = [w for w in self.models[model].widths if group and w % group]
+                if wrong:
+                    problems.append(
+                        f"grid.patterns = {pattern!r}: model {model!r} has layers "
+                        f"{' and '.join(map(str, wrong))} inputs wide; "
+                        "allowed: N of M where M divides every width"
+                    )
         if self.tuning is not None:
             rates = self.tuning.learning_rates
             if len({len(values) for values in rates.values()}) > 1:

@@ -90,7 +90,8 @@ def _kind(node: dict) -> str:
         case "array":
             return f"list of {_kind(node.get('items', {}))}"
         case "object":
-            return f"name: {_kind(node.get('additionalProperties') or {})}"
+            value = node.get("additionalProperties")
+            return f"name: {_kind(value)}" if isinstance(value, dict) else "mapping"
         case "integer" | "number":
             return f"{node['type']}{_limits(node)}"
         case kind:

@@ -191,7 +191,10 @@ def evolve(
 
 
 def highest(score: Tensor, count: int) -> Tensor:
-    """Ascending positions of the `count` largest entries of a flat tensor; ties: lower first."""
+    """Ascending positions of the `count` largest entries of a flat tensor; ties: lower first.
+
+    All positions if there are fewer.
+    """
     sample = score[::SAMPLING_STRIDE]
     rank = 16 + 3 * count // (2 * SAMPLING_STRIDE)
     if 4 * rank < len(sample):
@@ -203,8 +206,8 @@ def highest(score: Tensor, count: int) -> Tensor:
 
 
 def _highest(score: Tensor, count: int) -> Tensor:
-    if count == 0:
-        return score.new_empty(0, dtype=torch.int64)
+    if count == 0 or count >= len(score):
+        return torch.arange(min(count, len(score)), device=score.device)
     cut = score.kthvalue(len(score) - count + 1).values
     above = (score > cut).nonzero().view(-1)
     equal = (score == cut).nonzero().view(-1)

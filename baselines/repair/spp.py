@@ -50,7 +50,7 @@ class SppLinear(RepairedLinear):
         alpha = torch.empty(rank, base.in_features)
         nn.init.kaiming_uniform_(alpha, a=math.sqrt(5), generator=generator)
         self.alpha = nn.Parameter(alpha.to(base.weight.device))
-        self.beta = nn.Parameter(torch.zeros_like(self.alpha[:1, :1]).repeat(base.out_features, 1))
+        self.beta = nn.Parameter(self.alpha.new_zeros(base.out_features, 1))
         self.scale = scale
         self.dropout = dropout
 

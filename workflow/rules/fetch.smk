@@ -28,7 +28,7 @@ rule fetch_model:
         downloads=1,
         mem_mb=memory_mib(3000),
     params:
-        spec=lambda w: CONFIG.models[w.model].model_dump(mode="json"),
+        source=lambda w: CONFIG.models[w.model].source.model_dump(mode="json"),
     message:
         "Fetch model {wildcards.model}"
     script:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from bench.config import ModelSpec
+from pydantic import TypeAdapter
+
 from bench.job import Job
-from bench.sources import fetch_model
+from bench.sources import Source, fetch_model
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
-    spec = ModelSpec(**smk.params.spec)
-    fetch_model(spec.source, Path(smk.output[0]))
+    fetch_model(TypeAdapter(Source).validate_python(smk.params.source), Path(smk.output[0]))

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 
@@ -33,9 +34,8 @@ from seft import SeftConfig
     ],
 )
 def test_wrong_options_are_named(options, message):
-    with pytest.raises(ValueError, match=".*") as error:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
         SeftConfig(**options)
-    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -49,7 +49,7 @@ def test_configuration_survives_its_file(tmp_path):
 def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
     if text is not None:
         (tmp_path / "seft_config.json").write_text(text)
-    with pytest.raises(ValueError, match="seft_config.json is not a SEFT configuration"):
+    with pytest.raises(ValueError, match=r"seft_config\.json is not a SEFT configuration"):
         SeftConfig.from_pretrained(tmp_path)
 
 

@@ -44,14 +44,14 @@ def test_targets(options, number):
 
 @pytest.mark.parametrize("target", [["lm_head"], ["embed_tokens"], ["qproj"], "q_proj"])
 def test_targets_that_match_nothing_are_named(target):
-    with pytest.raises(ValueError, match="no nn.Linear in the 2 decoder blocks 'model.layers'"):
+    with pytest.raises(ValueError, match=r"no nn\.Linear in the 2 decoder blocks"):
         get_seft_model(make_llama(), SeftConfig(density=0.1, target_modules=target))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"density": 0.9}, "model.layers.0.self_attn.q_proj has 106 non-zero weights, fewer than"),
+        ({"density": 0.9}, "q_proj has [0-9]+ non-zero weights, fewer than its 230 active"),
         ({"density": 0.1, "pattern": (2, 4)}, "has groups of 4 inputs with fewer than 2 pruned"),
         ({"density": 0.1, "pattern": (2, 5)}, "has 16 inputs, no multiple of 5"),
         ({"density": 0.1, "modules_to_save": ["head"]}, "modules_to_save='head' names no module"),
@@ -80,11 +80,14 @@ def test_a_model_without_blocks_is_refused():
 def test_number_of_trainable_parameters_is_that_of_lora(capsys):
     from peft import LoraConfig, get_peft_model
 
-    model = get_seft_model(make_llama(), SeftConfig(match_rank=2))
-    lora = get_peft_model(make_llama(), LoraConfig(r=2, target_modules="all-linear"))
+    model = get_seft_model(make_llama(), SeftConfig(match_rank=1))
+    lora = get_peft_model(make_llama(), LoraConfig(r=1, target_modules="all-linear"))
     assert model.get_nb_trainable_parameters()[0] == lora.get_nb_trainable_parameters()[0]
     model.print_trainable_parameters()
-    assert "trainable params: 1,024 || all params: " in capsys.readouterr().out
+    assert (
+        f"trainable params: {lora.get_nb_trainable_parameters()[0]} || all params: "
+        in capsys.readouterr().out
+    )
 
 
 def test_merged_outputs_are_the_unmerged(trained, tokens):
@@ -121,10 +124,15 @@ def test_what_was_saved_loads_onto_the_base(trained, tmp_path, dtype):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"moments": "seeded"}, {"candidates": 3}, {"stagger": True, "accumulate_steps": 3}],
+    ("stop", "options"),
+    [
+        (8, {}),
+        (11, {}),  # inside a window
+        (1, {"moments": "seeded"}),  # inside the window of the first selection
+        (11, {"moments": "seeded", "candidates": 3}),
+        (6, {"stagger": True, "growth": "random"}),
+    ],
 )
-@pytest.mark.parametrize("stop", [1, 8, 11])
 def test_a_training_taken_up_again_equals_one_that_never_stopped(
     trained, tokens, tmp_path, stop, options
 ):
@@ -207,10 +215,10 @@ def test_a_bfloat16_delta_loads_onto_the_same_base_in_float32(trained, tmp_path)
 
 def test_another_configuration_is_refused(trained, tmp_path):
     model, _, _ = trained()
-    with pytest.raises(ValueError, match="delta was saved with shape .*, not"):
+    with pytest.raises(ValueError, match=r"delta was saved with shape .*, not"):
         get_seft_model(make_llama(), SeftConfig(density=0.05)).load_state_dict(model.state_dict())
     fewer = get_seft_model(make_llama(), SeftConfig(density=0.1, layers_to_transform=0))
-    with pytest.raises(ValueError, match="differ in 28 tensors, the first is model.layers.1"):
+    with pytest.raises(ValueError, match=r"differ in 28 tensors, the first is model\.layers\.1"):
         fewer.load_state_dict(model.state_dict())
 
 

@@ -1,0 +1,216 @@
+"""The configuration: what is allowed, and that anything else is one line that says so."""
+
+import copy
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from bench.config import ConfigError, load, load_or_exit, project_root
+from bench.preflight import check_or_exit, find_problems
+from bench.records import resolved_config
+from bench.reference import README, SCHEMA, readme_text, schema_text
+
+CONFIG = project_root() / "config"
+
+
+def default() -> dict:
+    return yaml.safe_load((CONFIG / "config.yaml").read_text())
+
+
+def changed(path: str, value) -> dict:
+    """The default configuration with the value at a dotted path replaced, or removed (``...``)."""
+    values = default()
+    *parents, key = path.split(".")
+    node = values
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    if value is ...:
+        del node[key]
+    else:
+        node[key] = value
+    return values
+
+
+BAD = [
+    # What is changed, to what, and what the line must say: the key, the value, what is allowed.
+    ("training.stpes", 4, ["training.stpes", "4", "unknown key", "steps"]),
+    ("grdi", {}, ["grdi", "unknown key", "grid"]),
+    ("models.smollm2-135m.source.url", "x", ["source.url", "'x'", "unknown key", "sha256"]),
+    ("repair.lora.rnak", 8, ["repair.lora.rnak", "8", "unknown key", "rank"]),
+    ("pruning.sparsegpt.dampening", 1, ["pruning.sparsegpt.dampening", "unknown key", "damping"]),
+    ("training.steps", "many", ["training.steps", "'many'", "integer"]),
+    ("training.steps", 0, ["training.steps", "0", "greater than 0"]),
+    ("training.length", -1, ["training.length", "-1", "greater than 0"]),
+    ("training.warmup", 1.5, ["training.warmup", "1.5", "less than 1"]),
+    ("training.mixture", [], ["training.mixture", "[]", "at least 1"]),
+    ("training.prompt_loss", "maybe", ["training.prompt_loss", "'maybe'", "boolean"]),
+    ("grid.patterns", [0], ["grid.patterns", "0", "above 0 and below 1"]),
+    ("grid.patterns", [1], ["grid.patterns", "1", "above 0 and below 1"]),
+    ("grid.patterns", [1.2], ["grid.patterns", "1.2", "above 0 and below 1"]),
+    ("grid.patterns", ["s0"], ["grid.patterns", "'s0'", "0 < percent < 100"]),
+    ("grid.patterns", ["s120"], ["grid.patterns", "'s120'", "0 < percent < 100"]),
+    ("grid.patterns", ["4of4"], ["grid.patterns", "'4of4'", "0 < n < m"]),
+    ("grid.patterns", ["3of7"], ["grid.patterns", "'3of7'", "576 and 1536", "divides"]),
+    ("grid.pruners", ["wnada"], ["grid.pruners", "'wnada'", "magnitude, wanda, sparsegpt"]),
+    ("grid.repairs", ["sfet"], ["grid.repairs", "'sfet'", "none, full, lora, lora-dense, spp"]),
+    ("grid.models", ["llama"], ["grid.models", "'llama'", "smollm2-135m"]),
+    ("grid.models", [], ["grid.models", "[]", "at least 1"]),
+    ("grid.pruners", [], ["grid.pruners", "[]", "at least 1"]),
+    ("grid.seeds", [], ["grid.seeds", "[]", "at least 1"]),
+    ("grid.seeds", [0, 0], ["grid.seeds", "[0, 0]", "each entry once"]),
+    ("grid.seeds", [-1], ["grid.seeds", "-1", "greater than or equal to 0"]),
+    ("grid", ..., ["grid", "missing"]),
+    ("evaluation.tasks.sciense", {"data": "science", "metric": "acc"}, ["'sciense'", "science"]),
+    ("evaluation.tasks.science.data", "scince", ["science.data", "'scince'", "social_iqa"]),
+    ("evaluation.tasks.science.limit", 0, ["science.limit", "0", "greater than 0"]),
+    ("evaluation.tasks.wiki.context_length", ..., ["evaluation.tasks.wiki", "context_length"]),
+    ("evaluation.tasks.winogrande.split", "train", ["winogrande.split", "'train'", "trained"]),
+    ("calibration.samples", 100_000, ["calibration.samples", "100000", "25600000", "1600524"]),
+    ("calibration.data", "squda", ["calibration.data", "'squda'", "squad"]),
+    ("calibration.split", "test", ["calibration.split", "'test'", "train, validation"]),
+    ("data.squad.reader", "sqad", ["data.squad.reader", "'sqad'", "squad"]),
+    ("data.squad.source", "bigbnch", ["data.squad.source", "'bigbnch'", "bigbench"]),
+    ("data.squad.splits", {"train": 0.5}, ["data.squad.splits", "0.5", "add up to 1"]),
+    ("sources.bigbench.sha256", "abc", ["sources.bigbench.sha256", "'abc'", "0-9a-f"]),
+    ("sources.bigbench.source", "ftp", ["sources.bigbench", "ftp", "pypi", "hub", "path"]),
+    ("repair.lora", ..., ["repair.lora", "missing", "lora"]),
+    ("repair.lora.learning_rate", 0, ["repair.lora.learning_rate", "0", "greater than 0"]),
+    ("repair.seft.evolve_every", 0, ["repair.seft", "evolve_every", "0"]),
+    ("repair.spp.dropout", 1.0, ["repair.spp.dropout", "1.0", "less than 1"]),
+    ("runtime.dtype", "float8", ["runtime.dtype", "'float8'", "bfloat16"]),
+    ("runtime.threads", 0, ["runtime.threads", "0", "greater than 0"]),
+    ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "wiki"]),
+    ("tuning.learning_rates.lora", [1e-3], ["tuning.learning_rates", "same number"]),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "said"), BAD, ids=[f"{p}={v!r}" for p, v, _ in BAD])
+def test_bad_input_is_one_line_with_key_value_and_what_is_allowed(path, value, said, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        load_or_exit(changed(path, value))
+    message = exit_.value.code  # sys.exit prints a text on stderr and exits with status 1
+    assert isinstance(message, str)
+    assert len(message.splitlines()) == 1, message
+    assert message.startswith("config: ")
+    for part in said:
+        assert part in message
+
+
+def test_each_problem_has_a_line_of_its_own():
+    values = changed("training.steps", 0)
+    values["grid"]["seeds"] = []
+    with pytest.raises(ConfigError) as error:
+        load(values)
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("file", sorted(CONFIG.glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_configurations_are_allowed(file):
+    values = default()
+    update_config(values, yaml.safe_load(file.read_text()))
+    config = load(values)
+    assert not list(find_problems(config))
+
+
+def test_the_default_grid_is_eighteen_cells_over_three_bases():
+    cells = list(load(default()).cells())
+    assert len(cells) == 18
+    assert len({cell.base for cell in cells}) == 3
+
+
+def test_the_unrepaired_base_has_one_cell_whatever_the_seeds():
+    cells = list(load(changed("grid.seeds", [0, 1, 2])).cells())
+    assert len([cell for cell in cells if cell.repair == "none"]) == 3
+    assert len([cell for cell in cells if cell.repair == "seft"]) == 9
+
+
+def test_a_number_is_a_sparsity():
+    assert load(changed("grid.patterns", [0.6, "2of4"])).grid.patterns == ["s60", "2of4"]
+
+
+def path_model(tmp_path, settings: str) -> dict:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(settings)
+    values = changed("models.mine", {"source": {"source": "path", "path": str(folder)}})
+    values["grid"]["models"] = ["mine"]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("settings", "patterns", "said"),
+    [
+        ('{"architectures": ["BertForMaskedLM"]}', ["s60"], "allowed: a causal language model"),
+        (
+            '{"architectures": ["LlamaForCausalLM"], "hidden_size": 66}',
+            ["2of4"],
+            "hidden_size of model 'mine' is 66; allowed: N of M where M divides it",
+        ),
+    ],
+)
+def test_local_models_are_looked_at_before_any_job(tmp_path, settings, patterns, said):
+    values = path_model(tmp_path, settings)
+    values["grid"]["patterns"] = patterns
+    with pytest.raises(SystemExit) as exit_:
+        check_or_exit(load(values))
+    (line,) = exit_.value.code.splitlines()
+    assert said in line
+
+
+def test_paths_that_are_not_there(tmp_path):
+    values = default()
+    values["models"]["mine"] = {"source": {"source": "path", "path": str(tmp_path / "none")}}
+    values["grid"]["models"] = ["mine"]
+    (line,) = find_problems(load(values))
+    assert line == f"models.mine.source.path = '{tmp_path / 'none'}': no such folder"
+
+    values = default()
+    values["sources"]["bigbench"] = {"source": "path", "path": str(tmp_path)}
+    lines = list(find_problems(load(values)))
+    assert len(lines) == len(values["data"])
+    assert "no such file" in lines[0]
+
+
+def test_calibration_longer_than_a_local_text(tmp_path):
+    (tmp_path / "text.jsonl").write_text('{"id": "a", "text": "short"}\n')
+    values = default()
+    values["sources"]["mine"] = {"source": "path", "path": str(tmp_path)}
+    values["data"]["text"] = {
+        "source": "mine",
+        "files": ["text.jsonl"],
+        "reader": "jsonl",
+        "splits": {"train": 1},
+        "licence": "CC0-1.0",
+    }
+    values["calibration"]["data"] = "text"
+    (line,) = find_problems(load(values))
+    assert "calibration.samples = 16" in line
+    assert "at most the 29 bytes of 'text'" in line
+
+
+def test_the_hash_follows_what_decides_a_cells_numbers():
+    config = load(default())
+    cells = {cell.repair: cell for cell in config.cells() if cell.pruner == "wanda"}
+    first = resolved_config(config, cells["seft"])["hash"]
+    assert resolved_config(load(default()), cells["seft"])["hash"] == first
+    other = load(changed("repair.seft.learning_rate", 0.5))
+    assert resolved_config(other, cells["seft"])["hash"] != first
+    assert (
+        resolved_config(other, cells["lora"])["hash"]
+        == resolved_config(config, cells["lora"])["hash"]
+    )
+    more = load(changed("grid.seeds", [0, 1]))
+    assert resolved_config(more, cells["seft"])["hash"] == first
+
+
+def test_generated_files_agree_with_the_configuration():
+    assert SCHEMA.read_text() == schema_text(), "run `python -m bench.reference`"
+    assert README.read_text() == readme_text(), "run `python -m bench.reference`"
+
+
+def test_loading_changes_nothing_that_it_is_given():
+    values = default()
+    before = copy.deepcopy(values)
+    load(values)
+    assert values == before
