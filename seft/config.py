@@ -39,7 +39,7 @@ class SeftConfig:
             dtype) and saved with the deltas.
         evolve_every: R, optimizer steps from one evolution of a layer to the next.
         accumulate_steps: A, optimizer steps over which the dense gradient is averaged before an
-            evolution; the first A steps choose the first positions. At most R.
+            evolution, at most R. The first A steps choose the first positions and train nothing.
         drop_fraction: p0, fraction of a layer's active entries dropped at the start of training.
         schedule: how the fraction falls to 0: half a cosine, or a line.
         stop_fraction: fraction of training after which nothing is dropped any more.

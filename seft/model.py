@@ -169,8 +169,8 @@ class SeftModel(nn.Module):
             is_trainable: whether the deltas are to train on.
 
         Raises:
-            ValueError: a file is missing or damaged, or the delta belongs to another base (which
-                is then as it was).
+            ValueError: a file is missing or damaged, or the delta belongs to another base (whose
+                weights are then as they were).
         """
         folder = Path(path)
         config = SeftConfig.from_pretrained(folder)
@@ -179,6 +179,8 @@ class SeftModel(nn.Module):
             log = [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
         except (OSError, SafetensorError, json.JSONDecodeError) as error:
             raise ValueError(f"{folder} holds no complete SEFT delta: {error}") from error
+        if not is_trainable:
+            tensors = {name: t for name, t in tensors.items() if ".window." not in name}
         model = get_seft_model(model, config)
         try:
             model.load_state_dict(tensors)
@@ -192,7 +194,7 @@ class SeftModel(nn.Module):
         """The model of its own class again, with the effective weights; in place.
 
         Each layer has as many structural entries as the base (but for `mask="free"`), and is
-        exactly zero elsewhere.
+        exactly zero elsewhere. Parameters stay frozen as they are.
         """
         for name, layer in self.seft_layers.items():
             self.set_submodule(name, layer.plain())
@@ -209,13 +211,15 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
         config: the options.
 
     Raises:
-        ValueError: the model is one already, the targets match no layer, or a layer has fewer
-            non-zero weights than active entries.
+        ValueError: the model is one already, the targets match no layer, or a layer is quantised
+            or has fewer non-zero weights than active entries.
     """
     if isinstance(model, SeftModel):
         raise ValueError("the model is a SEFT model already")
     layers = {}
     for name, linear in target_layers(model, config).items():
+        if not linear.weight.is_floating_point():
+            raise ValueError(f"{name} has {linear.weight.dtype} weights, which cannot train")
         k = config.active_entries(linear.out_features, linear.in_features)
         layers[name] = layer = SeftLinear(linear, k)
         if k > layer.budget:
@@ -261,10 +265,10 @@ def target_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     chosen = config.layers_to_transform
     chosen = [chosen] if isinstance(chosen, int) else chosen
     targets = {
-        f"{prefix}.{number}.{name}": module
+        name: module
         for number, block in enumerate(lists[prefix])
         if chosen is None or number in chosen
-        for name, module in block.named_modules()
+        for name, module in block.named_modules(prefix=f"{prefix}.{number}")
         if isinstance(module, nn.Linear)
     }
     targets = {

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -33,13 +34,16 @@ class Project:
             else:
                 shutil.copy2(origin, folder / part)
 
-    def command(self, *arguments: str, changes: dict | None = None) -> list[str]:
-        files = ["config/smoke.yaml"]
+    def command(
+        self, *arguments: str, changes: dict | None = None, files: Sequence[str] = ()
+    ) -> list[str]:
+        """Snakemake with the smoke configuration and what is laid over it."""
+        files = ["config/smoke.yaml", *files]
         if changes is not None:
             (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
             files.append("changes.yaml")
-        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", *files]
-        return [*snakemake, *arguments]
+        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        return [*snakemake, *arguments, "--configfile", *files]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -47,9 +51,9 @@ class Project:
         hidden = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         return {**hidden, "HF_HUB_OFFLINE": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/"}
 
-    def run(self, *arguments: str, changes: dict | None = None) -> subprocess.CompletedProcess:
+    def run(self, *arguments: str, **laid_over) -> subprocess.CompletedProcess:
         return subprocess.run(
-            self.command(*arguments, changes=changes),
+            self.command(*arguments, **laid_over),
             cwd=self.folder,
             env=self.environment,
             text=True,

@@ -40,18 +40,6 @@ rule table1:
         "../scripts/table1.py"
 
 
-def tuning_trials(w):
-    if CONFIG.tuning is None:
-        sys.exit("config: tuning: missing; make tune needs it")
-    tuning = CONFIG.tuning
-    folder = f"results/tuning/{tuning.model}/{tuning.pruner}-{tuning.pattern}"
-    return [
-        f"{folder}/{repair}/lr{rate:g}.json"
-        for repair, rates in tuning.learning_rates.items()
-        for rate in rates
-    ]
-
-
 rule tuning:
     input:
         trials=tuning_trials,

@@ -6,6 +6,7 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import Cell, dense_cell, record_path
 from bench.config import load_or_exit
+from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.preflight import check_or_exit
 from bench.records import failed_outputs, resolved_config
@@ -18,12 +19,7 @@ CHECKPOINTS = CONFIG.checkpoints
 RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 ATTEMPTS = CONFIG.runtime.retries + 1
 
-# Scripts run in processes of their own, and import the project from where the Snakefile lies.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-# A progress bar is redrawn where someone sees it, and is a few lines where it is a log.
-os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "15")
+set_environment(ROOT)
 
 if CONFIG.retry_failed:
     workflow.dag_settings.forcerun = {
@@ -102,3 +98,16 @@ def packing(use):
         "length": training.length,
         "prompt_loss": training.prompt_loss,
     }
+
+
+def tuning_trials(wildcards):
+    """Results of the sweep's trials."""
+    tuning = CONFIG.tuning
+    if tuning is None:
+        sys.exit("config: tuning: missing; make tune needs it")
+    folder = f"results/tuning/{tuning.model}/{tuning.pruner}-{tuning.pattern}"
+    return [
+        f"{folder}/{repair}/lr{rate:g}.json"
+        for repair, rates in tuning.learning_rates.items()
+        for rate in rates
+    ]

@@ -72,6 +72,14 @@ def test_wrapping_twice_is_refused():
         get_seft_model(model, SeftConfig(density=0.1))
 
 
+def test_quantised_layers_are_refused():
+    model = make_llama()
+    packed = nn.Parameter(torch.zeros(16, 16, dtype=torch.uint8), requires_grad=False)
+    model.model.layers[1].self_attn.q_proj.weight = packed
+    with pytest.raises(ValueError, match=r"layers\.1\.self_attn\.q_proj has torch\.uint8 weights"):
+        get_seft_model(model, SeftConfig(density=0.1))
+
+
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(ValueError, match="Sequential has no list of decoder blocks"):
         get_seft_model(nn.Sequential(nn.Linear(2, 2)), SeftConfig(density=0.5))
@@ -233,6 +241,15 @@ def test_damaged_files_are_named(trained, tmp_path, damage):
     with pytest.raises(ValueError, match="holds no complete SEFT delta") as error:
         SeftModel.from_pretrained(make_llama(), tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_open_windows_are_loaded_to_train_on_alone(trained, tmp_path):
+    trained(steps=3)[0].save_pretrained(tmp_path)
+    for is_trainable in (True, False):
+        loaded = SeftModel.from_pretrained(make_llama(), tmp_path, is_trainable=is_trainable)
+        for layer in loaded.seft_layers.values():
+            assert (layer.window is not None) == is_trainable
+            assert layer.delta.requires_grad == is_trainable
 
 
 def test_loading_replaces_what_the_model_held(trained, tmp_path):

@@ -133,8 +133,8 @@ def test_activation_checkpointing_changes_nothing(run, reentrant):
     checkpointed, _ = run(
         "checkpointed",
         max_steps=6,
-        gradient_checkpointing=True,
-        gradient_checkpointing_kwargs={"use_reentrant": reentrant},
+        activation_checkpointing=True,
+        activation_checkpointing_kwargs={"use_reentrant": reentrant},
     )
     for name, parameter in weights(plain).items():
         assert torch.equal(checkpointed.get_parameter(name), parameter), name
