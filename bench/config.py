@@ -161,7 +161,8 @@ class Evaluation(Strict):
         description="Tasks, by the name of their YAML file in `config/tasks`."
     )
     batch_tokens: PositiveInt = Field(
-        default=512, description="Tokens that one forward pass of the evaluation takes."
+        default=384,
+        description="Tokens that one forward pass of the evaluation takes: a GPU wants thousands.",
     )
 
 

@@ -90,6 +90,12 @@ def evolve(
     indices, removed = indices.long(), removed.long()
     size = group or len(live)
 
+    def among(positions: Tensor, others: Tensor) -> Tensor:
+        """Which of `positions` are among `others`."""
+        marks = torch.zeros_like(live, dtype=torch.bool)
+        marks[others] = True
+        return marks[positions]
+
     def count(*positions: Tensor) -> Tensor:
         """Number of positions in each group whose mask keeps its size."""
         return torch.bincount(torch.cat(positions) // size, minlength=len(live) // size)
@@ -111,7 +117,7 @@ def evolve(
         preference -= LARGEST * outside
     wanted = len(delta) - int(stays.sum())
     chosen = highest(preference, wanted)
-    fresh = torch.isin(chosen, indices, invert=True)
+    fresh = ~among(chosen, indices)
     if group:
         # A group makes room for at most as many grown entries as it has structural ones.
         room = count(live.nonzero().view(-1), indices[live[indices] == 0])
@@ -123,8 +129,8 @@ def evolve(
                 break
             allowed[surplus] = -1
             chosen = highest(allowed, wanted)
-            fresh = torch.isin(chosen, indices, invert=True)
-    stays |= torch.isin(indices, chosen)
+            fresh = ~among(chosen, indices)
+    stays |= among(indices, chosen)
     gone, slots = indices[~stays], stays.nonzero().view(-1)
     live[gone] = base[~stays]
     active, active_base = indices[slots], base[slots]
@@ -148,8 +154,8 @@ def evolve(
                 out = members[rank < excess[members // size]]
             else:
                 out = lowest(sensitivity, int(excess))
-            leaves = torch.isin(active, out)
-            idle = out[torch.isin(out, active, invert=True)]
+            leaves = among(active, out)
+            idle = out[~among(out, active)]
             # An active entry without a base weight has nothing to come back to.
             based = leaves & (active_base != 0)
             removed = torch.cat([removed, idle, active[based]])
@@ -158,7 +164,7 @@ def evolve(
             slots, active, active_base = slots[~leaves], active[~leaves], active_base[~leaves]
         if (excess < 0).any():
             sensitivity = (removed_base * gradient[removed]).abs()
-            sensitivity[torch.isin(removed, torch.cat([active, grown]))] = -1
+            sensitivity[among(removed, torch.cat([active, grown]))] = -1
             rank = rank_in_group(-sensitivity, removed // size)
             returns = rank < -excess[removed // size]
             back = removed[returns]
@@ -209,9 +215,10 @@ def _highest(score: Tensor, count: int) -> Tensor:
     if count == 0 or count >= len(score):
         return torch.arange(min(count, len(score)), device=score.device)
     cut = score.kthvalue(len(score) - count + 1).values
-    above = (score > cut).nonzero().view(-1)
+    taken = score > cut
     equal = (score == cut).nonzero().view(-1)
-    return torch.cat([above, equal[: count - len(above)]]).sort().values
+    taken[equal[: count - int(taken.sum())]] = True
+    return taken.nonzero().view(-1)
 
 
 def lowest(score: Tensor, count: int) -> Tensor:

@@ -72,7 +72,8 @@ class Window:
         square = None
         if self.squares:
             square = self._over_ranks(self.square, weight).div_(steps * ranks**2)
-        if not 0 < torch.linalg.vector_norm(gradient, torch.inf) < torch.inf:
+        bounds = torch.stack(gradient.aminmax())
+        if not (bounds.isfinite().all() and bounds.any()):
             return None
         if self.positions is not None:
             measured = self._over_ranks(torch.ones_like(self.total), weight)

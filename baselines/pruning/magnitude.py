@@ -18,7 +18,7 @@ class Magnitude(Pruner):
 
     needs_calibration: ClassVar[bool] = False
 
-    def prune(self, layers, pattern, statistic=None):
+    def prune(self, layers, pattern, statistic):
         for layer in layers.values():
             scores = layer.weight.abs()
             if pattern.m is None:

@@ -43,7 +43,7 @@ class Pruner(ABC):
     def prune(
         self, layers: Mapping[str, nn.Linear], pattern: Pattern, statistic: Statistic | None
     ) -> None:
-        """Prune layers in place, each by itself.
+        """Prune layers in place, each by itself; called without gradients.
 
         Args:
             layers: Layers that receive the very same input, by name.

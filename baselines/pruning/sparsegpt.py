@@ -2,6 +2,7 @@
 one-shot".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -114,30 +115,42 @@ def sweep(
     scale = factor.diagonal()[:, None]
     errors = torch.empty_like(weights)
 
-    def columns(start: int, stop: int, step: int, visit) -> None:
-        # Halving instead of an update a column: what the left half leaves to the right half is
-        # one matrix product, and a column is up to date once it is visited.
-        if stop - start <= step:
-            visit(start, stop)
-            return
-        middle = start + (stop - start + step - 1) // step // 2 * step
-        columns(start, middle, step, visit)
-        weights[middle:stop].addmm_(
-            factor[start:middle, middle:stop].T, errors[start:middle], alpha=-1
-        )
-        columns(middle, stop, step, visit)
-
     def block(start: int, stop: int) -> None:
         scores = (weights[start:stop] / scale[start:stop]).square()
         mask = torch.cat([select(part.T, pattern).T for part in scores.split(sizes, dim=1)], dim=1)
         errors[start:stop] = mask / scale[start:stop]
-        columns(start, stop, 1, column)
+        visit_up_to_date(weights, factor, errors, start, stop, 1, column)
         weights[start:stop].masked_fill_(mask, 0)
 
-    def column(index: int, _) -> None:
+    def column(index: int, _: int) -> None:
         errors[index] *= weights[index]
 
-    columns(0, len(weights), pattern.m or block_size, block)
+    step = pattern.m or block_size
+    visit_up_to_date(weights, factor, errors, 0, len(weights), step, block)
+
+
+def visit_up_to_date(
+    weights: Tensor,
+    factor: Tensor,
+    errors: Tensor,
+    start: int,
+    stop: int,
+    step: int,
+    visit: Callable[[int, int], None],
+) -> None:
+    """Visit the columns in [start, stop), ``step`` at a time, from first to last.
+
+    When columns are visited, they have received the errors of all columns before them, which
+    ``visit`` fills in. Halving makes few large matrix products of the many small updates: all
+    that the left half leaves to the right half is one product.
+    """
+    if stop - start <= step:
+        visit(start, stop)
+        return
+    middle = start + (stop - start + step - 1) // step // 2 * step
+    visit_up_to_date(weights, factor, errors, start, middle, step, visit)
+    weights[middle:stop].addmm_(factor[start:middle, middle:stop].T, errors[start:middle], alpha=-1)
+    visit_up_to_date(weights, factor, errors, middle, stop, step, visit)
 
 
 def select(scores: Tensor, pattern: Pattern) -> Tensor:

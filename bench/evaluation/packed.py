@@ -88,6 +88,8 @@ def pack(
 class PackedLM(HFLM):
     """`HFLM` that computes each shared prefix once; the log-likelihoods are the same.
 
+    Probabilities are in float32 whatever the model's dtype.
+
     Args:
         model: a decoder-only transformers model on its device, in which attention alone mixes
             tokens, and positions are an input (not ALiBi).
@@ -100,7 +102,7 @@ class PackedLM(HFLM):
         ValueError: the model takes no positions or no mask, or fewer tokens than `max_length`.
     """
 
-    def __init__(self, model, tokenizer, *, max_length: int | None = None, batch_tokens: int = 512):
+    def __init__(self, model, tokenizer, *, max_length: int | None = None, batch_tokens: int = 384):
         super().__init__(pretrained=model, tokenizer=tokenizer)
         if max_length is not None and max_length > self.max_length:
             raise ValueError(

@@ -5,7 +5,12 @@ import signal
 import subprocess
 
 import pytest
-from conftest import SMALL, Project
+from project import Project
+
+SMALL = {
+    "grid": {"pruners": ["magnitude"], "repairs": ["none", "full", "lora"]},
+    "training": {"steps": 4},
+}
 
 
 def merged(changes):
@@ -31,7 +36,7 @@ def test_a_failed_cell_is_a_row_and_is_retried_on_request(project):
 
 @pytest.mark.parametrize("moment", ["rule repair", "rule evaluate:"])
 def test_a_killed_run_goes_on_to_the_same_numbers(project, tmp_path, moment):
-    undisturbed = Project(tmp_path / "undisturbed")
+    undisturbed = Project(tmp_path / "undisturbed", project.configuration, **project.environment)
     assert undisturbed.run(changes=SMALL).returncode == 0
 
     run = subprocess.Popen(

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT
+from project import ROOT
 
 from bench.sources import SyntheticSource, fetch_model
 

@@ -11,7 +11,7 @@ def prune(weight, pattern):
     layer = torch.nn.Linear(*reversed(weight.shape)).to(weight.dtype)
     with torch.no_grad():
         layer.weight.copy_(weight)
-        Magnitude().prune({"layer": layer}, Pattern.parse(pattern))
+        Magnitude().prune({"layer": layer}, Pattern.parse(pattern), None)
     return to_numpy(layer.weight)
 
 

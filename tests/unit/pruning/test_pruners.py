@@ -1,6 +1,7 @@
 """What holds for every registered pruner, on every architecture."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -79,12 +80,14 @@ def test_leaves_the_model_as_it_was(pruner, make_model, calibration):
     model = make_model()
     model.train()
     model.model.layers[1].eval()
+    wrapper = model.model.layers[0].forward = functools.partial(model.model.layers[0].forward)
     modes = [module.training for module in model.modules()]
     attributes = [set(vars(module)) for module in model.modules()]
     config = model.config.to_dict()
     prune(model, pruner, sparsity=0.5, calibration=calibration)
     assert [module.training for module in model.modules()] == modes
     assert [set(vars(module)) for module in model.modules()] == attributes
+    assert model.model.layers[0].forward is wrapper
     assert model.config.to_dict() == config
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert all(value.requires_grad and value.grad is None for value in model.parameters())

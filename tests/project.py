@@ -1,0 +1,85 @@
+"""Snakemake, run in a copy of the project."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = (
+    "Snakefile",
+    "environment.yml",
+    "baselines",
+    "bench",
+    "config",
+    "profiles",
+    "seft",
+    "workflow",
+)
+MEASURED = r"_seconds$|_memory_mib$"
+
+
+class Project:
+    """A copy of the project's sources, in which Snakemake runs.
+
+    Args:
+        folder: the copy to make.
+        configuration: configuration files, laid over the default one.
+        environment: variables to set beside the inherited ones.
+    """
+
+    def __init__(self, folder: Path, configuration: Sequence[str] = (), **environment: str):
+        self.folder = folder
+        self.configuration = configuration
+        # The modules are to be those of the copy.
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        self.environment = {**inherited, **environment}
+        folder.mkdir()
+        for part in PARTS:
+            origin = ROOT / part
+            if origin.is_dir():
+                shutil.copytree(origin, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(origin, folder / part)
+
+    def command(
+        self, *arguments: str, changes: dict | None = None, files: Sequence[str] = ()
+    ) -> list[str]:
+        files = [*self.configuration, *files]
+        if changes is not None:
+            (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
+            files.append("changes.yaml")
+        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        return [*snakemake, *arguments, "--configfile", *files]
+
+    def run(self, *arguments: str, **laid_over) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            self.command(*arguments, **laid_over),
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=900,
+            check=False,
+        )
+
+    def planned(self, *arguments: str, changes: dict | None = None) -> list[str]:
+        """Messages of the jobs that a dry run would run."""
+        answer = self.run("--dry-run", *arguments, changes=changes)
+        assert answer.returncode == 0, answer.stdout
+        lines = answer.stdout.splitlines()
+        return sorted(line.partition(": ")[2] for line in lines if line.startswith("Job "))
+
+    def table(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "results/table1.csv")
+
+    def numbers(self) -> pd.DataFrame:
+        """The table without what differs between two runs: seconds and memory."""
+        table = self.table()
+        return table.loc[:, ~table.columns.str.contains(MEASURED)]

@@ -1,0 +1,170 @@
+"""Outcomes of stages, whole files, measurement, and the job of a script."""
+
+import io
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench.data import DataError
+from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
+from bench.job import Job
+from bench.measure import StageClock
+from bench.stages.outcome import Attempt, read_outcome, run_stage
+
+
+def fail(folder):
+    (folder / "half").write_text("half a result")
+    raise RuntimeError("out of\nluck")
+
+
+def succeed(folder):
+    (folder / "weights").write_text("all of it")
+    return {"seconds": 1.0}
+
+
+def test_a_stage_that_succeeds(tmp_path):
+    run_stage("prune", tmp_path / "base", Attempt(), succeed)
+    assert (tmp_path / "base/weights").read_text() == "all of it"
+    assert read_outcome(tmp_path / "base") == {"error": None, "costs": {"seconds": 1.0}}
+
+
+def test_while_retries_remain_the_error_is_raised_and_nothing_is_left(tmp_path):
+    with pytest.raises(RuntimeError, match="out of"):
+        run_stage("prune", tmp_path / "base", Attempt(1, 2), fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path):
+    run_stage("repair", tmp_path / "lora", Attempt(2, 2), fail)
+    assert [path.name for path in (tmp_path / "lora").iterdir()] == ["stage.json"]
+    assert read_outcome(tmp_path / "lora") == {
+        "error": {
+            "class": "RuntimeError",
+            "message": "out of luck",
+            "stage": "repair",
+            "attempt": 2,
+        },
+        "costs": None,
+    }
+
+
+def test_an_earlier_failure_is_passed_on_without_work(tmp_path):
+    run_stage("prune", tmp_path / "base", Attempt(), fail)
+    run_stage("repair", tmp_path / "lora", Attempt(), succeed, needs=(tmp_path / "base",))
+    assert read_outcome(tmp_path / "lora")["error"]["stage"] == "prune"
+    assert not (tmp_path / "lora/weights").exists()
+
+
+def test_an_interrupt_is_no_outcome(tmp_path):
+    def interrupted(folder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("prune", tmp_path / "base", Attempt(), interrupted)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whole_keeps_what_was_there_when_the_block_fails(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def interrupted():
+        with whole(path) as temporary:
+            temporary.write_text("half")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whole_replaces_a_folder(tmp_path):
+    folder = tmp_path / "model"
+    (folder / "old").mkdir(parents=True)
+    with whole(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("x")
+    assert [path.name for path in folder.iterdir()] == ["new"]
+
+
+def test_json_has_null_and_never_a_number_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+    write_json(tmp_path / "a.json", {"value": None})
+    assert read_json(tmp_path / "a.json") == {"value": None}
+
+
+def test_equal_samples_give_equal_bytes(tmp_path):
+    rows = [{"task": "a", "id": "1", "acc": 1.0}, {"task": "a", "id": "2", "acc": 0.0}]
+    write_json_lines(tmp_path / "a.gz", rows)
+    write_json_lines(tmp_path / "b.gz", rows)
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    assert read_json_lines(tmp_path / "a.gz") == rows
+
+
+def test_peak_memory_is_that_of_the_stage_above_what_was_held_before():
+    held = np.ones(200 * 2**17)  # 200 MiB, before the stage
+    clock = StageClock()
+    with clock.computing():
+        temporary = np.ones(100 * 2**17)  # 100 MiB, given back inside the stage
+        del temporary
+    costs = clock.costs()
+    assert held[0] == 1
+    assert 90 * 2**20 < costs["peak_rss_bytes"] < 150 * 2**20
+    assert costs["peak_device_bytes"] is None
+
+
+def test_time_is_startup_loading_or_computing(monkeypatch):
+    now = SimpleNamespace(wall=100.0, inside=0.0)
+    monkeypatch.setattr("bench.measure.time.time", lambda: now.wall)
+    monkeypatch.setattr("bench.measure.time.perf_counter", lambda: now.inside)
+    clock = StageClock(since=90.0)
+    now.wall = 103.0
+    with clock.computing():
+        now.wall, now.inside = 110.0, 7.0
+    now.wall = 111.0
+    costs = clock.costs()
+    assert (costs["startup_seconds"], costs["seconds"], costs["loading_seconds"]) == (10, 7, 4)
+
+
+def snakemake(tmp_path) -> SimpleNamespace:
+    return SimpleNamespace(
+        log=[str(tmp_path / "job.log")],
+        threads=1,
+        resources={"attempt": 2, "attempts": 3},
+        input={"trained": [], "base": "base"},
+    )
+
+
+def test_a_jobs_standard_error_is_in_its_log_as_well(tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Job(snakemake(tmp_path)) as job:
+        print("half way", file=sys.stderr)
+        assert job.attempt == Attempt(2, 3)
+        assert job.optional("trained") is None
+        assert job.optional("base") == "base"
+    assert terminal.getvalue() == (tmp_path / "job.log").read_text() == "half way\n"
+    assert sys.stderr is terminal
+
+
+def test_an_error_of_the_users_input_is_its_line_alone(tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(SystemExit) as exit_, Job(snakemake(tmp_path)):
+        raise DataError("data.x: no file")
+    assert exit_.value.code == 1
+    assert terminal.getvalue() == (tmp_path / "job.log").read_text() == "data.x: no file\n"
+
+
+def test_another_error_keeps_its_traceback_in_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with pytest.raises(KeyError), Job(snakemake(tmp_path)):
+        raise KeyError("bug")
+    log = (tmp_path / "job.log").read_text()
+    assert "Traceback" in log
+    assert "KeyError: 'bug'" in log

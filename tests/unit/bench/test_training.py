@@ -1,0 +1,121 @@
+"""The training set-up that all repairs share."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from baselines.pruning import prune
+from baselines.repair import build_repair
+from bench.config import Training
+from bench.training import Blocks, CrossEntropy, next_token_loss, train, validation_loss
+
+SETTINGS = Training(mixture=[{"data": "x"}], length=8, batch_size=2, steps=6)
+
+
+def tiny() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    model = LlamaForCausalLM(config)
+    prune(model, "magnitude", sparsity=0.5)
+    return model
+
+
+def blocks(count: int = SETTINGS.blocks) -> Blocks:
+    ids = torch.randint(0, 32, (count, 8), generator=torch.Generator().manual_seed(1))
+    labels = ids.clone()
+    labels[:, :3] = -100
+    return Blocks(ids, labels)
+
+
+def run(settings: Training = SETTINGS, seed: int = 0, **options):
+    repair = build_repair("full", **{"learning_rate": 1e-2, **options})
+    model = repair.wrap(tiny(), seed=seed)
+    report = train(model, repair, blocks(settings.blocks), settings, seed=seed, dtype=torch.float32)
+    return repair.merge(model, lambda _: None), report
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 40])
+def test_cross_entropy_is_torchs(rows):
+    generator = torch.Generator().manual_seed(rows)
+    logits = torch.randn(rows, 11, generator=generator, dtype=torch.float64).float()
+    labels = torch.randint(0, 11, (rows,), generator=generator)
+    labels[::3] = -100
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = 0.5 * CrossEntropy.apply(ours, labels)
+    expected = 0.5 * nn.functional.cross_entropy(theirs, labels, reduction="sum")
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_loss_is_the_models_own():
+    model, batch = tiny(), blocks(4)
+    outputs = model(input_ids=batch.input_ids, labels=batch.labels)
+    torch.testing.assert_close(next_token_loss(outputs, batch.labels), outputs.loss)
+    assert validation_loss(model, batch, 3) == pytest.approx(outputs.loss.item(), rel=1e-5)
+
+
+def test_budget_and_schedule():
+    _, report = run()
+    assert report.steps == 6
+    assert report.tokens == 6 * 2 * 8
+    assert report.loss_tokens == 6 * 2 * 5
+    rates = [entry["learning_rate"] for entry in report.log]
+    assert len(rates) == 6
+    # One step of warm-up from 0, then half a cosine from the peak towards a tenth of it.
+    expected = [0.0] + [1e-2 * (0.1 + 0.9 * (1 + math.cos(math.pi * k / 5)) / 2) for k in range(5)]
+    assert rates == pytest.approx(expected)
+
+
+def test_every_block_is_seen_once_in_an_order_that_the_seed_moves(monkeypatch):
+    seen = []
+    original = Blocks.__getitem__
+    monkeypatch.setattr(
+        Blocks, "__getitem__", lambda self, i: (seen.append(i), original(self, i))[1]
+    )
+    run(seed=0)
+    first = list(seen)
+    seen.clear()
+    run(seed=1)
+    assert sorted(first) == sorted(seen) == list(range(SETTINGS.blocks))
+    assert first != seen
+
+
+def test_one_seed_one_result():
+    (first, _), (again, _), (other, _) = run(seed=0), run(seed=0), run(seed=1)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+    )
+    assert any(
+        not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_accumulated_batches_equal_a_large_one():
+    small = SETTINGS.model_copy(update={"batch_size": 1, "gradient_accumulation": 2})
+    (large, _), (accumulated, _) = run(), run(small)
+    for a, b in zip(large.parameters(), accumulated.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_training():
+    with pytest.raises(FloatingPointError, match="loss is nan at step"):
+        run(learning_rate=1e30)
+
+
+def test_another_number_of_blocks_than_the_budget_is_refused():
+    repair = build_repair("full")
+    model = repair.wrap(tiny(), seed=0)
+    with pytest.raises(ValueError, match="3 blocks; 12 are trained on"):
+        train(model, repair, blocks(3), SETTINGS, seed=0, dtype=torch.float32)
