@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from baselines.registry import Registry
 
 if TYPE_CHECKING:
+    from baselines.pruning.pattern import Pattern
     from baselines.repair.base import Repair
 
 __all__ = ["REPAIRS", "build_repair"]
@@ -24,8 +25,10 @@ REPAIRS = Registry(
 )
 
 
-def build_repair(name: str, **options) -> "Repair":
+def build_repair(name: str, *, pattern: "Pattern | None" = None, **options) -> "Repair":
     """The repair ``name`` with these options; what is not given keeps the method's default.
+
+    ``pattern`` is what the base was pruned to; without one its zeros are taken as unstructured.
 
     Raises:
         KeyError: ``name`` is not registered.
@@ -33,7 +36,7 @@ def build_repair(name: str, **options) -> "Repair":
     """
     repair = REPAIRS[name]
     try:
-        return repair(**options)
+        return repair(pattern=pattern, **options)
     except ValidationError as error:
         known = ", ".join(repair.Options.model_fields) or "none"
         problems = "; ".join(map(_describe, error.errors()))

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines.pruning import prunable_layers
+from baselines.pruning.pattern import Pattern
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -45,12 +46,19 @@ class Repair(ABC):
     """Name of the repair whose training this one merges (mostly itself), None for no training."""
 
     keeps_sparsity: ClassVar[bool] = True
-    """Whether the merged model is as sparse as its base."""
+    """Whether the merged model is as sparse as its base, group by group where that is N:M."""
 
     extra_sources: ClassVar[tuple[str, ...]] = ()
     """Modules or packages beside the class's own that define the method; see ``Registry``."""
 
-    def __init__(self, **options):
+    def __init__(self, *, pattern: Pattern | None = None, **options):
+        """Set up the method.
+
+        Args:
+            pattern: That the base was pruned to; a method that moves zeros keeps to its groups.
+            **options: As ``Options`` declares them.
+        """
+        self.pattern = pattern
         self.options = self.Options(**options)
 
     @abstractmethod

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 import seft
+from baselines.pruning.pattern import Pattern
 from baselines.repair.base import Repair, TrainingOptions, trainables
 
 if TYPE_CHECKING:
@@ -47,16 +48,24 @@ class SeftOptions(TrainingOptions):
         seft.SeftConfig.mask, description="Grow anywhere, or inside the base's mask alone."
     )
 
+    nm: Literal["fixed", "evolve"] = Field(
+        "fixed",
+        description="On an N:M base: grow inside the mask alone, as the paper does, or let zeros "
+        "move inside their group.",
+    )
+
     @model_validator(mode="after")
     def _valid_for_seft(self):
         self.config(seed=0)
         return self
 
-    def config(self, seed: int) -> seft.SeftConfig:
-        """The library's configuration."""
-        return seft.SeftConfig(
-            **self.model_dump(exclude=set(TrainingOptions.model_fields)), seed=seed
-        )
+    def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
+        """The library's configuration, for a base of this pattern."""
+        options = self.model_dump(exclude={*TrainingOptions.model_fields, "nm"})
+        if pattern is not None and pattern.m is not None:
+            evolving = {"pattern": (pattern.n, pattern.m)}
+            options |= evolving if self.nm == "evolve" else {"mask": "fixed"}
+        return seft.SeftConfig(**options, seed=seed)
 
 
 class Seft(Repair):
@@ -67,7 +76,7 @@ class Seft(Repair):
     extra_sources = ("seft",)
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
-        return seft.get_seft_model(model, self.options.config(seed))
+        return seft.get_seft_model(model, self.options.config(seed, self.pattern))
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """AdamW with a step count for each delta, since deltas grow at different times."""

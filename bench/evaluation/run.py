@@ -43,8 +43,8 @@ def evaluate(
             downloads its data).
         files: the items of each task in ``config/tasks``: JSON lines, of which the first
             ``limit`` are taken.
-        batch_tokens: tokens of one forward pass. Small ones suit a CPU, where the attention between
-            unrelated requests costs more than it saves; a GPU wants thousands.
+        batch_tokens: tokens of one forward pass. Attention between the unrelated requests of a pass
+            is computed too, and masked: on a CPU many tokens cost more than they save.
         seed: of the draw of solved examples, when ``few_shot`` is not 0.
 
     Raises:

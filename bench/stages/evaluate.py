@@ -182,7 +182,7 @@ def evaluate_cell(
 def _merge(
     cell: Cell, resolved: dict, base: nn.Module, trained: str, calibration: str | None
 ) -> nn.Module:
-    repair = build_repair(cell.repair, **resolved["repair"])
+    repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **resolved["repair"])
     reprune = repruner(cell.pruner, cell.pattern, resolved["pruning"], calibration)
     wrapped = repair.load(base, Path(trained))
     return repair.merge(wrapped, reprune).eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from baselines.pruning import prune
+from baselines.pruning import Pattern, prune
 from baselines.repair import build_repair
 from bench.config import Training
 from bench.files import write_json
@@ -43,6 +43,7 @@ def train_repair(
     output: str,
     *,
     method: str,
+    pattern: str,
     options: dict,
     training: dict,
     seed: int,
@@ -56,6 +57,7 @@ def train_repair(
         blocks: packed blocks of the repair text.
         output: folder to create.
         method: name of the repair.
+        pattern: that the base was pruned to.
         options: its options.
         training: budget and schedule, the same for every method.
         seed: moves the order of the blocks and the initialisation.
@@ -68,7 +70,7 @@ def train_repair(
         dtype = pick_dtype(runtime["dtype"], device)
         clock = StageClock(device)
         model = load_model(base, device, dtype)
-        repair = build_repair(method, **options)
+        repair = build_repair(method, pattern=Pattern.parse(pattern), **options)
         with clock.computing():
             model = repair.wrap(model, seed=seed)
             report = train(
@@ -133,7 +135,7 @@ def try_learning_rate(
     model = load_model(base, device, dtype)
     held_out = read_blocks(validation)
     before = validation_loss(model, held_out, settings.batch_size)
-    repair = build_repair(method, **options)
+    repair = build_repair(method, pattern=Pattern.parse(pruning["pattern"]), **options)
     model = repair.wrap(model, seed=0)
     try:
         train(model, repair, read_blocks(blocks), settings, seed=0, dtype=dtype)

@@ -10,6 +10,7 @@ with Job(snakemake) as job:  # noqa: F821
         smk.input.blocks,
         smk.output[0],
         method=smk.wildcards.repair,
+        pattern=smk.wildcards.pattern,
         options=smk.params.options,
         training=smk.params.training,
         seed=int(smk.wildcards.seed),

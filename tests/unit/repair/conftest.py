@@ -19,8 +19,8 @@ OPTIONS = {
 }
 
 
-def pruned_llama(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    """Two blocks, 60 % sparse; 16 divides none of the layers' 40, 20 and 56 outputs."""
+def pruned_llama(dtype: torch.dtype = torch.float32, pattern: str = "s60") -> LlamaForCausalLM:
+    """Two blocks, 60 % sparse by default; 16 divides none of the layers' 40, 20 and 56 outputs."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -36,7 +36,7 @@ def pruned_llama(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     # OPT's layers and Qwen's have biases, LLaMA's do not: one layer has one.
     layer = model.model.layers[0].mlp.up_proj
     layer.bias = torch.nn.Parameter(torch.randn(layer.out_features))
-    prune(model, "magnitude", sparsity=0.6)
+    prune(model, "magnitude", pattern=pattern)
     return model.to(dtype)
 
 

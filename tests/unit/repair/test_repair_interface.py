@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from baselines.pruning import prunable_layers, sparsity_report
+from baselines.pruning import Pattern, prunable_layers, prune, sparsity_report
 from baselines.repair import REPAIRS, build_repair
 from baselines.repair.base import trainables
 
@@ -88,6 +88,21 @@ def test_the_merged_model_is_as_sparse_as_it_claims(tiny, name, dtype):
     merged = sparsity_report(repair.merge(tiny.trained(name, dtype), tiny.reprune)).layers
     for layer, sparsity in base.items():
         assert (merged[layer] >= sparsity) == repair.keeps_sparsity
+
+
+@every_trained
+def test_groups_of_an_nm_base_keep_their_zeros(tiny, name):
+    pattern = Pattern.parse("2of4")
+
+    def reprune(model):
+        prune(model, "magnitude", pattern="2of4")
+
+    repair = tiny.build(name, pattern=pattern)
+    model = repair.wrap(tiny.pruned_llama(pattern="2of4"), seed=0)
+    tiny.train(repair, model)
+    for layer in prunable_layers(repair.merge(model, reprune)).values():
+        zeros = (layer.weight.view(-1, 4) == 0).sum(dim=1)
+        assert (zeros >= 2).all() == repair.keeps_sparsity
 
 
 @pytest.mark.parametrize(

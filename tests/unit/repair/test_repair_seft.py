@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from baselines.pruning import prunable_layers
+from baselines.pruning import Pattern, prunable_layers
 from baselines.repair import build_repair
 
 
@@ -33,6 +33,21 @@ def test_options_and_seed_reach_the_library(tiny):
     config = build_repair("seft", **options).wrap(tiny.pruned_llama(), seed=5).seft_config
     assert {name: getattr(config, name) for name in options} == options
     assert config.seed == 5
+
+
+def test_on_an_nm_base_zeros_stay_or_move_inside_their_group(tiny):
+    pattern, moved = Pattern.parse("2of4"), {}
+    for nm in ("fixed", "evolve"):
+        base = tiny.pruned_llama(pattern="2of4")
+        zeros = {name: layer.weight == 0 for name, layer in prunable_layers(base).items()}
+        repair = tiny.build("seft", nm=nm, pattern=pattern)
+        model = repair.wrap(base, seed=0)
+        tiny.train(repair, model)
+        merged = prunable_layers(repair.merge(model, tiny.reprune))
+        moved[nm] = any((merged[name].weight[zeros[name]] != 0).any() for name in zeros)
+        for layer in merged.values():
+            assert ((layer.weight.view(-1, 4) == 0).sum(dim=1) >= 2).all()
+    assert moved == {"fixed": False, "evolve": True}
 
 
 def test_the_librarys_own_checks_are_one_line():
