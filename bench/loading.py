@@ -15,6 +15,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def takes_gpu(name: str) -> bool:
+    """Whether a job with this ``runtime.device`` takes a GPU, as far as this machine can tell."""
+    return name == "cuda" or (name == "auto" and torch.cuda.is_available())
+
+
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 where the device multiplies matrices in it, else float32."""
     if name != "auto":

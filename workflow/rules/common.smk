@@ -8,6 +8,7 @@ from bench.cells import Cell, dense_cell, record_path
 from bench.config import load_or_exit
 from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
+from bench.loading import takes_gpu
 from bench.preflight import check_or_exit
 from bench.records import failed_outputs, resolved_config
 
@@ -17,6 +18,8 @@ check_or_exit(CONFIG)
 
 CHECKPOINTS = CONFIG.checkpoints
 RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
+# Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
+ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
 ATTEMPTS = CONFIG.runtime.retries + 1
 
 set_environment(ROOT)

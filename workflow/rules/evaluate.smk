@@ -32,6 +32,7 @@ rule evaluate_dense:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
+        accelerator=ACCELERATOR,
         mem_mb=memory_mib(3000),
     params:
         config=lambda w: resolved_config(CONFIG, dense_cell(w.model)),
@@ -80,6 +81,7 @@ rule evaluate:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
+        accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
         mem_mb=memory_mib(3000),

@@ -15,6 +15,7 @@ rule prune:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
+        accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
         mem_mb=memory_mib(3000),

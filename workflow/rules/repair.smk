@@ -16,6 +16,7 @@ rule repair:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
+        accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
         mem_mb=memory_mib(4000),
@@ -47,6 +48,7 @@ rule try_learning_rate:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
+        accelerator=ACCELERATOR,
         mem_mb=memory_mib(4000),
     params:
         options=lambda w: {
