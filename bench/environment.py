@@ -4,7 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-
 # A training step on a CPU frees and asks again for the same large tensors. The C library by default
 # hands their pages back to the kernel each time, which clears them anew: a quarter of a step.
 ALLOCATOR = {
