@@ -232,7 +232,10 @@ class Config(Strict):
     checkpoints: str = Field(
         default="results/checkpoints", description="Folder for weights between stages."
     )
-    retry_failed: bool = Field(default=False, description="Run failed cells again.")
+    retry_failed: bool = Field(
+        default=False,
+        description="Forget failed cells (in a dry run, too), so that they run again.",
+    )
 
     @model_validator(mode="after")
     def _names_are_known(self):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cells import DENSE, Cell
+from bench.files import read_json, remove
 
 if TYPE_CHECKING:
     from bench.config import Config
@@ -91,7 +92,7 @@ def read_records(paths) -> list[dict]:
     """Records, checked to be of a schema version that this code reads."""
     records = []
     for path in paths:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = read_json(path)
         if record.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(
                 f"{path}: schema_version = {record.get('schema_version')!r}; "
@@ -101,18 +102,17 @@ def read_records(paths) -> list[dict]:
     return records
 
 
-def failed_outputs(checkpoints: str | Path) -> set[str]:
-    """Outputs of the stages that failed, and records of the cells that failed by themselves."""
+def forget_failures(checkpoints: str | Path) -> None:
+    """Remove what failed stages and failed cells left behind, so that they run again.
+
+    The tables go too: Snakemake makes what is missing only for something that it has to make.
+    """
     from bench.stages.outcome import STAGE_FILE
 
-    stages = {
-        str(path.parent)
-        for path in Path(checkpoints).rglob(STAGE_FILE)
-        if json.loads(path.read_text(encoding="utf-8"))["error"] is not None
-    }
-    records = {
-        str(path)
-        for path in Path("results/cells").rglob("record.json")
-        if json.loads(path.read_text(encoding="utf-8"))["status"] == "failed"
-    }
-    return stages | records
+    failed = [
+        *(p.parent for p in Path(checkpoints).rglob(STAGE_FILE) if read_json(p)["error"]),
+        *(p for p in Path("results/cells").rglob("record.json") if read_json(p)["error"]),
+    ]
+    if failed:
+        for path in [*failed, Path("results/cells.csv"), Path("results/table1.csv")]:
+            remove(path)

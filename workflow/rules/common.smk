@@ -10,7 +10,7 @@ from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.loading import takes_gpu
 from bench.preflight import check_or_exit
-from bench.records import failed_outputs, resolved_config
+from bench.records import forget_failures, resolved_config
 
 ROOT = Path(workflow.basedir)
 CONFIG = load_or_exit(config)
@@ -24,11 +24,9 @@ ATTEMPTS = CONFIG.runtime.retries + 1
 
 set_environment(ROOT)
 
-if CONFIG.retry_failed:
-    workflow.dag_settings.forcerun = {
-        *workflow.dag_settings.forcerun,
-        *failed_outputs(CHECKPOINTS),
-    }
+# Jobs on a cluster read this file too, while failures of this run may already be there.
+if CONFIG.retry_failed and workflow.is_main_process:
+    forget_failures(CHECKPOINTS)
 
 
 wildcard_constraints:
