@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from baselines.pruning import Pattern
+from bench.band import band_problems
+from bench.cells import dense_cell, record_path
 from bench.config import Config
 from bench.files import read_json
+from bench.records import resolved_config
 from bench.sources import PathSource
 
 # What a `config.json` calls the input widths of the linear layers in its blocks.
@@ -36,6 +39,7 @@ def find_problems(config: Config) -> Iterator[str]:
                 continue
         if (folder / "config.json").is_file():
             yield from _model_problems(config, name, folder)
+        yield from _dense_problems(config, name)
     for name, source in config.sources.items():
         if not isinstance(source, PathSource):
             continue
@@ -66,6 +70,16 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
                     f"grid.patterns = {pattern!r}: {key} of model {name!r} is {width}; "
                     f"allowed: N of M where M divides it"
                 )
+
+
+def _dense_problems(config: Config, name: str) -> Iterator[str]:
+    """The band may have been changed since the dense model was evaluated."""
+    dense = dense_cell(name)
+    path = Path(record_path(dense))
+    if path.is_file():
+        record = read_json(path)
+        if record["config"]["hash"] == resolved_config(config, dense)["hash"]:
+            yield from band_problems(config, name, record)
 
 
 def _text_problems(config: Config, size: int) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Snakemake, run in a copy of the project."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,8 +74,7 @@ class Project:
         """Messages of the jobs that a dry run would run."""
         answer = self.run("--dry-run", *arguments, changes=changes)
         assert answer.returncode == 0, answer.stdout
-        lines = answer.stdout.splitlines()
-        return sorted(line.partition(": ")[2] for line in lines if line.startswith("Job "))
+        return sorted(re.findall(r"^Job \d+: (.*)$", answer.stdout, re.MULTILINE))
 
     def table(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "results/table1.csv")
@@ -83,3 +83,13 @@ class Project:
         """The table without what differs between two runs: seconds and memory."""
         table = self.table()
         return table.loc[:, ~table.columns.str.contains(MEASURED)]
+
+
+def offline(folder: Path) -> Project:
+    """A project with the smoke grid, in which nothing can be asked of the network."""
+    return Project(
+        folder,
+        ["config/smoke.yaml"],
+        HF_HUB_OFFLINE="1",
+        PIP_INDEX_URL="http://127.0.0.1:9/",
+    )

@@ -1,29 +1,31 @@
 """A wrong checkpoint shows in the dense model's scores: look at them before pruning it."""
 
 import sys
-from pathlib import Path
 
-from bench.files import read_json, whole
-from bench.tables import shown_value
+from bench.band import band_problems
+from bench.cells import dense_cell
+from bench.config import Config
+from bench.files import write_json
+from bench.measure import StageClock
+from bench.records import resolved_config
+from bench.stages.evaluate import Evaluator
 
 
-def check_dense(record: str, band: dict[str, tuple[float, float]], output: str) -> None:
-    """Create ``output`` when every score lies in its band; else end with one line, status 1.
+def check_dense(config: Config, model: str, *, folder: str, checked: str, output: str) -> None:
+    """Score the dense model, and write its scores if they lie in the band; else end with status 1.
 
     Args:
-        record: the dense model's ``record.json``.
-        band: lowest and highest score allowed, by task, in the table's units.
-        output: empty file to create.
+        config: says what is evaluated, and what is expected.
+        model: name of the model.
+        folder: where it lies.
+        checked: manifest of the data, in the data's folder.
+        output: JSON file to write.
     """
-    dense = read_json(record)
-    problems = []
-    for task, (low, high) in band.items():
-        value = shown_value(dense, task)
-        if value is None or not low <= value <= high:
-            found = "nothing" if value is None else f"{value:.4g}"
-            problems.append(f"{task} is {found}; allowed: {low:g} to {high:g}")
+    resolved = resolved_config(config, dense_cell(model))
+    evaluator = Evaluator(resolved, folder, checked)
+    _, scores, _ = evaluator.measure(evaluator.load(folder), StageClock(evaluator.device))
+    found = {"config": resolved, "metrics": scores.metrics}
+    problems = list(band_problems(config, model, found))
     if problems:
-        name = dense["cell"]["model"]
-        sys.exit(f"models.{name}.band: the dense model is not as expected: {'; '.join(problems)}")
-    with whole(output) as temporary:
-        Path(temporary).touch()
+        sys.exit("\n".join(problems))
+    write_json(output, found)

@@ -1,18 +1,7 @@
 """The whole DAG on a tiny model made on the fly; nothing is asked of the network."""
 
-from pathlib import Path
-
 import pytest
-from project import Project
-
-
-def offline(folder: Path) -> Project:
-    return Project(
-        folder,
-        ["config/smoke.yaml"],
-        HF_HUB_OFFLINE="1",
-        PIP_INDEX_URL="http://127.0.0.1:9/",
-    )
+from project import Project, offline
 
 
 @pytest.fixture(scope="session")

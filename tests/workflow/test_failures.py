@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from project import Project
+from project import offline
 
 SMALL = {
     "grid": {"pruners": ["magnitude"], "repairs": ["none", "full", "lora"]},
@@ -34,11 +34,15 @@ def test_a_failed_cell_is_a_row_and_is_retried_on_request(project):
     ]
 
 
-@pytest.mark.parametrize("moment", ["rule repair", "rule evaluate:"])
-def test_a_killed_run_goes_on_to_the_same_numbers(project, tmp_path, moment):
-    undisturbed = Project(tmp_path / "undisturbed", project.configuration, **project.environment)
-    assert undisturbed.run(changes=SMALL).returncode == 0
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    project = offline(tmp_path_factory.mktemp("undisturbed") / "project")
+    assert project.run(changes=SMALL).returncode == 0
+    return project
 
+
+@pytest.mark.parametrize("moment", ["Repair tiny", "Evaluate tiny ("])
+def test_a_killed_run_goes_on_to_the_same_numbers(project, undisturbed, moment):
     run = subprocess.Popen(
         project.command(changes=SMALL),
         cwd=project.folder,
@@ -49,7 +53,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(project, tmp_path, moment):
         start_new_session=True,
     )
     for line in run.stdout:
-        if line.startswith(moment):
+        if line.startswith("Job ") and moment in line:
             os.killpg(run.pid, signal.SIGKILL)
             break
     run.communicate()
@@ -67,7 +71,9 @@ def test_a_dense_model_outside_its_band_stops_the_run_before_pruning(project):
     changes = merged({"models": {"tiny": {"band": {"wiki": [1, 2]}}}})
     answer = project.run(changes=changes)
     assert answer.returncode == 1
-    said = [line for line in answer.stdout.splitlines() if line.startswith("models.tiny.band: ")]
+    said = [
+        line for line in answer.stdout.splitlines() if line.startswith("models.tiny.band.wiki: ")
+    ]
     assert said, answer.stdout
     assert "allowed: 1 to 2" in said[0]
     assert not list((project.folder / "results/checkpoints/tiny").glob("magnitude*"))

@@ -42,18 +42,23 @@ rule evaluate_dense:
         "../scripts/evaluate_dense.py"
 
 
+# What is evaluated is deliberately no parameter here: this is done once a model. Snakemake does not
+# look at the jobs downstream of one that it runs for changes of their own, and all are downstream.
 rule check_dense:
     input:
-        record="results/cells/{model}/dense/record.json",
+        model="resources/models/{model}",
+        data=ancient(TASK_DATA),
+        checked=ancient("resources/data/manifest.json"),
     output:
-        f"{CHECKPOINTS}/{{model}}/dense.ok",
+        f"{CHECKPOINTS}/{{model}}/dense.json",
     log:
         "results/logs/{model}/dense/check.log",
-    localrule: True
     conda:
         "../../environment.yml"
-    params:
-        band=lambda w: CONFIG.models[w.model].band,
+    threads: CONFIG.runtime.threads
+    resources:
+        accelerator=ACCELERATOR,
+        mem_mb=memory_mib(3000),
     message:
         "Check that {wildcards.model} scores as expected before it is pruned"
     script:

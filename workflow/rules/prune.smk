@@ -1,7 +1,7 @@
 rule prune:
     input:
         model="resources/models/{model}",
-        dense=ancient(f"{CHECKPOINTS}/{{model}}/dense.ok"),
+        dense=ancient(f"{CHECKPOINTS}/{{model}}/dense.json"),
         calibration=calibration_tokens,
         code=lambda w: code("bench/stages/prune.py", "bench/loading.py", *PRUNERS.sources(w.pruner)),
     output:
