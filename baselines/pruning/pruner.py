@@ -37,7 +37,7 @@ class Pruner(ABC):
         """A new statistic for a layer with ``width`` inputs; only asked of a pruner that
         ``needs_calibration``.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} keeps no statistic")
 
     @abstractmethod
     def prune(
