@@ -30,8 +30,6 @@ from bench.data import DataSpec
 from bench.evaluation.tasks import TASKS_FOLDER, TaskSpec
 from bench.sources import Source
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message is one line a problem."""

@@ -10,6 +10,7 @@ from torch import nn
 from baselines.pruning import Pattern, prune
 from baselines.repair import build_repair
 from bench.config import Training
+from bench.data.tokens import Packed
 from bench.files import write_json
 from bench.loading import load_model, pick_device, pick_dtype
 from bench.measure import StageClock
@@ -20,8 +21,8 @@ LOG_FILE = "training.json"
 
 
 def read_blocks(path: str) -> Blocks:
-    tensors = load_file(path)
-    return Blocks(tensors["input_ids"], tensors["labels"])
+    packed = Packed.load(path)
+    return Blocks(packed.input_ids, packed.labels)
 
 
 def repruner(
