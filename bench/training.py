@@ -1,11 +1,14 @@
 """One training set-up for every repair: same data, order, budget and schedule."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.utils.data import Dataset
 from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -40,32 +43,62 @@ class CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        gradient = torch.zeros_like(logits)
+        gradient = torch.empty_like(logits)
         total = logits.new_zeros((), dtype=torch.float32)
-        counted = (labels != IGNORED).nonzero().squeeze(1)
-        for rows in counted.split(CrossEntropy.ROWS):
-            z = logits[rows].float()
-            target = labels[rows].unsqueeze(1)
-            normaliser = z.logsumexp(-1, keepdim=True)
-            total += (normaliser - z.gather(1, target)).sum()
-            z.sub_(normaliser).exp_()
-            z.scatter_add_(1, target, torch.full_like(normaliser, -1.0))
-            gradient[rows] = z.to(gradient.dtype)
+        for start in range(0, len(logits), CrossEntropy.ROWS):
+            rows = slice(start, start + CrossEntropy.ROWS)
+            z, target = logits[rows].float(), labels[rows].unsqueeze(1)
+            z -= z.amax(1, keepdim=True)
+            total -= z.gather(1, target).sum()
+            normaliser = z.exp_().sum(1, keepdim=True)
+            total += normaliser.log().sum()
+            z /= normaliser
+            gradient[rows] = z.scatter_add_(1, target, torch.full_like(normaliser, -1.0))
         ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_output: torch.Tensor):
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_output.to(gradient.dtype), None
+        # In place: the product would be one more tensor of the logits' size.
+        return gradient.mul_(grad_output.to(gradient.dtype)), None
+
+
+def next_tokens(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which positions of (batch, length) are followed by a token that counts, and those tokens."""
+    # The last position of a block predicts nothing.
+    targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    counted = targets != IGNORED
+    return counted, targets[counted]
+
+
+@contextmanager
+def counted_logits(model: nn.Module, labels: torch.Tensor) -> Iterator[None]:
+    """Let ``model`` compute logits (tokens, vocabulary) at the positions that count, no others."""
+    counted, _ = next_tokens(labels)
+    hook = model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: (inputs[0][counted],)
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
-    """Mean loss of the next token over the labels that count, as ``Trainer`` calls it."""
-    # The last position of a block predicts nothing. Slicing it off would copy all logits.
-    targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
-    count = num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum()
-    return CrossEntropy.apply(outputs.logits.flatten(0, 1), targets) / count
+    """Mean loss of the next token over the labels that count, of :func:`counted_logits`."""
+    _, targets = next_tokens(labels)
+    count = num_items_in_batch if num_items_in_batch is not None else len(targets)
+    return CrossEntropy.apply(outputs.logits, targets) / count
+
+
+class RepairTrainer(Trainer):
+    """The Trainer, but for logits that nothing is done with."""
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        with counted_logits(self.accelerator.unwrap_model(model), inputs["labels"]):
+            return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 class Progress(ProgressCallback):
@@ -123,7 +156,7 @@ def train(
     if device.type == "cpu":
         _short_attention(model, settings.length)
     with TemporaryDirectory() as scratch:
-        trainer = Trainer(
+        trainer = RepairTrainer(
             model=model,
             args=TrainingArguments(
                 output_dir=scratch,

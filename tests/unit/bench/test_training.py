@@ -10,7 +10,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from baselines.pruning import prune
 from baselines.repair import build_repair
 from bench.config import Training
-from bench.training import Blocks, CrossEntropy, next_token_loss, train, validation_loss
+from bench.training import (
+    Blocks,
+    CrossEntropy,
+    counted_logits,
+    next_token_loss,
+    train,
+    validation_loss,
+)
 
 SETTINGS = Training(mixture=[{"data": "x"}], length=8, batch_size=2, steps=6)
 
@@ -49,7 +56,6 @@ def test_cross_entropy_is_torchs(rows):
     generator = torch.Generator().manual_seed(rows)
     logits = torch.randn(rows, 11, generator=generator, dtype=torch.float64).float()
     labels = torch.randint(0, 11, (rows,), generator=generator)
-    labels[::3] = -100
     ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     loss = 0.5 * CrossEntropy.apply(ours, labels)
     expected = 0.5 * nn.functional.cross_entropy(theirs, labels, reduction="sum")
@@ -62,7 +68,10 @@ def test_cross_entropy_is_torchs(rows):
 def test_loss_is_the_models_own():
     model, batch = tiny(), blocks(4)
     outputs = model(input_ids=batch.input_ids, labels=batch.labels)
-    torch.testing.assert_close(next_token_loss(outputs, batch.labels), outputs.loss)
+    with counted_logits(model, batch.labels):
+        ours = model(input_ids=batch.input_ids)
+    assert ours.logits.shape == (4 * 5, 32)
+    torch.testing.assert_close(next_token_loss(ours, batch.labels), outputs.loss)
     assert validation_loss(model, batch, 3) == pytest.approx(outputs.loss.item(), rel=1e-5)
 
 
