@@ -14,6 +14,7 @@ from torch import nn
 
 from baselines.pruning import prunable_layers
 from baselines.repair.base import Repair, TrainingOptions
+from baselines.repair.dropout import Dropout
 
 
 class LoraOptions(TrainingOptions):
@@ -28,6 +29,7 @@ class Lora(Repair):
 
     Options = LoraOptions
     training = "lora"
+    extra_sources = ("baselines.repair.dropout",)
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         from peft import LoraConfig, get_peft_model
@@ -42,7 +44,15 @@ class Lora(Repair):
         # PEFT initialises from torch's global generator, whose state is the caller's.
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return get_peft_model(model, config)
+            return self._with_fast_dropout(get_peft_model(model, config))
+
+    def _with_fast_dropout(self, model: nn.Module) -> nn.Module:
+        from peft.tuners.lora import LoraLayer
+
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.lora_dropout["default"] = Dropout(self.options.dropout)
+        return model
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write the adapter in PEFT's format."""
@@ -52,7 +62,8 @@ class Lora(Repair):
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(base, folder, is_trainable=True)
+        model = PeftModel.from_pretrained(base, folder, is_trainable=True)
+        return self._with_fast_dropout(model)
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
         merged = model.merge_and_unload()

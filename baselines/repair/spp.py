@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from baselines.repair.base import LayerRepair, RepairedLinear, TrainingOptions
+from baselines.repair.dropout import dropout
 
 
 class SppOptions(TrainingOptions):
@@ -33,6 +34,7 @@ class Spp(LayerRepair):
 
     Options = SppOptions
     training = "spp"
+    extra_sources = ("baselines.repair.dropout",)
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "SppLinear":
         options = self.options
@@ -58,7 +60,7 @@ class SppLinear(RepairedLinear):
         y = self.base(x)
         # The update has its own product with x, not W + s Delta W one with both: dropout acts on
         # the update alone, and bfloat16 would round a small update of the weight away.
-        x = F.dropout(x, self.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         # y.dtype is what autocast computes in, if it is on.
         operands = (x, self.base.weight, self.alpha, self.scale * self.beta)
         return y + _Update.apply(*(tensor.to(y.dtype) for tensor in operands))
