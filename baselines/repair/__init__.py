@@ -21,6 +21,13 @@ REPAIRS = Registry(
         "lora-dense": "baselines.repair.lora:LoraDense",
         "spp": "baselines.repair.spp:Spp",
         "seft": "baselines.repair.seft:Seft",
+        "masked-lora": "baselines.repair.masked_lora:MaskedLora",
+        "spiel": "baselines.repair.spiel:Spiel",
+        "spiel-static-mask": "baselines.repair.spiel:SpielStaticMask",
+        "static": "baselines.repair.static:Static",
+        "random-grow": "baselines.repair.random_grow:RandomGrow",
+        "full-dense": "baselines.repair.full_dense:FullDense",
+        "shira": "baselines.repair.shira:Shira",
     },
 )
 

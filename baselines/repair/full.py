@@ -35,7 +35,7 @@ class Full(LayerRepair):
         return optimizer
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
-        """The non-zero weights of each layer in the base's dtype, row by row."""
+        """The weights of each layer that train, in the base's dtype."""
         return {
             f"{name}.values": layer.values.detach().to(layer.base.weight.dtype)
             for name, layer in repaired_layers(model).items()

@@ -7,14 +7,18 @@ literature on sparse models).
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from baselines.pruning import prunable_layers
-from baselines.repair.base import Repair, TrainingOptions
+from baselines.repair.adapter import AdapterRepair
+from baselines.repair.base import TrainingOptions
 from baselines.repair.dropout import Dropout
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 
 class LoraOptions(TrainingOptions):
@@ -24,27 +28,29 @@ class LoraOptions(TrainingOptions):
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the input of A.")
 
 
-class Lora(Repair):
+class Lora(AdapterRepair):
     """LoRA on every target layer, merged and then pruned again to the base's pattern."""
 
     Options = LoraOptions
     training = "lora"
     extra_sources = ("baselines.repair.dropout",)
 
-    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
-        from peft import LoraConfig, get_peft_model
+    def adapter(self, model: nn.Module, seed: int) -> "LoraConfig":
+        from peft import LoraConfig
 
-        config = LoraConfig(
+        return LoraConfig(
             r=self.options.rank,
             lora_alpha=self.options.alpha,
             lora_dropout=self.options.dropout,
             target_modules=list(prunable_layers(model)),
             task_type="CAUSAL_LM",
         )
-        # PEFT initialises from torch's global generator, whose state is the caller's.
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return self._with_fast_dropout(get_peft_model(model, config))
+
+    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
+        return self._with_fast_dropout(super().wrap(model, seed=seed))
+
+    def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
+        return self._with_fast_dropout(super().load(base, folder))
 
     def _with_fast_dropout(self, model: nn.Module) -> nn.Module:
         from peft.tuners.lora import LoraLayer
@@ -53,17 +59,6 @@ class Lora(Repair):
             if isinstance(module, LoraLayer):
                 module.lora_dropout["default"] = Dropout(self.options.dropout)
         return model
-
-    def save(self, model: nn.Module, folder: str | Path) -> None:
-        """Write the adapter in PEFT's format."""
-        # "auto" would ask the network whether the embeddings were resized.
-        model.save_pretrained(folder, save_embedding_layers=False)
-
-    def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(base, folder, is_trainable=True)
-        return self._with_fast_dropout(model)
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
         merged = model.merge_and_unload()

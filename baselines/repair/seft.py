@@ -1,8 +1,9 @@
 """SEFT, sparsity evolution fine-tuning (Li et al. 2025), by the `seft` library."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -16,13 +17,31 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
-class SeftOptions(TrainingOptions):
+class DeltaOptions(TrainingOptions):
     """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
+
+    fixed: ClassVar[dict[str, Any]] = {}
+    """Those of its options that make the method what it is: no option of the method."""
 
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate.")
     match_rank: PositiveInt = Field(
         8, description="Rank r of the LoRA whose count is matched: r (m + n) deltas a layer."
     )
+
+    @model_validator(mode="after")
+    def _valid_for_seft(self):
+        self.config(seed=0)
+        return self
+
+    def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
+        """The library's configuration, for a base of this pattern."""
+        options = self.model_dump(include={field.name for field in fields(seft.SeftConfig)})
+        return seft.SeftConfig(**options, **self.fixed, seed=seed)
+
+
+class EvolvingOptions(DeltaOptions):
+    """Options of a method whose positions evolve."""
+
     evolve_every: int = Field(
         seft.SeftConfig.evolve_every, description="Optimizer steps from one evolution to the next."
     )
@@ -34,6 +53,11 @@ class SeftOptions(TrainingOptions):
         seft.SeftConfig.drop_fraction,
         description="Fraction of a layer's deltas that an evolution drops at the start.",
     )
+
+
+class SeftOptions(EvolvingOptions):
+    """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
+
     schedule: str = Field(
         seft.SeftConfig.schedule, description="How that fraction falls to 0: cosine or linear."
     )
@@ -47,25 +71,19 @@ class SeftOptions(TrainingOptions):
     mask: Literal["evolve", "fixed"] = Field(
         seft.SeftConfig.mask, description="Grow anywhere, or inside the base's mask alone."
     )
-
     nm: Literal["fixed", "evolve"] = Field(
         "fixed",
         description="On an N:M base: grow inside the mask alone, as the paper does, or let zeros "
         "move inside their group.",
     )
 
-    @model_validator(mode="after")
-    def _valid_for_seft(self):
-        self.config(seed=0)
-        return self
-
     def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
-        """The library's configuration, for a base of this pattern."""
-        options = self.model_dump(exclude={*TrainingOptions.model_fields, "nm"})
-        if pattern is not None and pattern.m is not None:
-            evolving = {"pattern": (pattern.n, pattern.m)}
-            options |= evolving if self.nm == "evolve" else {"mask": "fixed"}
-        return seft.SeftConfig(**options, seed=seed)
+        config = super().config(seed, pattern)
+        if pattern is None or pattern.m is None:
+            return config
+        if self.nm == "fixed":
+            return replace(config, mask="fixed")
+        return replace(config, pattern=(pattern.n, pattern.m))
 
 
 class Seft(Repair):

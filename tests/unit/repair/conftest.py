@@ -12,11 +12,9 @@ from baselines.repair import REPAIRS, build_repair
 
 LENGTH, VOCABULARY = 12, 48
 
-# What a method needs to show its work on the tiny model in a few steps, beside a learning rate.
-OPTIONS = {
-    "spp": {"learning_rate": 0.1},
-    "seft": {"match_rank": 2, "evolve_every": 2, "accumulate_steps": 1},
-}
+# What a method that has these options needs to show its work on the tiny model in a few steps.
+OPTIONS = {"match_rank": 2, "evolve_every": 2, "accumulate_steps": 1}
+LEARNING_RATES = {"spp": 0.1}
 
 
 def pruned_llama(dtype: torch.dtype = torch.float32, pattern: str = "s60") -> LlamaForCausalLM:
@@ -53,7 +51,9 @@ def tokens(seed: int = 0, rows: int = 8) -> torch.Tensor:
 def build(name: str, **options):
     """The repair with a learning rate that shows in a few steps of either dtype."""
     if REPAIRS[name].training is not None:
-        options = {"learning_rate": 1e-2, **OPTIONS.get(name, {}), **options}
+        known = REPAIRS[name].Options.model_fields
+        small = {option: value for option, value in OPTIONS.items() if option in known}
+        options = {"learning_rate": LEARNING_RATES.get(name, 1e-2), **small, **options}
     return build_repair(name, **options)
 
 

@@ -1,0 +1,65 @@
+"""Dense full fine-tuning: every weight of the target layers trains, pruned ones included.
+
+The mask plays no part in the training; the trained model is dense, and is pruned again as its base
+was. What `full` gains over this is what training under the mask is worth.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from baselines.repair.base import RepairedLinear
+from baselines.repair.full import Full
+
+
+class FullDense(Full):
+    """All weights of the target layers train, and are then pruned to the base's pattern."""
+
+    training = "full-dense"
+
+    def repaired(self, base: nn.Linear, generator: torch.Generator) -> "DenseLinear":
+        return DenseLinear(base)
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        merged = super().merge(model, reprune)
+        reprune(merged)
+        return merged
+
+
+class DenseLinear(RepairedLinear):
+    """A linear layer all of whose weights train.
+
+    Attributes:
+        values: The weights in float32, of shape (m, n). The layer's own weight tensor, in the
+            base's dtype, holds them rounded.
+    """
+
+    def __init__(self, base: nn.Linear):
+        super().__init__(base)
+        # A copy in float32 too: the base's weight is not to train.
+        self.values = nn.Parameter(base.weight.detach().to(torch.float32, copy=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = _RoundedValues.apply(self.values, self.base.weight)
+        return F.linear(x, weight, self.base.bias)
+
+    def write_back(self) -> None:
+        """Bring the base's weight up to date with the values."""
+        self.base.weight.copy_(self.values)
+
+    def merge(self) -> nn.Linear:
+        return self.base
+
+
+class _RoundedValues(torch.autograd.Function):
+    """The weight as a function of the values that it holds rounded; forward copies nothing."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, weight: Tensor) -> Tensor:
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient.float(), None

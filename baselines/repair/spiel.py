@@ -1,0 +1,39 @@
+"""SpIEL (Ansell et al. 2024), the parent of SEFT: a sparse delta that evolves, and no mask.
+
+Every `evolve_every` steps the entries of the delta with the smallest |delta| are dropped and as
+many grow where the gradient, summed over a window, is largest; the fraction falls linearly to 0
+at the end of training; the first selection places all. A grown entry's moments start from the
+window's means. On a pruned base entries grow where weights were pruned, and nothing is removed in
+exchange: the merged model is less sparse than its base. `SpielStaticMask` grows inside the base's
+mask alone.
+
+Both are configurations of the `seft` library. The paper names no learning rate for pruned bases:
+the default is SEFT's.
+"""
+
+from baselines.repair.seft import EvolvingOptions, Seft
+
+PARENT = {"schedule": "linear", "stop_fraction": 1.0, "moments": "seeded"}
+
+
+class SpielOptions(EvolvingOptions):
+    fixed = {**PARENT, "mask": "free"}
+
+
+class Spiel(Seft):
+    """SpIEL on every target layer: what SEFT is without its third step."""
+
+    Options = SpielOptions
+    training = "spiel"
+    keeps_sparsity = False
+
+
+class SpielStaticMaskOptions(EvolvingOptions):
+    fixed = {**PARENT, "mask": "fixed"}
+
+
+class SpielStaticMask(Seft):
+    """SpIEL whose entries grow inside the base's mask alone."""
+
+    Options = SpielStaticMaskOptions
+    training = "spiel-static-mask"
