@@ -25,6 +25,7 @@ _MODULES = {
     "prunable_layers": "layers",
     "prune": "driver",
     "sparsity_report": "layers",
+    "zero_fractions": "layers",
 }
 
 __all__ = ["PRUNERS", *_MODULES]

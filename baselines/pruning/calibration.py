@@ -1,15 +1,18 @@
 """Running the decoder blocks on the calibration set, and looking at their layers' inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from baselines.pruning.layers import linear_layers
 from baselines.pruning.pattern import Pattern
-from baselines.pruning.pruner import Pruner, Statistic
+
+if TYPE_CHECKING:
+    from baselines.pruning.pruner import Pruner, Statistic
 
 
 class _Stop(Exception):  # noqa: N818 - a signal, not an error
@@ -35,16 +38,38 @@ class Batch:
         output = block(self.hidden, *args, **kwargs)
         return output[0] if isinstance(output, tuple) else output
 
+    def advance(self, block: nn.Module) -> Tensor:
+        """Let the block's output take the place of its input."""
+        self.hidden = self.run(block)
+        return self.hidden
+
 
 @dataclass
 class Group:
     """Layers that receive the very same input (q, k and v; gate and up), and its statistic."""
 
-    statistic: Statistic
+    statistic: "Statistic"
     layers: dict[str, nn.Linear]
 
-    def prune(self, pruner: Pruner, pattern: Pattern) -> None:
-        pruner.prune(self.layers, pattern, self.statistic)
+    def prune(self, pruner: "Pruner", targets: Mapping[str, Pattern]) -> None:
+        """Prune each layer to its own target; layers with the same one at once."""
+        for target in dict.fromkeys(targets[name] for name in self.layers):
+            layers = {name: self.layers[name] for name in self.layers if targets[name] == target}
+            pruner.prune(layers, target, self.statistic)
+
+
+class InputNorm:
+    """‖X_j‖₂ of each input feature j over all calibration tokens, in float32."""
+
+    def __init__(self, width: int, device: torch.device):
+        self.squares = torch.zeros(width, device=device)
+
+    def add(self, inputs: Tensor) -> None:
+        self.squares += inputs.float().square().sum(0)
+
+    def scores(self, weight: Tensor) -> Tensor:
+        """|W_ij| · ‖X_j‖₂ of a weight of shape (outputs, inputs), in float32."""
+        return weight.float().abs() * self.squares.sqrt()
 
 
 def record(model: nn.Module, blocks: list[nn.Module], input_ids: Tensor) -> Batch:
@@ -88,7 +113,8 @@ def collect(
     name: str,
     block: nn.Module,
     batches: list[Batch],
-    new_statistic: Callable[[int, torch.device], Statistic],
+    new_statistic: Callable[[int, torch.device], "Statistic"],
+    run: Callable[[Batch, nn.Module], Tensor] = Batch.run,
 ) -> list[Group]:
     """Statistics of all linear layers of a block, one for each distinct input.
 
@@ -97,6 +123,7 @@ def collect(
         block: A decoder block.
         batches: The whole calibration set, at the input of this block.
         new_statistic: Makes a statistic for a width and a device, as ``Pruner.statistic``.
+        run: ``Batch.run``, or ``Batch.advance`` if the block is not run again after this.
 
     Raises:
         ValueError: If the block's output is not finite, or a layer is never reached.
@@ -127,7 +154,7 @@ def collect(
     try:
         for batch in batches:
             seen.clear()
-            if not batch.run(block).isfinite().all():
+            if not run(batch, block).isfinite().all():
                 raise ValueError(
                     f"{name} gives infinite or undefined values on the calibration set; "
                     "load the model in bfloat16 or float32"

@@ -1,14 +1,15 @@
 """Pruning a whole model, one decoder block after another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from baselines.pruning import PRUNERS
-from baselines.pruning.calibration import collect, record
+from baselines.pruning import PRUNERS, owl
+from baselines.pruning.calibration import Batch, collect, record
 from baselines.pruning.layers import (
     PruneReport,
     decoder_blocks,
@@ -27,7 +28,7 @@ def prune(
     model: nn.Module,
     pruner: str,
     *,
-    sparsity: float | None = None,
+    sparsity: float | Mapping[str, Fraction] | None = None,
     pattern: str | Pattern | None = None,
     calibration: Tensor | None = None,
     **options,
@@ -37,11 +38,12 @@ def prune(
     Args:
         model: A ``transformers`` causal language model, on any device and in any float dtype.
         pruner: A name in ``PRUNERS``.
-        sparsity: Fraction of every layer's weights to remove, in (0, 1).
+        sparsity: Fraction of every layer's weights to remove, in (0, 1); or of each layer's, by
+            its name, as ``zero_fractions`` gives them of a base that is to be matched.
         pattern: The same as text (``"s60"``), or N of M consecutive inputs (``"2of4"``). Exactly
             one of ``sparsity`` and ``pattern`` is given.
         calibration: Token ids, int64 of shape (samples, length); read only by a pruner that
-            ``needs_calibration``.
+            ``reads_calibration``.
         **options: The pruner's own options.
 
     Returns:
@@ -51,31 +53,51 @@ def prune(
         KeyError: If the pruner is unknown.
         TypeError: If the pruner has no such option.
         ValueError: If an argument is out of its range, the model has no decoder blocks, or the
-            pattern does not fit a layer: then the model is unchanged. Also if the calibration
-            gives non-finite activations or a singular Hessian: then earlier blocks are pruned.
+            pattern does not fit a layer or the allocation: then the model is unchanged. Also if
+            the calibration gives non-finite activations or a singular Hessian: then earlier
+            blocks are pruned.
     """
     method = PRUNERS[pruner](**options)
-    target = _target(sparsity, pattern)
-    for name, layer in prunable_layers(model).items():
-        target.check_width(name, layer.in_features)
-    if method.needs_calibration:
+    layers = prunable_layers(model)
+    targets = _targets(layers, sparsity, pattern)
+    for name, layer in layers.items():
+        method.check_pattern(targets[name])
+        targets[name].check_width(name, layer.in_features)
+    if method.reads_calibration:
         _check_calibration(pruner, calibration)
-        with _evaluating(model):
-            _prune_block_by_block(model, method, target, calibration)
-    else:
-        for name, layer in tqdm(prunable_layers(model).items(), desc="prune", leave=False):
-            method.prune({name: layer}, target, None)
+    with _evaluating(model):
+        batches = _batches(model, calibration) if method.reads_calibration else []
+        if method.allocation == "owl":
+            targets = owl.allocate(decoder_blocks(model), batches, targets)
+        if method.needs_calibration:
+            _prune_block_by_block(model, method, targets, batches)
+        else:
+            for name, layer in tqdm(layers.items(), desc="prune", leave=False):
+                method.prune({name: layer}, targets[name], None)
     return sparsity_report(model)
 
 
-def _target(sparsity: float | None, pattern: str | Pattern | None) -> Pattern:
+def _targets(
+    layers: Iterable[str],
+    sparsity: float | Mapping[str, Fraction] | None,
+    pattern: str | Pattern | None,
+) -> dict[str, Pattern]:
+    """What is requested of each layer."""
     if (sparsity is None) == (pattern is None):
         raise ValueError(
             f"give exactly one of sparsity and pattern; got sparsity={sparsity}, pattern={pattern}"
         )
+    if isinstance(sparsity, Mapping):
+        for name in layers:
+            wanted = sparsity.get(name)
+            if wanted is None or not 0 < wanted < 1:
+                raise ValueError(f"sparsity of {name} is {wanted}; it must lie in (0, 1)")
+        return {name: Pattern(sparsity[name]) for name in layers}
     if sparsity is not None:
-        return Pattern.unstructured(sparsity)
-    return pattern if isinstance(pattern, Pattern) else Pattern.parse(pattern)
+        pattern = Pattern.unstructured(sparsity)
+    elif isinstance(pattern, str):
+        pattern = Pattern.parse(pattern)
+    return dict.fromkeys(layers, pattern)
 
 
 def _check_calibration(pruner: str, calibration: Tensor | None) -> None:
@@ -100,21 +122,26 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def _batches(model: nn.Module, calibration: Tensor) -> list[Batch]:
+    """The calibration set at the input of the first block."""
+    blocks = list(decoder_blocks(model).values())
+    sequences = max(1, TOKENS_AT_ONCE // calibration.shape[1])
+    return [
+        record(model, blocks, input_ids)
+        for input_ids in calibration.to(model.device).split(sequences)
+    ]
+
+
 def _prune_block_by_block(
-    model: nn.Module, pruner: Pruner, pattern: Pattern, calibration: Tensor
+    model: nn.Module, pruner: Pruner, targets: Mapping[str, Pattern], batches: list[Batch]
 ) -> None:
     """Prune each block on the inputs that the pruned blocks before it produce."""
     blocks = decoder_blocks(model)
-    sequences = max(1, TOKENS_AT_ONCE // calibration.shape[1])
-    batches = [
-        record(model, list(blocks.values()), input_ids)
-        for input_ids in calibration.to(model.device).split(sequences)
-    ]
     *_, last = blocks.values()
     for name, block in tqdm(blocks.items(), desc="prune", unit="block", leave=False):
         groups = collect(name, block, batches, pruner.statistic)
         while groups:  # so that a statistic is freed once it has been used
-            groups.pop().prune(pruner, pattern)
+            groups.pop().prune(pruner, targets)
         if block is not last:  # nothing reads the last block's output
             for batch in batches:
-                batch.hidden = batch.run(block)
+                batch.advance(block)

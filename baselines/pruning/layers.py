@@ -1,6 +1,7 @@
 """The layers a pruner touches, and how sparse they are."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch import nn
 
@@ -56,15 +57,20 @@ def linear_layers(block: nn.Module) -> dict[str, nn.Linear]:
     return {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
 
 
+def zero_fractions(model: nn.Module) -> dict[str, Fraction]:
+    """The exact fraction of zeros of each prunable layer, by name."""
+    return {
+        name: 1 - Fraction(int(layer.weight.count_nonzero()), layer.weight.numel())
+        for name, layer in prunable_layers(model).items()
+    }
+
+
 def sparsity_report(model: nn.Module) -> PruneReport:
     """Measure the sparsity of the prunable layers of a model."""
-    layers = prunable_layers(model)
-    zeros = {
-        name: layer.weight.numel() - int(layer.weight.count_nonzero())
-        for name, layer in layers.items()
-    }
-    entries = {name: layer.weight.numel() for name, layer in layers.items()}
+    fractions = zero_fractions(model)
+    entries = {name: layer.weight.numel() for name, layer in prunable_layers(model).items()}
+    zeros = sum(fractions[name] * entries[name] for name in fractions)
     return PruneReport(
-        sparsity=sum(zeros.values()) / sum(entries.values()),
-        layers={name: zeros[name] / entries[name] for name in layers},
+        sparsity=float(zeros / sum(entries.values())),
+        layers={name: float(fraction) for name, fraction in fractions.items()},
     )

@@ -7,7 +7,7 @@ from baselines.pruning.masks import lowest, lowest_in_groups
 from baselines.pruning.pruner import Pruner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Magnitude(Pruner):
     """Remove the weights with the smallest |W|.
 

@@ -2,11 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from baselines.pruning import owl
 from baselines.pruning.pattern import Pattern
 
 
@@ -17,21 +20,50 @@ class Statistic(Protocol):
         """Take in more inputs of the layer, of shape (tokens, inputs), in the model's dtype."""
 
 
+ALLOCATIONS = ("uniform", "owl")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pruner(ABC):
     """A one-shot pruner; its options are keyword arguments of the constructor.
 
+    Args:
+        allocation: How sparse each decoder block becomes: all the same, or by OWL (see
+            ``baselines.pruning.owl``).
+
     Attributes:
-        needs_calibration: Whether the pruner looks at the layers' inputs.
+        needs_calibration: Whether the pruner's criterion looks at the layers' inputs.
     """
 
+    allocation: Annotated[
+        Literal[ALLOCATIONS],
+        Field(description="Sparsity of the decoder blocks: `uniform`, or `owl` (not with N:M)."),
+    ] = "uniform"
+
     needs_calibration: ClassVar[bool] = True
-    extra_sources = (
+    extra_sources: ClassVar[tuple[str, ...]] = (
         "baselines.pruning.calibration",
         "baselines.pruning.driver",
         "baselines.pruning.layers",
         "baselines.pruning.masks",
+        "baselines.pruning.owl",
         "baselines.pruning.pattern",
     )
+
+    def __post_init__(self):
+        if self.allocation not in ALLOCATIONS:
+            allowed = ", ".join(ALLOCATIONS)
+            raise ValueError(f"allocation is {self.allocation!r}; it must be one of {allowed}")
+
+    @property
+    def reads_calibration(self) -> bool:
+        """Whether pruning with these options looks at the layers' inputs."""
+        return self.needs_calibration or self.allocation != "uniform"
+
+    def check_pattern(self, pattern: Pattern) -> None:
+        """Raise ValueError if these options do not apply to a pattern, whatever the model."""
+        if self.allocation == "owl":
+            owl.check_pattern(pattern)
 
     def statistic(self, width: int, device: torch.device) -> Statistic:
         """A new statistic for a layer with ``width`` inputs; only asked of a pruner that

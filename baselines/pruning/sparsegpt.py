@@ -59,6 +59,7 @@ class SparseGPT(Pruner):
     block_size: int = 128
 
     def __post_init__(self):
+        super().__post_init__()
         if not self.damping >= 0:
             raise ValueError(f"damping is {self.damping}; it must be 0 or more")
         if self.block_size < 1:

@@ -2,28 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from baselines.pruning.calibration import InputNorm
 from baselines.pruning.masks import lowest, lowest_in_groups
 from baselines.pruning.pruner import Pruner
 
 
-class InputNorm:
-    """‖X_j‖₂ of each input feature j over all calibration tokens, in float32."""
-
-    def __init__(self, width: int, device: torch.device):
-        self.squares = torch.zeros(width, device=device)
-
-    def add(self, inputs: Tensor) -> None:
-        self.squares += inputs.float().square().sum(0)
-
-    def norm(self) -> Tensor:
-        """The norms, of shape (inputs,)."""
-        return self.squares.sqrt()
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanda(Pruner):
     """Remove, in each output row, the weights with the lowest |W_ij| · ‖X_j‖₂ (equation 1).
 
@@ -36,9 +20,8 @@ class Wanda(Pruner):
         return InputNorm(width, device)
 
     def prune(self, layers, pattern, statistic):
-        norm = statistic.norm()
         for layer in layers.values():
-            scores = layer.weight.float().abs() * norm
+            scores = statistic.scores(layer.weight)
             if pattern.m is None:
                 mask = lowest(scores, pattern.count(layer.in_features))
             else:

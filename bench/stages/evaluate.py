@@ -183,6 +183,12 @@ def _merge(
     cell: Cell, resolved: dict, base: nn.Module, trained: str, calibration: str | None
 ) -> nn.Module:
     repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **resolved["repair"])
-    reprune = repruner(cell.pruner, cell.pattern, resolved["pruning"], calibration)
+    reprune = repruner(
+        base,
+        pruner=cell.pruner,
+        pattern=cell.pattern,
+        options=resolved["pruning"],
+        calibration=calibration,
+    )
     wrapped = repair.load(base, Path(trained))
     return repair.merge(wrapped, reprune).eval()

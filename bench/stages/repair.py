@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from baselines.pruning import Pattern, prune
+from baselines.pruning import Pattern, prune, zero_fractions
 from baselines.repair import build_repair
 from bench.config import Training
 from bench.data.tokens import Packed
@@ -26,14 +26,23 @@ def read_blocks(path: str) -> Blocks:
 
 
 def repruner(
-    pruner: str, pattern: str, options: dict, calibration: str | None
+    base: nn.Module, *, pruner: str, pattern: str, options: dict, calibration: str | None
 ) -> Callable[[nn.Module], None]:
-    """Prunes a merged model as its base was pruned."""
+    """Prunes a merged model as its base was pruned.
+
+    Where that was not uniform, each layer becomes as sparse as it is in ``base``: an allocation
+    made anew from the merged model would be another one. (SparseGPT rounds in each block of
+    columns: it can miss by one weight a block.)
+    """
+    target = {"pattern": pattern}
+    if options.get("allocation", "uniform") != "uniform":
+        target = {"sparsity": zero_fractions(base)}
+        options = {name: value for name, value in options.items() if name != "allocation"}
 
     def reprune(model: nn.Module) -> None:
         device = next(model.parameters()).device
         tokens = load_file(calibration)["input_ids"].to(device) if calibration else None
-        prune(model, pruner, pattern=pattern, calibration=tokens, **options)
+        prune(model, pruner, **target, calibration=tokens, **options)
 
     return reprune
 
@@ -137,13 +146,14 @@ def try_learning_rate(
     held_out = read_blocks(validation)
     before = validation_loss(model, held_out, settings.batch_size)
     repair = build_repair(method, pattern=Pattern.parse(pruning["pattern"]), **options)
+    reprune = repruner(model, **pruning, calibration=calibration)
     model = repair.wrap(model, seed=0)
     try:
         train(model, repair, read_blocks(blocks), settings, seed=0, dtype=dtype)
     except FloatingPointError:
         after = None
     else:
-        merged = repair.merge(model, repruner(**pruning, calibration=calibration)).eval()
+        merged = repair.merge(model, reprune).eval()
         after = validation_loss(merged, held_out, settings.batch_size)
     result = {
         "repair": method,

@@ -76,3 +76,19 @@ def sparsegpt(weight, inputs, percent=None, n=None, m=None, damping=0.01, block_
             weight[row, column] = kept
             weight[row, column + 1 :] -= error * factor[column, column + 1 :]
     return weight
+
+
+def owl(blocks, sparsity, outlier=5, deviation=0.08):
+    """The sparsity of each block; a block is a list of (weight, inputs) of its linear layers."""
+    ratios, sizes = [], []
+    for block in blocks:
+        scores = []
+        for weight, inputs in block:
+            norms = [sum(x * x for x in feature) ** 0.5 for feature in inputs.T]
+            scores += [abs(row[j]) * norms[j] for row in weight for j in range(len(row))]
+        mean = sum(scores) / len(scores)
+        ratios.append(sum(score > outlier * mean for score in scores) / len(scores))
+        sizes.append(len(scores))
+    mean = sum(r * size for r, size in zip(ratios, sizes, strict=True)) / sum(sizes)
+    widest = max(abs(ratio - mean) for ratio in ratios)
+    return [sparsity - deviation * (ratio - mean) / widest for ratio in ratios]

@@ -1,0 +1,102 @@
+"""OWL, outlier weighed layerwise sparsity (Yin et al., ICML 2024): how sparse each block becomes.
+
+The outlier ratio of a decoder block is the fraction of its linear layers' entries whose Wanda score
+|W_ij| · ‖X_j‖₂ is above M = 5 times the mean score of the block. Blocks with more outliers than the
+others are pruned less: the sparsity of block i is
+
+    s_i = S - lambda · d_i / max_j |d_j|        d_i = ratio_i - mean ratio
+
+with lambda = 0.08 (M and lambda as the authors run LLaMA) and blocks weighted in the mean by their
+numbers of entries: no block is further than lambda from the requested sparsity S, and all together
+are asked for exactly S. The authors' code scales the ratios to a range of 2 lambda and then centres
+them, which leaves that interval where ratios are skewed.
+
+Scores are those of the dense model: one pass over the calibration set, before anything is pruned.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from baselines.pruning.calibration import Batch, Group, InputNorm, collect
+from baselines.pruning.layers import linear_layers
+from baselines.pruning.pattern import Pattern
+
+OUTLIER = 5
+LAMBDA = Fraction(8, 100)
+
+
+def check_pattern(pattern: Pattern) -> None:
+    """Raise ValueError if OWL cannot allocate a pattern, whatever the model."""
+    low, high = LAMBDA, 1 - LAMBDA
+    if pattern.m is not None or not low < pattern.fraction < high:
+        raise ValueError(
+            f"allocation 'owl' does not apply to pattern {pattern}; it must be unstructured, "
+            f"with a sparsity in ({float(low):g}, {float(high):g})"
+        )
+
+
+def allocate(
+    blocks: Mapping[str, nn.Module], batches: list[Batch], requested: Mapping[str, Pattern]
+) -> dict[str, Pattern]:
+    """The target of each linear layer: that of its block.
+
+    Args:
+        blocks: The dense model's decoder blocks, by name, in order.
+        batches: The whole calibration set, at the input of the first block; not changed.
+        requested: Of each linear layer, by name; what counts is how many entries that is of all.
+    """
+    batches = [replace(batch) for batch in batches]
+    ratios = {}
+    for name, block in tqdm(blocks.items(), desc="owl", unit="block", leave=False):
+        ratios[name] = outlier_ratio(collect(name, block, batches, InputNorm, Batch.advance))
+    entries = {
+        name: {f"{name}.{child}": x.weight.numel() for child, x in linear_layers(block).items()}
+        for name, block in blocks.items()
+    }
+    sizes = {name: sum(inside.values()) for name, inside in entries.items()}
+    removed = sum(
+        requested[layer].fraction * count
+        for inside in entries.values()
+        for layer, count in inside.items()
+    )
+    sparsities = block_sparsities(ratios, sizes, removed / sum(sizes.values()))
+    return {
+        layer: Pattern(sparsities[name]) for name, inside in entries.items() for layer in inside
+    }
+
+
+def outlier_ratio(groups: list[Group]) -> Fraction:
+    """The fraction of a block's entries that are outliers.
+
+    Args:
+        groups: The block's linear layers with their ``InputNorm``.
+    """
+    layers = [(group.statistic, x.weight) for group in groups for x in group.layers.values()]
+    entries = sum(weight.numel() for _, weight in layers)
+    # Twice over the layers, so that the scores of one at a time are in memory.
+    total = sum(norm.scores(weight).sum(dtype=torch.float64) for norm, weight in layers)
+    bound = OUTLIER * total / entries
+    outliers = sum(int((norm.scores(weight) > bound).sum()) for norm, weight in layers)
+    return Fraction(outliers, entries)
+
+
+def block_sparsities(
+    ratios: Mapping[str, Fraction], sizes: Mapping[str, int], sparsity: Fraction
+) -> dict[str, Fraction]:
+    """The sparsity of each block: at most lambda from ``sparsity``, which is their weighted mean.
+
+    Args:
+        ratios: The outlier ratio of each block.
+        sizes: The number of entries of each block.
+        sparsity: Requested of all blocks together.
+    """
+    mean = sum(ratios[name] * sizes[name] for name in ratios) / sum(sizes.values())
+    widest = max(abs(ratio - mean) for ratio in ratios.values())
+    if widest == 0:
+        return dict.fromkeys(ratios, sparsity)
+    return {name: sparsity - LAMBDA * (ratio - mean) / widest for name, ratio in ratios.items()}
