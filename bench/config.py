@@ -24,6 +24,7 @@ from pydantic import (
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
+from baselines.pruning.pruner import Pruner
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.data import DataSpec
@@ -204,10 +205,12 @@ def _pruner_options(name: str) -> type[BaseModel]:
     return create_model(PRUNERS[name].__name__, __base__=Strict, **fields)
 
 
+# The repairs that train; others merge what one of these has trained, or nothing.
+TRAININGS = {name: cls for name, cls in REPAIRS.items() if cls.training == name}
+
 PruningOptions = _options_model("PruningOptions", {name: _pruner_options(name) for name in PRUNERS})
 RepairOptions = _options_model(
-    "RepairOptions",
-    {name: cls.Options for name, cls in REPAIRS.items() if cls.training == name},
+    "RepairOptions", {name: cls.Options for name, cls in TRAININGS.items()}
 )
 
 
@@ -248,6 +251,13 @@ class Config(Strict):
             if known(f"{key}.data", data, self.data):
                 known(f"{key}.split", split, self.data[data].splits)
 
+        def has_options(training: str) -> None:
+            if self.repair_options(training) is None:
+                problems.append(
+                    f"repair.{training}: missing; allowed: its options, such as learning_rate, "
+                    "when grid.repairs or tuning.learning_rates needs it"
+                )
+
         for name in self.grid.models:
             known("grid.models", name, self.models)
         for name in self.grid.pruners:
@@ -255,11 +265,14 @@ class Config(Strict):
         for name in self.grid.repairs:
             if known("grid.repairs", name, REPAIRS):
                 training = REPAIRS[name].training
-                if training is not None and self.repair_options(training) is None:
-                    problems.append(
-                        f"repair.{training}: missing; allowed: its options, such as "
-                        "learning_rate, when grid.repairs needs it"
-                    )
+                if training is not None:
+                    has_options(training)
+        if self.tuning is not None:
+            known("tuning.model", self.tuning.model, self.models)
+            known("tuning.pruner", self.tuning.pruner, PRUNERS)
+            for name in self.tuning.learning_rates:
+                if known("tuning.learning_rates", name, TRAININGS):
+                    has_options(name)
         for name, spec in self.data.items():
             known(f"data.{name}.source", spec.source, self.sources)
         split("calibration", self.calibration.data, self.calibration.split)
@@ -300,6 +313,14 @@ class Config(Strict):
                 f"{self.calibration.length} that is {tokens} tokens; allowed: at most the "
                 f"{text} characters of {self.calibration.data!r}"
             )
+        bases = [(pruner, p) for pruner in self.grid.pruners for p in self.grid.patterns]
+        if self.tuning is not None:
+            bases.append((self.tuning.pruner, self.tuning.pattern))
+        for pruner, pattern in bases:
+            try:
+                self.pruner(pruner).check_pattern(Pattern.parse(pattern))
+            except ValueError as error:
+                problems.append(f"pruning.{pruner}: {error}")
         for model in self.grid.models:
             for pattern in self.grid.patterns:
                 group = Pattern.parse(pattern).m
@@ -327,6 +348,14 @@ class Config(Strict):
     def pruner_options(self, pruner: str) -> dict:
         options = getattr(self.pruning, _field(pruner))
         return {} if options is None else options.model_dump()
+
+    def pruner(self, name: str) -> Pruner:
+        """The pruner with its options.
+
+        Raises:
+            ValueError: an option's value is not allowed.
+        """
+        return PRUNERS[name](**self.pruner_options(name))
 
     def cells(self) -> Iterator[Cell]:
         """Every sparse cell of the grid; the unrepaired base has seed 0 only."""

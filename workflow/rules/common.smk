@@ -57,7 +57,7 @@ def trained_folder(w):
 
 
 def calibration_tokens(w):
-    if not PRUNERS[w.pruner].needs_calibration:
+    if not CONFIG.pruner(w.pruner).reads_calibration:
         return []
     return f"resources/tokens/{w.model}/calibration.safetensors"
 

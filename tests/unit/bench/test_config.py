@@ -6,7 +6,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from bench.config import ConfigError, load, load_or_exit, project_root
+from bench.config import TRAININGS, ConfigError, load, load_or_exit, project_root
 from bench.preflight import check_or_exit, find_problems
 from bench.records import resolved_config
 from bench.reference import README, SCHEMA, readme_text, schema_text
@@ -82,6 +82,14 @@ BAD = [
     ("runtime.threads", 0, ["runtime.threads", "0", "greater than 0"]),
     ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "wiki"]),
     ("tuning.learning_rates.lora", [1e-3], ["tuning.learning_rates", "same number"]),
+    ("tuning.learning_rates.lroa", [1e-3] * 4, ["tuning.learning_rates", "'lroa'", "lora"]),
+    ("tuning.learning_rates.lora-dense", [1e-3] * 4, ["'lora-dense'", "unknown", "lora, spp"]),
+    ("tuning.model", "llama", ["tuning.model", "'llama'", "smollm2-135m"]),
+    ("tuning.pruner", "wnada", ["tuning.pruner", "'wnada'", "magnitude, wanda"]),
+    ("repair.masked-lora", ..., ["repair.masked-lora", "missing", "tuning.learning_rates"]),
+    ("repair.spiel.mask", "evolve", ["repair.spiel.mask", "'evolve'", "unknown key", "match_rank"]),
+    ("pruning.wanda.allocation", "own", ["wanda.allocation", "'own'", "'uniform' or 'owl'"]),
+    ("pruning.sparsegpt.damping", -1, ["pruning.sparsegpt", "damping is -1", "0 or more"]),
 ]
 
 
@@ -111,6 +119,34 @@ def test_shipped_configurations_are_allowed(file):
     update_config(values, yaml.safe_load(file.read_text()))
     config = load(values)
     assert not list(find_problems(config))
+
+
+@pytest.mark.parametrize("pattern", ["2of4", "s95"])
+def test_an_allocation_that_does_not_apply_to_a_pattern_of_the_grid(pattern):
+    values = changed("pruning.wanda.allocation", "owl")
+    assert load(values).pruner("wanda").allocation == "owl"
+    values["grid"]["patterns"] = [pattern]
+    with pytest.raises(ConfigError) as error:
+        load(values)
+    assert str(error.value) == (
+        f"config: pruning.wanda: allocation 'owl' does not apply to pattern {pattern}; "
+        "it must be unstructured, with a sparsity in (0.08, 0.92)"
+    )
+
+
+def test_magnitude_reads_calibration_where_its_allocation_does():
+    def reads(values: dict) -> bool:
+        return load(values).pruner("magnitude").reads_calibration
+
+    assert not reads(default())
+    assert reads(changed("pruning.magnitude.allocation", "owl"))
+
+
+def test_the_default_sweep_has_rates_for_every_training_that_has_options():
+    config = load(default())
+    trained = {name for name in TRAININGS if config.repair_options(name) is not None}
+    assert set(config.tuning.learning_rates) == trained
+    assert len(trained) >= 11
 
 
 def test_the_default_grid_is_eighteen_cells_over_three_bases():
