@@ -6,7 +6,6 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from baselines.pruning import prunable_layers
 from baselines.repair.base import repaired_layers
