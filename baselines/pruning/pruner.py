@@ -22,9 +22,12 @@ class Pruner(ABC):
 
     Attributes:
         needs_calibration: Whether the pruner looks at the layers' inputs.
+        keeps_weights: Whether the weights that stay keep their value, so that a mask tells the
+            pruned model from the dense one.
     """
 
     needs_calibration: ClassVar[bool] = True
+    keeps_weights: ClassVar[bool] = False
     extra_sources = (
         "baselines.pruning.calibration",
         "baselines.pruning.driver",
