@@ -35,7 +35,7 @@ def save_base(model: nn.Module, folder: str | Path, *, dense: str | Path, pruner
         weight = layer.weight.detach()
         # A negative zero that was not pruned stays what it is.
         stays = (weight != 0) | weight.signbit()
-        tensors[f"{name}.mask"] = pack(stays)
+        tensors[f"{name}.mask"] = pack_bits(stays)
         if not PRUNERS[pruner].keeps_weights:
             tensors[f"{name}.values"] = weight[stays].cpu()
     metadata = {"model": str(dense), "manifest": sha256(Path(dense) / MANIFEST)}
@@ -74,7 +74,7 @@ def load_base(
     model.name_or_path = str(folder)
     with torch.no_grad():
         for name, layer in prunable_layers(model).items():
-            stays = unpack(tensors[f"{name}.mask"], layer.weight.shape).to(device)
+            stays = unpack_bits(tensors[f"{name}.mask"], layer.weight.shape).to(device)
             layer.weight.masked_fill_(~stays, 0)
             if f"{name}.values" in tensors:
                 values = tensors[f"{name}.values"].to(device, dtype)
@@ -82,12 +82,12 @@ def load_base(
     return model
 
 
-def pack(mask: Tensor) -> Tensor:
+def pack_bits(mask: Tensor) -> Tensor:
     """A boolean tensor as bits, row by row: uint8 of shape (entries / 8, rounded up)."""
     return torch.from_numpy(np.packbits(mask.cpu().numpy()))
 
 
-def unpack(bits: Tensor, shape: torch.Size) -> Tensor:
-    """The boolean tensor of this shape that :func:`pack` gave ``bits`` for."""
+def unpack_bits(bits: Tensor, shape: torch.Size) -> Tensor:
+    """The boolean tensor of this shape that :func:`pack_bits` gave ``bits`` for."""
     entries = np.unpackbits(bits.numpy(), count=shape.numel())
     return torch.from_numpy(entries.view(np.bool_)).view(shape)

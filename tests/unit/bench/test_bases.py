@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from baselines.pruning import PRUNERS, prunable_layers, prune
 from baselines.repair import build_repair
-from bench.bases import BASE_FILE, load_base, pack, save_base, unpack
+from bench.bases import BASE_FILE, load_base, pack_bits, save_base, unpack_bits
 from bench.loading import load_model
 
 CPU = torch.device("cpu")
@@ -94,9 +94,9 @@ def test_a_bit_a_weight_and_what_the_pruner_changed(dense, tmp_path, pruner):
 @pytest.mark.parametrize("shape", [(3, 5), (8, 8), (1, 1), (2, 17)])
 def test_packed_bits_are_unpacked(shape):
     mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.4
-    packed = pack(mask)
+    packed = pack_bits(mask)
     assert packed.shape == ((mask.numel() + 7) // 8,)
-    assert torch.equal(unpack(packed, mask.shape), mask)
+    assert torch.equal(unpack_bits(packed, mask.shape), mask)
 
 
 def one_line(*arguments, **keywords) -> str:
