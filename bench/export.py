@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from baselines.pruning import sparsity_report
 from bench.bases import load_base
-from bench.cells import Cell
+from bench.cells import DENSE, Cell
 from bench.files import whole
 from bench.loading import load_tokenizer, pick_device
 from bench.records import read_records
@@ -76,11 +76,13 @@ def _read(folder: Path) -> dict:
         raise ExportError(f"{path}: {error}") from error
     if record["error"] is not None:
         raise ExportError(f"{folder}: failed: {record['error']['message']}")
-    if record["inputs"] is None:
+    if record["cell"]["pruner"] == DENSE:
         raise ExportError(
             f"{folder}: the dense model; it is a transformers folder: "
             f"resources/models/{record['cell']['model']}"
         )
+    if record.get("inputs") is None:
+        raise ExportError(f"{path}: does not say what its model was made from; run the cell again")
     return record
 
 

@@ -4,15 +4,15 @@ import gzip
 import json
 import subprocess
 import sys
+from collections import Counter
 
-import pandas as pd
 import pytest
 import yaml
 from project import ROOT
 from transformers import AutoModelForCausalLM
 
 from baselines.pruning import sparsity_report
-from bench.tuning import COLUMNS
+from bench.tuning import COLUMNS, tuning_table
 
 TRAINED = ("full", "lora", "spp", "seft")
 PRUNERS = ("magnitude", "wanda", "sparsegpt")
@@ -131,19 +131,22 @@ def test_a_cell_is_exported_as_a_plain_model(smoke, cell):
     assert sparsity_report(model).layers == record["sparsity"]["layers"]
 
 
-def test_the_sweep_gives_each_repair_its_trials(smoke):
+def test_the_sweep_gives_each_repair_the_same_number_of_trials(smoke):
     rates = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tuning"]["learning_rates"]
-    one = {"tuning": {"learning_rates": {repair: rates[repair][:1] for repair in rates}}}
-    answer = smoke.run("results/tuning.csv", changes=one)
+    planned = Counter(job.partition(" for ")[2] for job in smoke.planned("results/tuning.csv"))
+    assert {repair: planned[repair] for repair in rates} == dict.fromkeys(rates, 4)
+
+
+def test_a_trial_of_the_sweep_is_a_row_of_its_table(smoke):
+    trials = [f"results/tuning/tiny/wanda-s60/{repair}/lr0.001.json" for repair in ("lora", "seft")]
+    answer = smoke.run(*trials)
     assert answer.returncode == 0, answer.stdout
-    table = pd.read_csv(smoke.folder / "results/tuning.csv")
+    table = tuning_table([read(smoke.folder / trial) for trial in trials])
     assert list(table.columns) == COLUMNS
-    assert dict(zip(table["repair"], table["learning_rate"], strict=True)) == {
-        repair: rates[repair][0] for repair in rates
-    }
-    assert table["validation_loss"].notna().all()
+    assert list(table["repair"]) == ["lora", "seft"]
+    assert (table["learning_rate"] == 1e-3).all()
+    assert (table["validation_loss"] < table["base_validation_loss"]).all()
     assert table["base_validation_loss"].nunique() == 1
-    assert table["chosen"].all()
 
 
 def test_a_second_run_does_nothing(smoke):

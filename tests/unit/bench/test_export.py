@@ -181,6 +181,8 @@ def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
     assert refusal("failed", monkeypatch) == "failed: failed: loss is nan at step 3"
     write_json("other/record.json", {**record, "schema_version": 2})
     assert "schema_version = 2; allowed: 1" in refusal("other", monkeypatch)
+    write_json("old/record.json", {**record, "inputs": None})
+    assert "does not say what its model was made from" in refusal("old", monkeypatch)
 
     sparsity = {"requested": 0.0, "achieved": 0.0, "layers": {}}
     dense = make_record(dense_cell("tiny"), {}, sparsity=sparsity, stages={}, provenance={})
