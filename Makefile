@@ -8,7 +8,7 @@ STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: table1 smoke tune timing test test-unit test-workflow test-real lint format lock clean help
+.PHONY: table1 smoke tune export timing test test-unit test-workflow test-real lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(RUN) snakemake results/table1.csv $(OPTIONS)
@@ -18,6 +18,9 @@ smoke: table1  ## The same on a tiny model made on the fly, without network
 
 tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
 	$(RUN) snakemake results/tuning.csv $(OPTIONS)
+
+export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... as a transformers folder OUT
+	$(RUN) python -m bench.export $(CELL) $(OUT)
 
 timing: $(STAMP)  ## Print what share of each stage was start-up, loading and computing
 	$(RUN) python -m bench.timing results

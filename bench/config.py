@@ -295,6 +295,11 @@ class Config(Strict):
     @model_validator(mode="after")
     def _can_be_run(self):
         problems = []
+        if self.training.validation_split == self.training.split:
+            problems.append(
+                f"training.validation_split = {self.training.split!r}: also trained on; "
+                "allowed: another split than training.split"
+            )
         used = {(part.data, self.training.split) for part in self.training.mixture}
         used |= {(part.data, self.training.validation_split) for part in self.training.mixture}
         used |= {(self.calibration.data, self.calibration.split)}

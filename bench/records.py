@@ -54,6 +54,7 @@ def make_record(
     provenance: dict,
     metrics: list[dict] = (),
     samples: str | None = None,
+    inputs: dict | None = None,
     error: dict | None = None,
 ) -> dict:
     """A record in the order in which it is read; ``error`` makes it a failed one.
@@ -66,6 +67,8 @@ def make_record(
         provenance: code, packages, machine and the manifests' hashes.
         metrics: one entry a task and metric.
         samples: path of the results item by item.
+        inputs: paths of what a sparse cell's model was made from: dense model, base, training
+            (null without) and calibration tokens (null without).
         error: what :func:`describe_error` returned.
     """
     return {
@@ -84,6 +87,7 @@ def make_record(
         "stages": stages,
         "metrics": list(metrics),
         "samples": samples,
+        "inputs": inputs,
         "provenance": provenance,
     }
 

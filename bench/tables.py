@@ -7,6 +7,7 @@ from baselines.repair import REPAIRS
 from bench.cells import DENSE
 
 IDENTITY = ["model", "pruner", "pattern", "repair"]
+BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
 PERPLEXITY = "perplexity"
 MIB = 2**20
 
@@ -24,14 +25,24 @@ def cells_table(records: list[dict]) -> pd.DataFrame:
             "error": _reason(record),
             "sparsity_requested": record["sparsity"]["requested"],
             "sparsity_achieved": record["sparsity"]["achieved"],
+            **_budget(record),
         }
         metrics = record["metrics"] or [{}]
         rows += [
             {**shared, **metric, "config_hash": record["config"]["hash"]} for metric in metrics
         ]
     columns = [*IDENTITY, "seed", "status", "error", "sparsity_requested", "sparsity_achieved"]
+    columns += BUDGET
     columns += ["task", "metric", "value", "stderr", "n", "version", "few_shot", "limit"]
-    return pd.DataFrame(rows, columns=[*columns, "config_hash"])
+    table = pd.DataFrame(rows, columns=[*columns, "config_hash"])
+    return table.astype(dict.fromkeys(["trainable_parameters", "repair_tokens", "steps"], "Int64"))
+
+
+def _budget(record: dict) -> dict:
+    """What the cell's training was allowed; missing where nothing was trained."""
+    costs = record["stages"]["repair"] or {}
+    keys = ("trainable_parameters", "tokens", "steps", "batch_order")
+    return dict(zip(BUDGET, map(costs.get, keys), strict=True))
 
 
 def table1(records: list[dict]) -> pd.DataFrame:
@@ -104,16 +115,6 @@ def _short(column: str) -> str:
     }.items():
         column = column.replace(long, short)
     return column
-
-
-def tuning_table(trials: list[dict]) -> pd.DataFrame:
-    """One row a trial of the learning-rate sweep; the best of each repair is ``chosen``."""
-    table = pd.DataFrame(trials)
-    table["repair"] = pd.Categorical(table["repair"], list(REPAIRS))
-    table = table.sort_values(["repair", "learning_rate"], ignore_index=True)
-    best = table.groupby("repair", observed=True)["validation_loss"].transform("min")
-    table["chosen"] = table["validation_loss"] == best
-    return table
 
 
 def _ordered(records: list[dict]) -> list[dict]:

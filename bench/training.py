@@ -1,5 +1,6 @@
 """One training set-up for every repair: same data, order, budget and schedule."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,23 @@ class Blocks(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
+
+
+class Served(Dataset):
+    """Blocks as a training is served them, with a digest of what it was served in which order."""
+
+    def __init__(self, blocks: Blocks):
+        self.blocks = blocks
+        self.digest = hashlib.sha256()
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        block = self.blocks[index]
+        for values in block.values():
+            self.digest.update(values.numpy().tobytes())
+        return block
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -120,11 +138,21 @@ class FiniteLoss(TrainerCallback):
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a training did."""
+    """What a training did.
+
+    Attributes:
+        steps: optimizer steps.
+        tokens: all that the model saw.
+        loss_tokens: those of them that count in the loss.
+        batch_order: SHA-256 of the blocks in the order in which they were served: two trainings
+            with the same one saw the same tokens in the same order.
+        log: step, loss and learning rate.
+    """
 
     steps: int
     tokens: int
     loss_tokens: int
+    batch_order: str
     log: list[dict]
 
 
@@ -155,6 +183,7 @@ def train(
     device = next(model.parameters()).device
     if device.type == "cpu":
         _short_attention(model, settings.length)
+    served = Served(blocks)
     with TemporaryDirectory() as scratch:
         trainer = RepairTrainer(
             model=model,
@@ -181,7 +210,7 @@ def train(
                 remove_unused_columns=False,
                 label_names=["labels"],
             ),
-            train_dataset=blocks,
+            train_dataset=served,
             compute_loss_func=next_token_loss,
             optimizers=(repair.optimizer(model), None),
             callbacks=[FiniteLoss(), *repair.callbacks()],
@@ -193,6 +222,7 @@ def train(
         steps=trainer.state.global_step,
         tokens=blocks.input_ids.numel(),
         loss_tokens=int((blocks.labels[:, 1:] != IGNORED).sum()),
+        batch_order=served.digest.hexdigest(),
         log=[
             {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
             for entry in trainer.state.log_history

@@ -17,6 +17,7 @@ class Magnitude(Pruner):
     """
 
     needs_calibration: ClassVar[bool] = False
+    keeps_weights: ClassVar[bool] = True
 
     def prune(self, layers, pattern, statistic):
         for layer in layers.values():

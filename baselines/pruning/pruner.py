@@ -33,6 +33,8 @@ class Pruner(ABC):
 
     Attributes:
         needs_calibration: Whether the pruner's criterion looks at the layers' inputs.
+        keeps_weights: Whether the weights that stay keep their value, so that a mask tells the
+            pruned model from the dense one.
     """
 
     allocation: Annotated[
@@ -41,6 +43,7 @@ class Pruner(ABC):
     ] = "uniform"
 
     needs_calibration: ClassVar[bool] = True
+    keeps_weights: ClassVar[bool] = False
     extra_sources: ClassVar[tuple[str, ...]] = (
         "baselines.pruning.calibration",
         "baselines.pruning.driver",

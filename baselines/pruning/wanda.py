@@ -1,6 +1,7 @@
 """Wanda: Sun et al. 2024, "A simple and effective pruning approach for large language models"."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from baselines.pruning.calibration import InputNorm
 from baselines.pruning.masks import lowest, lowest_in_groups
@@ -15,6 +16,8 @@ class Wanda(Pruner):
     consecutive inputs. Ties go to the lower index. Scores are computed in float32; weights that
     stay keep their value.
     """
+
+    keeps_weights: ClassVar[bool] = True
 
     def statistic(self, width, device):
         return InputNorm(width, device)

@@ -8,6 +8,7 @@ from torch import nn
 
 from baselines.pruning import Pattern, sparsity_report
 from baselines.repair import build_repair
+from bench.bases import load_base
 from bench.cells import Cell
 from bench.config import Evaluation
 from bench.evaluation import evaluate
@@ -149,10 +150,10 @@ def evaluate_cell(
     try:
         if error is None:
             clock = StageClock(evaluator.device)
-            network = evaluator.load(base)
+            network = load_base(base, dense=model, device=evaluator.device, dtype=evaluator.dtype)
             if trained is not None:
                 with clock.computing():
-                    network = _merge(cell, evaluator.resolved, network, trained, calibration)
+                    network = merge(cell, evaluator.resolved, network, trained, calibration)
                 stages["merge"] = clock.costs()
                 clock = StageClock(evaluator.device, since=time.time())
             stage = "evaluate"
@@ -174,14 +175,24 @@ def evaluate_cell(
             metrics=scores.metrics if error is None else [],
             samples=samples,
             provenance=evaluator.provenance(),
+            inputs={"model": model, "base": base, "trained": trained, "calibration": calibration},
             error=error,
         ),
     )
 
 
-def _merge(
+def merge(
     cell: Cell, resolved: dict, base: nn.Module, trained: str, calibration: str | None
 ) -> nn.Module:
+    """The cell's model: its base with what was trained merged into it, in place.
+
+    Args:
+        cell: whose model it is.
+        resolved: its resolved configuration.
+        base: the pruned model.
+        trained: folder of the training.
+        calibration: tokens to re-prune with, or None for a pruner that needs none.
+    """
     repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **resolved["repair"])
     reprune = repruner(
         base,

@@ -48,7 +48,8 @@ def run_stage(
         outcome = next((o for o in map(read_outcome, needs) if o["error"] is not None), None)
         if outcome is None:
             try:
-                outcome = {"error": None, "costs": work(folder)}
+                costs = work(folder)
+                outcome = {"error": None, "costs": {**costs, "disk_bytes": disk_bytes(folder)}}
             except Exception as error:
                 if not attempt.is_last:
                     raise
@@ -57,6 +58,11 @@ def run_stage(
                 folder.mkdir()
                 outcome = {"error": describe_error(error, stage, attempt.number), "costs": None}
         write_json(folder / STAGE_FILE, outcome)
+
+
+def disk_bytes(folder: Path) -> int:
+    """Size of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def read_outcome(folder: str | Path) -> dict:

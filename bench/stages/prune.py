@@ -5,6 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from baselines.pruning import prune
+from bench.bases import save_base
 from bench.loading import load_model, pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.stages.outcome import Attempt, run_stage
@@ -21,7 +22,7 @@ def prune_base(
     runtime: dict,
     attempt: Attempt,
 ) -> None:
-    """Write the pruned model as a ``transformers`` folder, with ``stage.json`` beside it.
+    """Write the pruned model (see :mod:`bench.bases`), with ``stage.json`` beside it.
 
     Args:
         model: folder of the dense model.
@@ -37,11 +38,11 @@ def prune_base(
     def work(folder: Path) -> dict:
         device = pick_device(runtime["device"])
         clock = StageClock(device)
-        dense = load_model(model, device, pick_dtype(runtime["dtype"], device))
+        network = load_model(model, device, pick_dtype(runtime["dtype"], device))
         tokens = load_file(calibration)["input_ids"].to(device) if calibration else None
         with clock.computing():
-            report = prune(dense, pruner, pattern=pattern, calibration=tokens, **options)
-        dense.save_pretrained(folder)
+            report = prune(network, pruner, pattern=pattern, calibration=tokens, **options)
+        save_base(network, folder, dense=model, pruner=pruner)
         return {**clock.costs(), "sparsity": report.sparsity}
 
     run_stage("prune", output, attempt, work)

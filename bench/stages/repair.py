@@ -9,10 +9,12 @@ from torch import nn
 
 from baselines.pruning import Pattern, prune, zero_fractions
 from baselines.repair import build_repair
+from bench.bases import load_base
+from bench.cells import Cell
 from bench.config import Training
 from bench.data.tokens import Packed
 from bench.files import write_json
-from bench.loading import load_model, pick_device, pick_dtype
+from bench.loading import pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.stages.outcome import Attempt, read_outcome, run_stage
 from bench.training import Blocks, TrainingReport, train, validation_loss
@@ -48,6 +50,7 @@ def repruner(
 
 
 def train_repair(
+    model: str,
     base: str,
     blocks: str,
     output: str,
@@ -63,6 +66,7 @@ def train_repair(
     """Train ``method`` on the pruned base; write what differs from the base, and what it cost.
 
     Args:
+        model: folder of the dense model.
         base: folder of the pruned model.
         blocks: packed blocks of the repair text.
         output: folder to create.
@@ -79,16 +83,16 @@ def train_repair(
         device = pick_device(runtime["device"])
         dtype = pick_dtype(runtime["dtype"], device)
         clock = StageClock(device)
-        model = load_model(base, device, dtype)
+        network = load_base(base, dense=model, device=device, dtype=dtype)
         repair = build_repair(method, pattern=Pattern.parse(pattern), **options)
         with clock.computing():
-            model = repair.wrap(model, seed=seed)
+            network = repair.wrap(network, seed=seed)
             report = train(
-                model, repair, read_blocks(blocks), Training(**training), seed=seed, dtype=dtype
+                network, repair, read_blocks(blocks), Training(**training), seed=seed, dtype=dtype
             )
-        repair.save(model, folder)
+        repair.save(network, folder)
         write_json(folder / LOG_FILE, report.log)
-        return {**clock.costs(), **_budget(model, repair, report, clock.seconds)}
+        return {**clock.costs(), **_budget(network, repair, report, clock.seconds)}
 
     run_stage("repair", output, attempt, work, needs=(base,))
 
@@ -99,19 +103,21 @@ def _budget(model: nn.Module, repair, report: TrainingReport, seconds: float) ->
         "tokens": report.tokens,
         "loss_tokens": report.loss_tokens,
         "steps": report.steps,
+        "batch_order": report.batch_order,
         "tokens_per_second": report.tokens / seconds,
         "seconds_evolving": repair.seconds_evolving(model),
     }
 
 
 def try_learning_rate(
+    cell: Cell,
+    model: str,
     base: str,
     blocks: str,
     validation: str,
     calibration: str | None,
     output: str,
     *,
-    method: str,
     options: dict,
     training: dict,
     pruning: dict,
@@ -122,15 +128,16 @@ def try_learning_rate(
     A training that diverges is a trial too, with a loss of null.
 
     Args:
+        cell: what is repaired how, and the seed of the trial.
+        model: folder of the dense model.
         base: folder of the pruned model.
         blocks: packed blocks to train on.
         validation: packed blocks to validate on.
         calibration: tokens to re-prune with, or None for a pruner that needs none.
         output: JSON file to write.
-        method: name of the repair.
-        options: its options, with the learning rate to try.
+        options: the repair's options, with the learning rate to try.
         training: budget and schedule.
-        pruning: pruner, pattern and options of the base.
+        pruning: the pruner's options.
         runtime: device and dtype.
 
     Raises:
@@ -142,21 +149,30 @@ def try_learning_rate(
     device = pick_device(runtime["device"])
     dtype = pick_dtype(runtime["dtype"], device)
     settings = Training(**training)
-    model = load_model(base, device, dtype)
+    network = load_base(base, dense=model, device=device, dtype=dtype)
     held_out = read_blocks(validation)
-    before = validation_loss(model, held_out, settings.batch_size)
-    repair = build_repair(method, pattern=Pattern.parse(pruning["pattern"]), **options)
-    reprune = repruner(model, **pruning, calibration=calibration)
-    model = repair.wrap(model, seed=0)
+    before = validation_loss(network, held_out, settings.batch_size)
+    repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **options)
+    reprune = repruner(
+        network,
+        pruner=cell.pruner,
+        pattern=cell.pattern,
+        options=pruning,
+        calibration=calibration,
+    )
+    network = repair.wrap(network, seed=cell.seed)
     try:
-        train(model, repair, read_blocks(blocks), settings, seed=0, dtype=dtype)
+        train(network, repair, read_blocks(blocks), settings, seed=cell.seed, dtype=dtype)
     except FloatingPointError:
         after = None
     else:
-        merged = repair.merge(model, reprune).eval()
+        merged = repair.merge(network, reprune).eval()
         after = validation_loss(merged, held_out, settings.batch_size)
     result = {
-        "repair": method,
+        "model": cell.model,
+        "pruner": cell.pruner,
+        "pattern": cell.pattern,
+        "repair": cell.repair,
         "learning_rate": options["learning_rate"],
         "base_validation_loss": before,
         "validation_loss": after if after is not None and math.isfinite(after) else None,

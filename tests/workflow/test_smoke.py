@@ -2,8 +2,17 @@
 
 import gzip
 import json
+import subprocess
+import sys
+from collections import Counter
 
 import pytest
+import yaml
+from project import ROOT
+from transformers import AutoModelForCausalLM
+
+from baselines.pruning import sparsity_report
+from bench.tuning import COLUMNS, tuning_table
 
 TRAINED = ("full", "lora", "spp", "seft")
 PRUNERS = ("magnitude", "wanda", "sparsegpt")
@@ -47,11 +56,13 @@ def test_achieved_sparsity_is_what_was_asked_for_but_in_lora_dense(smoke):
 
 
 def test_repairs_of_a_base_had_the_same_budget(smoke):
-    for name, record in records(smoke).items():
-        repair = record["stages"]["repair"]
-        if repair is not None:
-            assert repair["tokens"] == 12 * 2 * 32, name
-            assert repair["steps"] == 12, name
+    found = {name: record["stages"]["repair"] for name, record in records(smoke).items()}
+    trained = {name: repair for name, repair in found.items() if repair is not None}
+    assert trained
+    for name, repair in trained.items():
+        assert repair["tokens"] == 12 * 2 * 32, name
+        assert repair["steps"] == 12, name
+    assert len({repair["batch_order"] for repair in trained.values()}) == 1
     table = smoke.table().set_index(["pruner", "repair"])["trainable_parameters"]
     for pruner in PRUNERS:
         assert table[pruner, "seft"] == table[pruner, "lora"] == table[pruner, "lora-dense"]
@@ -87,6 +98,55 @@ def test_lora_and_lora_dense_come_from_one_training(smoke):
         merged = found[f"tiny/{pruner}-s60/lora/seed0/record.json"]
         dense = found[f"tiny/{pruner}-s60/lora-dense/seed0/record.json"]
         assert merged["stages"]["repair"] == dense["stages"]["repair"]
+
+
+def test_cells_say_what_they_keep_on_disk(smoke):
+    weights = smoke.folder / "resources/models/tiny/model.safetensors"
+    for name, record in records(smoke).items():
+        if record["cell"]["pruner"] == "dense":
+            continue
+        assert 0 < record["stages"]["prune"]["disk_bytes"] < weights.stat().st_size, name
+        base = smoke.folder / record["inputs"]["base"]
+        assert sorted(path.name for path in base.glob("[!.]*")) == [
+            "base.safetensors",
+            "stage.json",
+        ]
+        repair = record["stages"]["repair"]
+        assert repair is None or repair["disk_bytes"] > 0, name
+
+
+@pytest.mark.parametrize("cell", ["magnitude-s60/lora", "sparsegpt-s60/seft"])
+def test_a_cell_is_exported_as_a_plain_model(smoke, cell):
+    run = subprocess.run(
+        [sys.executable, "-m", "bench.export", f"results/cells/tiny/{cell}/seed0"],
+        cwd=smoke.folder,
+        env=smoke.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == f"results/export/tiny/{cell}/seed0"
+    model = AutoModelForCausalLM.from_pretrained(smoke.folder / run.stdout.strip())
+    record = records(smoke)[f"tiny/{cell}/seed0/record.json"]
+    assert sparsity_report(model).layers == record["sparsity"]["layers"]
+
+
+def test_the_sweep_gives_each_repair_the_same_number_of_trials(smoke):
+    rates = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tuning"]["learning_rates"]
+    planned = Counter(job.partition(" for ")[2] for job in smoke.planned("results/tuning.csv"))
+    assert {repair: planned[repair] for repair in rates} == dict.fromkeys(rates, 4)
+
+
+def test_a_trial_of_the_sweep_is_a_row_of_its_table(smoke):
+    trials = [f"results/tuning/tiny/wanda-s60/{repair}/lr0.001.json" for repair in ("lora", "seft")]
+    answer = smoke.run(*trials)
+    assert answer.returncode == 0, answer.stdout
+    table = tuning_table([read(smoke.folder / trial) for trial in trials])
+    assert list(table.columns) == COLUMNS
+    assert list(table["repair"]) == ["lora", "seft"]
+    assert (table["learning_rate"] == 1e-3).all()
+    assert (table["validation_loss"] < table["base_validation_loss"]).all()
+    assert table["base_validation_loss"].nunique() == 1
 
 
 def test_a_second_run_does_nothing(smoke):

@@ -5,6 +5,7 @@ TASK_DATA = sorted(
 
 EVALUATION_CODE = [
     "bench/stages/evaluate.py",
+    "bench/bases.py",
     "bench/loading.py",
     *(path.relative_to(ROOT) for path in (ROOT / "bench/evaluation").glob("*.py")),
     *(

@@ -3,7 +3,12 @@ rule prune:
         model="resources/models/{model}",
         dense=ancient(f"{CHECKPOINTS}/{{model}}/dense.json"),
         calibration=calibration_tokens,
-        code=lambda w: code("bench/stages/prune.py", "bench/loading.py", *PRUNERS.sources(w.pruner)),
+        code=lambda w: code(
+            "bench/stages/prune.py",
+            "bench/bases.py",
+            "bench/loading.py",
+            *PRUNERS.sources(w.pruner),
+        ),
     output:
         directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/base"),
     log:

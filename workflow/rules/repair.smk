@@ -1,10 +1,17 @@
+REPAIR_CODE = [
+    "bench/bases.py",
+    "bench/loading.py",
+    "bench/stages/repair.py",
+    "bench/training.py",
+]
+
+
 rule repair:
     input:
+        model="resources/models/{model}",
         base=base_folder,
         blocks="resources/tokens/{model}/train.safetensors",
-        code=lambda w: code(
-            "bench/stages/repair.py", "bench/training.py", *REPAIRS.sources(w.repair)
-        ),
+        code=lambda w: code(*REPAIR_CODE, *REPAIRS.sources(w.repair)),
     output:
         directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/{{repair}}/seed{{seed}}"),
     log:
@@ -33,13 +40,12 @@ rule repair:
 
 rule try_learning_rate:
     input:
+        model="resources/models/{model}",
         base=base_folder,
         blocks="resources/tokens/{model}/train.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
-        code=lambda w: code(
-            "bench/stages/repair.py", "bench/training.py", *REPAIRS.sources(w.repair)
-        ),
+        code=lambda w: code(*REPAIR_CODE, *REPAIRS.sources(w.repair)),
     output:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:
@@ -56,11 +62,7 @@ rule try_learning_rate:
             "learning_rate": float(w.rate),
         },
         training=CONFIG.training.model_dump(),
-        pruning=lambda w: {
-            "pruner": w.pruner,
-            "pattern": w.pattern,
-            "options": CONFIG.pruner_options(w.pruner),
-        },
+        pruning=lambda w: CONFIG.pruner_options(w.pruner),
         runtime=RUNTIME,
     message:
         "Try learning rate {wildcards.rate} for {wildcards.repair}"

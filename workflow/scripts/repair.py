@@ -6,6 +6,7 @@ from bench.stages.repair import train_repair
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
     train_repair(
+        smk.input.model,
         smk.input.base,
         smk.input.blocks,
         smk.output[0],

@@ -1,8 +1,8 @@
-"""The sweep's trials in one table (see bench.tables)."""
+"""The sweep's trials in one table (see bench.tuning)."""
 
 from bench.files import read_json, whole
 from bench.job import Job
-from bench.tables import tuning_table
+from bench.tuning import tuning_table
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

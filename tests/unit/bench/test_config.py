@@ -44,6 +44,8 @@ BAD = [
     ("training.length", -1, ["training.length", "-1", "greater than 0"]),
     ("training.warmup", 1.5, ["training.warmup", "1.5", "less than 1"]),
     ("training.mixture", [], ["training.mixture", "[]", "at least 1"]),
+    ("training.validation_split", "train", ["validation_split", "'train'", "also trained on"]),
+    ("evaluation.tasks.winogrande.split", "validation", ["'validation'", "trained or calibrated"]),
     ("training.prompt_loss", "maybe", ["training.prompt_loss", "'maybe'", "boolean"]),
     ("grid.patterns", [0], ["grid.patterns", "0", "above 0 and below 1"]),
     ("grid.patterns", [1], ["grid.patterns", "1", "above 0 and below 1"]),

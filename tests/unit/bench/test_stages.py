@@ -27,7 +27,8 @@ def succeed(folder):
 def test_a_stage_that_succeeds(tmp_path):
     run_stage("prune", tmp_path / "base", Attempt(), succeed)
     assert (tmp_path / "base/weights").read_text() == "all of it"
-    assert read_outcome(tmp_path / "base") == {"error": None, "costs": {"seconds": 1.0}}
+    costs = {"seconds": 1.0, "disk_bytes": len("all of it")}
+    assert read_outcome(tmp_path / "base") == {"error": None, "costs": costs}
 
 
 def test_while_retries_remain_the_error_is_raised_and_nothing_is_left(tmp_path):

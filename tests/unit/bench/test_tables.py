@@ -8,7 +8,7 @@ import pytest
 
 from bench.cells import Cell, dense_cell, record_path
 from bench.records import describe_error, make_record, read_records
-from bench.tables import caption, cells_table, markdown, shown_value, table1, tuning_table
+from bench.tables import caption, cells_table, markdown, shown_value, table1
 
 TASKS = {
     "social_iqa": {"metric": "acc_norm"},
@@ -36,6 +36,8 @@ def record(cell, *, social_iqa=0.5, winogrande=0.25, wiki=30.0, error=None, achi
         "peak_device_bytes": None,
         "trainable_parameters": 1000,
         "tokens": 2048,
+        "steps": 8,
+        "batch_order": f"order of seed {cell.seed}",
     }
     dense = cell.pruner == "dense"
     return make_record(
@@ -162,6 +164,17 @@ def test_long_table_has_every_metric_as_measured():
     assert seft["config_hash"] == CONFIG["hash"]
 
 
+def test_every_row_has_the_budget_of_its_training():
+    table = cells_table([record(cell) for cell in [*grid("none"), *grid("seft", seeds=(0, 1))]])
+    untrained, trained = table[table["repair"] == "none"], table[table["repair"] == "seft"]
+    budget = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
+    assert untrained[budget].isna().all(axis=None)
+    assert (trained["trainable_parameters"] == 1000).all()
+    assert (trained["repair_tokens"] == 2048).all()
+    assert (trained["steps"] == 8).all()
+    assert list(trained["batch_order"].unique()) == ["order of seed 0", "order of seed 1"]
+
+
 def test_tables_depend_on_the_records_and_not_on_their_order():
     records = [record(cell) for cell in [*grid("none", "seft", "lora"), dense_cell("m")]]
     assert table1(records).equals(table1(records[::-1]))
@@ -183,26 +196,6 @@ def test_caption_and_markdown_say_what_the_numbers_are():
     assert text in page
     assert "seft" in page
     assert "_std" not in page
-
-
-def test_tuning_table_marks_the_lowest_loss_of_each_repair():
-    def trial(repair, rate, loss):
-        return {"repair": repair, "learning_rate": rate, "validation_loss": loss}
-
-    table = tuning_table(
-        [
-            trial("seft", 1e-3, 3.0),
-            trial("seft", 1e-2, None),
-            trial("lora", 1e-3, 4.0),
-            trial("lora", 1e-4, 3.5),
-        ]
-    )
-    assert list(zip(table["repair"], table["learning_rate"], table["chosen"], strict=True)) == [
-        ("lora", 1e-4, True),
-        ("lora", 1e-3, False),
-        ("seft", 1e-3, True),
-        ("seft", 1e-2, False),
-    ]
 
 
 def test_records_are_read_back_and_their_version_is_checked(tmp_path):

@@ -48,6 +48,19 @@ def test_prunes_the_linear_layers_and_nothing_else(
     assert report.sparsity == pytest.approx(total, abs=1e-12)
 
 
+@pytest.mark.parametrize("pattern", ["s60", "2of4"])
+def test_weights_that_stay_keep_their_value_if_the_pruner_says_so(
+    pruner, pattern, make_model, calibration
+):
+    model, dense = make_model(), prunable_layers(make_model())
+    prune(model, pruner, pattern=pattern, calibration=calibration)
+    kept = all(
+        torch.equal(layer.weight, dense[name].weight.where(layer.weight != 0, 0))
+        for name, layer in prunable_layers(model).items()
+    )
+    assert kept == PRUNERS[pruner].keeps_weights
+
+
 def test_odd_widths(pruner, make_model, calibration):
     model = make_model(
         hidden_size=30, num_attention_heads=3, num_key_value_heads=1, intermediate_size=17

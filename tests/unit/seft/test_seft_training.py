@@ -285,14 +285,17 @@ def test_other_optimizers_keep_their_shared_step_count(tokens):
         assert not optimizer.state[layer.delta]["exp_avg"].all()
 
 
-def test_bfloat16_autocast_of_a_float32_model(tokens):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_of_a_float32_model(tokens, dtype):
     model, optimizer, evolver = start()
+    scaler = torch.amp.GradScaler("cpu", enabled=dtype == torch.float16)
     losses = []
     for step in range(1, 9):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", dtype):
             loss = model(input_ids=tokens, labels=tokens).loss
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         evolver.step(optimizer, step)
         optimizer.zero_grad()
         losses.append(loss.item())

@@ -1,0 +1,93 @@
+"""Pruned bases on disk: what tells them from the dense model.
+
+A base is one safetensors file. For each pruned layer it holds one bit a weight, ``<layer>.mask``:
+1 where the weight stays. Where the pruner changes the weights that stay, it also holds their
+values, ``<layer>.values``, row by row; elsewhere they are the dense model's. All else (embeddings,
+norms, biases, head) is the dense model's, too.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from baselines.pruning import PRUNERS, prunable_layers
+from bench.loading import load_model
+from bench.sources.manifest import MANIFEST, sha256
+
+BASE_FILE = "base.safetensors"
+
+
+def save_base(model: nn.Module, folder: str | Path, *, dense: str | Path, pruner: str) -> None:
+    """Write what tells a pruned model from the dense one.
+
+    Args:
+        model: the pruned model.
+        folder: an existing folder.
+        dense: folder of the dense model; its manifest's digest is kept with the base.
+        pruner: name of what pruned it.
+    """
+    tensors = {}
+    for name, layer in prunable_layers(model).items():
+        weight = layer.weight.detach()
+        # A negative zero that was not pruned stays what it is.
+        stays = (weight != 0) | weight.signbit()
+        tensors[f"{name}.mask"] = pack_bits(stays)
+        if not PRUNERS[pruner].keeps_weights:
+            tensors[f"{name}.values"] = weight[stays].cpu()
+    metadata = {"model": str(dense), "manifest": sha256(Path(dense) / MANIFEST)}
+    save_file(tensors, Path(folder) / BASE_FILE, metadata)
+
+
+def load_base(
+    folder: str | Path, *, dense: str | Path, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """The pruned model, in evaluation mode; bit for bit what was saved, if in the same dtype.
+
+    Args:
+        folder: of the base.
+        dense: folder of the dense model.
+        device: to put it on.
+        dtype: to load it in.
+
+    Raises:
+        ValueError: the base is missing or damaged, or was pruned from another model (one line).
+    """
+    path = Path(folder) / BASE_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: no whole pruned base: {error}") from error
+    manifest = sha256(Path(dense) / MANIFEST)
+    if metadata.get("manifest") != manifest:
+        raise ValueError(
+            f"{path}: pruned from {metadata.get('model')} with manifest "
+            f"{metadata.get('manifest')}, not from {dense} with manifest {manifest}"
+        )
+    model = load_model(dense, device, dtype)
+    # PEFT notes it in an adapter: the dense model, as a name, would be the wrong base.
+    model.name_or_path = str(folder)
+    with torch.no_grad():
+        for name, layer in prunable_layers(model).items():
+            stays = unpack_bits(tensors[f"{name}.mask"], layer.weight.shape).to(device)
+            layer.weight.masked_fill_(~stays, 0)
+            if f"{name}.values" in tensors:
+                values = tensors[f"{name}.values"].to(device, dtype)
+                layer.weight.masked_scatter_(stays, values)
+    return model
+
+
+def pack_bits(mask: Tensor) -> Tensor:
+    """A boolean tensor as bits, row by row: uint8 of shape (entries / 8, rounded up)."""
+    return torch.from_numpy(np.packbits(mask.cpu().numpy()))
+
+
+def unpack_bits(bits: Tensor, shape: torch.Size) -> Tensor:
+    """The boolean tensor of this shape that :func:`pack_bits` gave ``bits`` for."""
+    entries = np.unpackbits(bits.numpy(), count=shape.numel())
+    return torch.from_numpy(entries.view(np.bool_)).view(shape)

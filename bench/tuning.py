@@ -1,0 +1,71 @@
+"""The learning-rate sweep: every repair has the same number of trials on one base."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from baselines.repair import REPAIRS
+from bench.config import project_root
+
+SWEEPS = project_root() / "config/tuning"
+"""The sweeps that the learning rates of the configurations come from: ``<model>.csv``, what
+``make tune`` wrote.
+"""
+
+COLUMNS = [
+    "model",
+    "pruner",
+    "pattern",
+    "repair",
+    "learning_rate",
+    "base_validation_loss",
+    "validation_loss",
+    "chosen",
+]
+
+
+def tuning_table(trials: list[dict]) -> pd.DataFrame:
+    """One row a trial, by repair and learning rate; the lowest loss of a repair is ``chosen``.
+
+    Args:
+        trials: what :func:`bench.stages.repair.try_learning_rate` wrote of each; one that diverged
+            has a loss of null, and is not chosen.
+    """
+    table = pd.DataFrame(trials)
+    table["repair"] = pd.Categorical(table["repair"], list(REPAIRS))
+    table = table.sort_values(["repair", "learning_rate"], ignore_index=True)
+    best = table.dropna(subset="validation_loss").groupby("repair", observed=True)
+    table["chosen"] = table.index.isin(best["validation_loss"].idxmin())
+    return table[COLUMNS]
+
+
+def sweep_markdown(path: Path) -> str:
+    """A recorded sweep to read: one row a repair that trains, swept or not."""
+    table = pd.read_csv(path)
+    base = table.iloc[0]
+    rows = [
+        f"Base: `{base.model}`, `{base.pruner}`, `{base.pattern}`, with a validation loss of "
+        f"{base.base_validation_loss:.3f} before repair.",
+        "",
+        "| repair | trials: learning rate → loss | choice |",
+        "| --- | --- | --- |",
+    ]
+    for name, repair in REPAIRS.items():
+        if repair.training == name:
+            rows.append(_row(name, table[table["repair"] == name]))
+    return "\n".join(rows)
+
+
+def _row(repair: str, trials: pd.DataFrame) -> str:
+    shown = []
+    for trial in trials.itertuples():
+        loss = "diverged" if pd.isna(trial.validation_loss) else f"{trial.validation_loss:.3f}"
+        text = f"{_rate(trial.learning_rate)} → {loss}"
+        shown.append(f"**{text}**" if trial.chosen else text)
+    choice = ", ".join(_rate(rate) for rate in trials.loc[trials["chosen"], "learning_rate"])
+    return f"| `{repair}` | {', '.join(shown) or 'not swept'} | {choice} |"
+
+
+def _rate(rate: float) -> str:
+    mantissa, exponent = f"{rate:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

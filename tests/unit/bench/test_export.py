@@ -1,0 +1,207 @@
+"""A cell's model as a plain transformers folder: what was evaluated, and nothing else."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from baselines.pruning import sparsity_report
+from baselines.repair import REPAIRS
+from bench.cells import Cell, dense_cell, record_path
+from bench.data.tokens import Packed
+from bench.export import ExportError, default_output, export, main
+from bench.files import read_json, write_json
+from bench.records import make_record
+from bench.stages.evaluate import evaluate_cell
+from bench.stages.outcome import Attempt
+from bench.stages.prune import prune_base
+from bench.stages.repair import train_repair
+
+TRAINING = {"mixture": [{"data": "x"}], "length": 16, "batch_size": 2, "steps": 4}
+RUNTIME = {"device": "cpu", "dtype": "bfloat16"}
+TASKS = {"wiki": {"data": "wiki", "metric": "perplexity", "context_length": 16}}
+TOKENS = torch.randint(0, 300, (8, 16), generator=torch.Generator().manual_seed(0))
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(input_ids=TOKENS).logits
+
+
+def options(repair: str) -> dict:
+    """What shows in four steps."""
+    wanted = {"learning_rate": 1e-2, "evolve_every": 2, "accumulate_steps": 1}
+    return {key: wanted[key] for key in wanted if key in REPAIRS[repair].Options.model_fields}
+
+
+class Workspace:
+    """A working folder with cells in it, made by the stages of the workflow but for the scores."""
+
+    model = "resources/models/tiny"
+    calibration = "resources/calibration.safetensors"
+    blocks = "resources/train.safetensors"
+
+    def __init__(self, folder, dense, monkeypatch):
+        monkeypatch.chdir(folder)
+        shutil.copytree(dense, self.model)
+        save_file({"input_ids": TOKENS}, self.calibration)
+        Packed(TOKENS, TOKENS.clone(), {}).save(self.blocks)
+        write_json("resources/data/manifest.json", {})
+        self.evaluated = None
+
+        def score(model, *arguments, **keywords):
+            self.evaluated = logits(model)
+            return SimpleNamespace(metrics=[], samples=[])
+
+        monkeypatch.setattr("bench.stages.evaluate.evaluate", score)
+
+    def base(self, pruner):
+        folder = f"results/checkpoints/tiny/{pruner}-s60/base"
+        prune_base(
+            self.model,
+            self.calibration,
+            folder,
+            pruner=pruner,
+            pattern="s60",
+            options={},
+            runtime=RUNTIME,
+            attempt=Attempt(),
+        )
+        return folder
+
+    def cell(self, repair, pruner="wanda"):
+        """The folder of a new cell; ``evaluated`` is what its model answered in evaluation."""
+        cell = Cell("tiny", pruner, "s60", repair, 0)
+        base, training, trained = self.base(pruner), REPAIRS[repair].training, None
+        if training is not None:
+            trained = f"results/checkpoints/tiny/{pruner}-s60/{training}/seed0"
+            train_repair(
+                self.model,
+                base,
+                self.blocks,
+                trained,
+                method=training,
+                pattern="s60",
+                options=options(training),
+                training=TRAINING,
+                seed=0,
+                runtime=RUNTIME,
+                attempt=Attempt(),
+            )
+        record = record_path(cell)
+        resolved = {
+            "evaluation": {"tasks": TASKS},
+            "runtime": {**RUNTIME, "threads": 1},
+            "pruning": {},
+            "repair": options(repair),
+        }
+        evaluate_cell(
+            cell,
+            {"hash": "", "resolved": resolved},
+            model=self.model,
+            base=base,
+            trained=trained,
+            calibration=self.calibration,
+            checked="resources/data/manifest.json",
+            record=record,
+            samples="results/samples.jsonl.gz",
+            attempt=Attempt(),
+        )
+        return record.removesuffix("/record.json")
+
+
+@pytest.fixture
+def workspace(tmp_path, dense, monkeypatch):
+    return Workspace(tmp_path, dense, monkeypatch)
+
+
+def exported(folder, out, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["export", folder, out])
+    main()
+    return AutoModelForCausalLM.from_pretrained(out, local_files_only=True)
+
+
+@pytest.mark.parametrize("repair", REPAIRS)
+def test_the_exported_model_is_the_evaluated_one(workspace, monkeypatch, repair):
+    folder = workspace.cell(repair)
+    model = exported(folder, "out", monkeypatch)
+    assert torch.equal(logits(model), workspace.evaluated)
+    record = read_json(f"{folder}/record.json")
+    report = sparsity_report(model)
+    assert report.sparsity == record["sparsity"]["achieved"]
+    assert report.layers == record["sparsity"]["layers"]
+
+
+def test_a_base_with_values_of_its_own_is_exported_with_its_tokenizer(workspace, monkeypatch):
+    model = exported(workspace.cell("none", pruner="sparsegpt"), "out", monkeypatch)
+    assert torch.equal(logits(model), workspace.evaluated)
+    assert model.dtype == torch.bfloat16
+    text = "The stones are heavy."
+    tokenizers = [AutoTokenizer.from_pretrained(path) for path in ("out", workspace.model)]
+    assert tokenizers[0](text)["input_ids"] == tokenizers[1](text)["input_ids"]
+
+
+def test_stages_say_what_they_hold_on_disk(workspace):
+    record = read_json(f"{workspace.cell('seft')}/record.json")
+    for stage, folder in (("prune", "base"), ("repair", "trained")):
+        paths = Path(record["inputs"][folder]).iterdir()
+        files = {path.name: path.stat().st_size for path in paths}
+        assert record["stages"][stage]["disk_bytes"] == sum(files.values()) - files["stage.json"]
+
+
+def test_where_a_model_goes_if_nothing_else_is_said():
+    cell = "tiny/wanda-s60/seft/seed0"
+    for folder in (f"results/cells/{cell}", f"/elsewhere/results/cells/{cell}/"):
+        assert str(default_output(Path(folder))) == f"results/export/{cell}"
+
+
+def refusal(folder, monkeypatch, out="out") -> str:
+    monkeypatch.setattr("sys.argv", ["export", folder, out])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    # sys.exit prints a text on stderr and exits with status 1.
+    (line,) = exit_.value.code.splitlines()
+    return line
+
+
+def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
+    folder = workspace.cell("full")
+    record = read_json(f"{folder}/record.json")
+    trained = tmp_path / record["inputs"]["trained"]
+
+    assert "no cell; allowed: results/cells/" in refusal("results/cells/tiny", monkeypatch)
+    assert "resources: exists" in refusal(folder, monkeypatch, out="resources")
+
+    failed = {**record, "error": {"message": "loss is nan at step 3"}}
+    write_json("failed/record.json", failed)
+    assert refusal("failed", monkeypatch) == "failed: failed: loss is nan at step 3"
+    write_json("other/record.json", {**record, "schema_version": 2})
+    assert "schema_version = 2; allowed: 1" in refusal("other", monkeypatch)
+    write_json("old/record.json", {**record, "inputs": None})
+    assert "does not say what its model was made from" in refusal("old", monkeypatch)
+
+    sparsity = {"requested": 0.0, "achieved": 0.0, "layers": {}}
+    dense = make_record(dense_cell("tiny"), {}, sparsity=sparsity, stages={}, provenance={})
+    write_json("dense/record.json", dense)
+    assert "a transformers folder: resources/models/tiny" in refusal("dense", monkeypatch)
+
+    (weights,) = trained.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert refusal(folder, monkeypatch).startswith(f"{folder}: ")
+    trained.rename(tmp_path / "moved")
+    assert f"{record['inputs']['trained']}, which is not there" in refusal(folder, monkeypatch)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_that_changed_since_the_evaluation_is_not_exported(workspace, tmp_path):
+    folder = tmp_path / workspace.cell("none")
+    record = read_json(folder / "record.json")
+    shutil.rmtree(record["inputs"]["base"])
+    shutil.move(workspace.base("magnitude"), record["inputs"]["base"])
+    with pytest.raises(ExportError, match=r"base gives other sparsities than were evaluated"):
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
