@@ -70,7 +70,8 @@ def with_interval(value, low, high) -> str:
     """A score, and half of its interval."""
     if pd.isna(value) or pd.isna(low):
         return number(value)
-    return f"{number(value)} ± {(high - low) / 2:.2g}"
+    half = (high - low) / 2
+    return f"{number(value)} ± {half:.2g}" if half < 100 else f"{number(value)} ± {half:,.0f}"
 
 
 def write_table(table: pd.DataFrame, sheet: Sheet, csv: str | Path) -> None:

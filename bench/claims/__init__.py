@@ -16,8 +16,9 @@
 threshold. ``refuted``: the interval, made wider for the number of the claim's comparisons
 (Bonferroni), leaves no gain that is more than ``negligible``. Else ``inconclusive``, with the
 number of seeds or items at which an interval around the same estimate would exclude the threshold.
-``sparsity_drift`` and ``diverged`` say what was observed in the seeds at hand: they are supported
-or refuted. ``not tested``: cells are not there, or failed.
+A comparison of fewer seeds than the claim asks for is inconclusive: one seed does not tell a method
+from its luck. ``sparsity_drift`` and ``diverged`` say what was observed in the seeds at hand: they
+are supported or refuted. ``not tested``: cells are not there, or failed.
 
 **Verdict of a claim.** ``refuted`` when one comparison is; ``supported`` when all are (which is
 why those need no correction for their number); ``not tested`` when none was tested; else

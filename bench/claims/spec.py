@@ -71,6 +71,11 @@ class Claim(Strict):
     apart: list[Axis] = Field(
         default=[*AXES], description="What is compared apart; over the rest it is averaged."
     )
+    seeds: PositiveInt = Field(
+        default=2,
+        description="Fewest seeds of a comparison: with fewer it is inconclusive, since one seed "
+        "does not tell a method from its luck.",
+    )
     at_least: dict[Axis, PositiveInt] = Field(
         default={}, description="How many of these must have been tested for the claim to hold."
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.claims.comparisons import POOLED, Comparison, Grid
 from bench.claims.evidence import Evidence, Needed, all_of
 from bench.claims.spec import OBSERVED, Claim
-from bench.statistics.bootstrap import LEVEL
+from bench.statistics.bootstrap import DECIMALS, LEVEL
 
 CLAIM_COLUMNS = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
 CLAIM_COLUMNS += ["inconclusive", "not_tested", "estimate", "ci_low", "ci_high", "needed_seeds"]
@@ -37,10 +37,7 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
     for claim in claims:
         comparisons = grid.comparisons(claim)
         tested = sum(one.evidence is not None for one in comparisons)
-        judged = [
-            Judged(one, judge(claim, one.evidence, of=tested), claim.threshold)
-            for one in comparisons
-        ]
+        judged = [Judged(claim, one, judge(claim, one.evidence, of=tested)) for one in comparisons]
         summaries.append(_summary(claim, judged))
         details += [_detail(claim, one) for one in judged]
     return _table(summaries, CLAIM_COLUMNS), _table(details, DETAIL_COLUMNS)
@@ -49,13 +46,14 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
 class Judged:
     """A comparison with its verdict, and with what would settle it if it is inconclusive."""
 
-    def __init__(self, comparison: Comparison, verdict: Verdict, threshold: float):
+    def __init__(self, claim: Claim, comparison: Comparison, verdict: Verdict):
         self.place, self.evidence = comparison.place, comparison.evidence
         self.lacking = comparison.detail
         self.verdict = verdict
         self.needed = Needed()
         if verdict is Verdict.INCONCLUSIVE:
-            self.needed = self.evidence.needed(threshold)
+            few = self.evidence.seeds < claim.seeds
+            self.needed = Needed(claim.seeds) if few else self.evidence.needed(claim.threshold)
 
 
 def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
@@ -69,7 +67,7 @@ def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
         held = sign * evidence.estimate >= threshold
         return Verdict.SUPPORTED if held else Verdict.REFUTED
     interval = evidence.interval()
-    if None in interval:
+    if evidence.seeds < claim.seeds or None in interval:
         return Verdict.INCONCLUSIVE
     if min(sign * end for end in interval) > threshold:
         return Verdict.SUPPORTED
@@ -91,14 +89,17 @@ def _detail(claim: Claim, judged: Judged) -> dict:
     row |= {"ci_low": low, "ci_high": high}
     if judged.verdict is Verdict.INCONCLUSIVE:
         row |= {"needed_seeds": judged.needed.seeds, "needed_items": judged.needed.items}
-        row["detail"] = "; ".join(filter(None, [judged.lacking, _advice(evidence, judged.needed)]))
+        advice = _advice(claim, evidence, judged.needed)
+        row["detail"] = "; ".join(filter(None, [judged.lacking, advice]))
     return row
 
 
-def _advice(evidence: Evidence, needed: Needed) -> str:
+def _advice(claim: Claim, evidence: Evidence, needed: Needed) -> str:
     """What would settle a comparison, in words."""
+    if evidence.seeds < claim.seeds:
+        return f"{evidence.seeds} of at least {claim.seeds} seeds"
     if None in evidence.interval():
-        return "one measurement has no interval: 2 seeds give one"
+        return "one measurement has no interval"
     ways = [
         f"{number:,} {what} ({number - have:,} more)"
         for number, have, what in (
@@ -184,4 +185,4 @@ def _where(place: dict) -> str:
 def _table(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     whole = [name for name in ("seeds", "items", "needed_seeds", "needed_items") if name in table]
-    return table.astype(dict.fromkeys(whole, "Int64"))
+    return table.astype(dict.fromkeys(whole, "Int64")).round(DECIMALS)

@@ -14,6 +14,8 @@ from bench.statistics.items import Items, common_seeds
 RESAMPLES = 10_000
 CHUNK = 1_000
 LEVEL = 0.95
+# Of what is written: differences that are 0 but for rounding are 0.
+DECIMALS = 10
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ import pandas as pd
 
 from bench.cells import DENSE
 from bench.rows import by_row, score_parts
-from bench.statistics.bootstrap import Resampled, Spread, mean_over_tasks, resample, spread
+from bench.statistics.bootstrap import (
+    DECIMALS,
+    Resampled,
+    Spread,
+    mean_over_tasks,
+    resample,
+    spread,
+)
 from bench.statistics.items import Items, Row, common_items, common_seeds
 from bench.statistics.significance import ALPHA, holm, mcnemar_p, permutation_p
 
@@ -97,7 +104,7 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
         for task, parts in scores.items()
         for row in _family({name: items.get((*base, name), {}) for name in repairs}, parts)
     ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).round(DECIMALS)
 
 
 def _family(repairs: dict[str, Tasks], parts: list[str]) -> Iterator[dict]:

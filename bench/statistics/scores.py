@@ -8,7 +8,7 @@ import pandas as pd
 from bench.cells import DENSE, IDENTITY, UNREPAIRED, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
 from bench.rows import AVERAGE, by_row, is_sparse, score_parts, shown_score, task_settings
-from bench.statistics.bootstrap import mean_over_tasks, resample, spread
+from bench.statistics.bootstrap import DECIMALS, mean_over_tasks, resample, spread
 from bench.statistics.items import Items, Row
 from bench.statistics.significance import tie_groups
 
@@ -48,8 +48,10 @@ def scores_table(
     sparse = {row for row, group in grouped.items() if is_sparse(group)}
     groups = _tie_groups(table, comparisons, sparse)
     table["tie_group"] = [groups.get(key) for key in _keys(table)]
+    numbers = ["mean", "std", "se_seeds", "se_items", "ci_low", "ci_high", "recovery"]
     counts = ["items", "tie_group"]
-    return table.astype({**dict.fromkeys(counts, "Int64"), "recovery": float, "mean": float})
+    types = {**dict.fromkeys(numbers, float), **dict.fromkeys(counts, "Int64")}
+    return table.astype(types).round(DECIMALS)
 
 
 def _summary(records: list[dict], parts: list[str]) -> dict:

@@ -10,6 +10,8 @@ from bench.statistics.bootstrap import CHUNK, RESAMPLES, generator
 ALPHA = 0.05
 # Two results that differ by rounding alone are as extreme as each other (scipy's bound).
 ROUNDING = 1e-14
+# Up to so many items, all assignments of signs are tried.
+FEW_ITEMS = 16
 
 
 def mcnemar_p(differences: np.ndarray) -> float:
@@ -28,9 +30,9 @@ def mcnemar_p(differences: np.ndarray) -> float:
 def permutation_p(differences: np.ndarray) -> np.ndarray:
     """Two-sided p-values of paired permutation tests on sums.
 
-    Under the null hypothesis each item's difference could as well have had the other sign. All
-    2^items assignments of signs are tried where they are no more than the resamples, else as many
-    at random as there are resamples, the observed one counted among them.
+    Under the null hypothesis each item's difference could as well have had the other sign. Of few
+    items all 2^items assignments of signs are tried, of more 10,000 at random, and the observed one
+    is counted among them.
 
     Args:
         differences: (pairs, items): paired differences of several pairs on the same items.
@@ -41,7 +43,7 @@ def permutation_p(differences: np.ndarray) -> np.ndarray:
     pairs, items = differences.shape
     observed = np.abs(differences.sum(axis=1))
     bound = observed - np.maximum(ROUNDING, observed * ROUNDING)
-    if 2**items <= RESAMPLES:
+    if items <= FEW_ITEMS:
         numbers = np.arange(2**items)[:, None]
         signs = 1.0 - 2.0 * (numbers >> np.arange(items) & 1)
         return (np.abs(signs @ differences.T) >= bound).mean(axis=0)

@@ -1,17 +1,10 @@
-"""Scores with their intervals, and comparisons of repairs (see bench.statistics)."""
+"""Scores with their intervals, and comparisons of repairs (see bench.collect)."""
 
-from bench.files import whole
+from bench.collect import write_statistics
 from bench.job import Job
-from bench.records import read_records
-from bench.statistics.comparisons import comparisons_table
-from bench.statistics.items import read_items
-from bench.statistics.scores import scores_table
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
-    records, items = read_records(smk.input.records), read_items(smk.input.records)
-    comparisons = comparisons_table(records, items)
-    with whole(smk.output.comparisons) as path:
-        comparisons.to_csv(path, index=False)
-    with whole(smk.output.scores) as path:
-        scores_table(records, items, comparisons).to_csv(path, index=False)
+    write_statistics(
+        smk.input.records, scores=smk.output.scores, comparisons=smk.output.comparisons
+    )
