@@ -9,7 +9,14 @@ from typing import Protocol
 import numpy as np
 from scipy import stats
 
-from bench.statistics.bootstrap import LEVEL, Resampled, degrees, mean_over_rows, spread
+from bench.statistics.bootstrap import (
+    LEVEL,
+    Resampled,
+    critical_value,
+    mean_over_rows,
+    sources,
+    spread,
+)
 
 # More is not an experiment that anyone will run.
 TOO_MANY = 1_000_000
@@ -59,17 +66,18 @@ class Difference:
         """More seeds on the same items or more items of the same seeds, else more of both."""
         distance = abs(self.estimate - threshold)
         of_seeds, of_items = self.spread.se_seeds or 0, self.spread.se_items
-        if not distance or of_items is None:
+        if not distance or not self.spread.se:
             return Needed()
-        free = self.spread.items - self.spread.tasks
 
         def excludes(seeds: int, items: int) -> bool:
-            errors = (
+            errors = sources(
                 of_seeds * math.sqrt(self.seeds / seeds),
+                seeds,
                 of_items * math.sqrt(self.items / items),
+                items - self.spread.tasks + 1,
             )
-            freedom = degrees(errors[0], seeds - 1, errors[1], free + items - self.items)
-            return t_quantile(freedom) * math.hypot(*errors) < distance
+            error = math.sqrt(sum(variance for variance, _ in errors))
+            return critical_value(errors, LEVEL) * error < distance
 
         seeds = fewest(self.seeds, lambda n: excludes(n, self.items)) if of_seeds else None
         items = fewest(self.items, lambda n: excludes(self.seeds, n))
@@ -110,7 +118,7 @@ class Ratio:
         if count < 2:
             return None, None
         se = self.values.std(ddof=1) / math.sqrt(count)
-        half = stats.t.ppf((1 + level) / 2, count - 1) * se
+        half = critical_value([(1, count - 1)], level) * se
         centre = math.log(self.estimate)
         return math.exp(centre - half), math.exp(centre + half)
 
@@ -119,7 +127,11 @@ class Ratio:
         if count < 2 or not distance:
             return Needed()
         deviation = self.values.std(ddof=1)
-        wanted = fewest(count, lambda n: t_quantile(n - 1) * deviation / math.sqrt(n) < distance)
+
+        def half_width(measured: int) -> float:
+            return critical_value([(1, measured - 1)], LEVEL) * deviation / math.sqrt(measured)
+
+        wanted = fewest(count, lambda n: half_width(n) < distance)
         return Needed(wanted and math.ceil(wanted / self.bases))
 
 
@@ -154,11 +166,6 @@ class Share(Largest):
         test = stats.binomtest(int(sum(self.values)), self.seeds)
         ends = test.proportion_ci(level, method="exact")
         return float(ends.low), float(ends.high)
-
-
-def t_quantile(freedom: float) -> float:
-    """How many standard errors the interval reaches to each side."""
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
 def fewest(count: int, enough: Callable[[int], bool]) -> int | None:

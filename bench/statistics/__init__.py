@@ -9,9 +9,10 @@ again on them (perplexity is exp of the resampled losses' sum over the resampled
 spread of the mean over seeds is ``se_items``. The deviation of the seeds' scores is ``se_seeds``.
 Resampling both at once gives the distribution of whose percentiles the 95 % interval is made. With
 three seeds or ten documents percentiles alone are too narrow: their distance from the estimate is
-stretched, as in Hesterberg (2015), to what Student's t gives for ``sqrt(se_seeds² + se_items²)``
-and its degrees of freedom after Satterthwaite. The interaction of seed and item is in both errors,
-so that the interval is wide rather than narrow. One seed says nothing of other seeds: its interval
+stretched, as in Hesterberg (2015), to what Student's t gives for ``sqrt(se_seeds² + se_items²)``;
+the tails of the two sources' t are weighted by their variances (Cochran and Cox 1950). The
+interaction of seed and item is in both errors, so that the interval is wide rather than narrow.
+One seed says nothing of other seeds: its interval
 is that of the items alone. One item gives no interval. An accuracy of 0 or 100 % in every seed
 shows no spread, and its interval is a point.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special
 
 from bench.statistics.items import Items, common_seeds
 
@@ -142,7 +142,6 @@ class Spread:
         tasks: number of tasks that they are of.
         se_seeds: its standard error from the seeds; None of one seed.
         se_items: its standard error from the items; None of one item.
-        freedom: degrees of freedom of the two together.
         draws: the mean over resampled seeds and items.
         geometric: whether the interval is made on a log scale.
     """
@@ -153,7 +152,6 @@ class Spread:
     tasks: int
     se_seeds: float | None
     se_items: float | None
-    freedom: float
     draws: np.ndarray
     geometric: bool
 
@@ -162,15 +160,20 @@ class Spread:
         """The standard error from seeds and items together."""
         return None if self.se_items is None else math.hypot(self.se_seeds or 0, self.se_items)
 
+    @property
+    def sources(self) -> list[tuple[float, int]]:
+        """The variance from seeds and that from items, with their degrees of freedom."""
+        return sources(self.se_seeds, self.seeds, self.se_items, self.items - self.tasks + 1)
+
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
         """Lowest and highest of what the estimate is compatible with; None of one item."""
         if self.se_items is None:
             return None, None
-        spread = self.draws.std()
-        if spread == 0:
+        if not self.se:
             return self.estimate, self.estimate
         tail = (1 + level) / 2
-        stretch = stats.t.ppf(tail, self.freedom) / stats.norm.ppf(tail) * self.se / spread
+        wanted = critical_value(self.sources, level) * self.se
+        stretch = wanted / (special.ndtri(tail) * self.draws.std())
         ends = np.quantile(self.draws, [1 - tail, tail])
         if self.geometric:
             ends = self.estimate * (ends / self.estimate) ** stretch
@@ -182,7 +185,7 @@ class Spread:
         """Two-sided, of the t test that the mean is 0."""
         if not self.se:
             return None if self.se is None else float(self.estimate == 0)
-        return float(2 * stats.t.sf(abs(self.estimate) / self.se, self.freedom))
+        return two_sided_p(abs(self.estimate) / self.se, self.sources)
 
 
 def spread(score: Resampled, *, geometric: bool = False) -> Spread:
@@ -202,15 +205,38 @@ def spread(score: Resampled, *, geometric: bool = False) -> Spread:
         score.tasks,
         se_seeds,
         se_items,
-        degrees(se_seeds or 0, seeds - 1, se_items or 0, score.items - score.tasks),
         draws,
         geometric,
     )
 
 
-def degrees(se_seeds: float, seeds: int, se_items: float, items: int) -> float:
-    """Degrees of freedom of a sum of two variances that have so many each (Satterthwaite 1946)."""
-    below = sum(
-        (se**4 / free for se, free in ((se_seeds, seeds), (se_items, items)) if se and free)
-    )
-    return (se_seeds**2 + se_items**2) ** 2 / below if below else math.inf
+def sources(
+    se_seeds: float | None, seeds: int, se_items: float | None, items: int
+) -> list[tuple[float, int]]:
+    """Variance and degrees of freedom of each source of error that there is."""
+    found = ((se_seeds, seeds - 1), (se_items, items - 1))
+    return [(se**2, freedom) for se, freedom in found if se]
+
+
+def two_sided_p(t: float, sources: list[tuple[float, int]]) -> float:
+    """P-value of an estimate that is ``t`` standard errors away from 0.
+
+    Student's tail for the degrees of freedom of each source of error, weighted by its share of the
+    variance, after Cochran and Cox (1950). With two or three seeds it keeps its level, which
+    Satterthwaite's degrees of freedom do not.
+
+    Args:
+        t: at least 0.
+        sources: variance and degrees of freedom of each.
+    """
+    total = sum(variance for variance, _ in sources)
+    tails = sum(variance * special.stdtr(freedom, -t) for variance, freedom in sources)
+    return float(2 * tails / total)
+
+
+def critical_value(sources: list[tuple[float, int]], level: float) -> float:
+    """The ``t`` of which :func:`two_sided_p` is 1 - ``level``."""
+    each = [float(special.stdtrit(freedom, (1 + level) / 2)) for _, freedom in sources]
+    # It lies between them: a little wider, in case one source is next to nothing.
+    low, high = 0.99 * min(each), 1.01 * max(each)
+    return optimize.brentq(lambda t: two_sided_p(t, sources) - (1 - level), low, high)

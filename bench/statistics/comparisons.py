@@ -114,7 +114,7 @@ def _family(repairs: dict[str, Tasks], parts: list[str]) -> Iterator[dict]:
         for a, b in combinations(repairs, 2)
         if (found := pair(repairs[a], repairs[b], parts)) is not None
     }
-    tests = dict(zip(pairs, _tests(list(pairs.values())), strict=True))
+    tests = dict(zip(pairs, paired_tests(list(pairs.values())), strict=True))
     corrected = holm([p for _, p in tests.values()])
     for ((a, b), found), p_holm in zip(pairs.items(), corrected, strict=True):
         certainty = spread(found.difference)
@@ -137,8 +137,8 @@ def _family(repairs: dict[str, Tasks], parts: list[str]) -> Iterator[dict]:
         }
 
 
-def _tests(pairs: list[Pair]) -> list[tuple[str, float]]:
-    """The name of the test and the p-value of each pair."""
+def paired_tests(pairs: list[Pair]) -> list[tuple[str, float]]:
+    """The name of the test, and the p-value, of each pair."""
     # Pairs on the same items are permuted together: signs are what takes time.
     together: dict[tuple, list[Pair]] = {}
     for one in pairs:

@@ -42,16 +42,15 @@ def scores_table(
         for row, group in grouped.items()
         for task, parts in scores.items()
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = ["mean", "std", "se_seeds", "se_items", "ci_low", "ci_high", "recovery"]
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(numbers, float))
     means = table.set_index([*IDENTITY, "task"])["mean"].to_dict()
     table["recovery"] = [_recovery(means, row) for row in table.itertuples()]
     sparse = {row for row, group in grouped.items() if is_sparse(group)}
     groups = _tie_groups(table, comparisons, sparse)
     table["tie_group"] = [groups.get(key) for key in _keys(table)]
-    numbers = ["mean", "std", "se_seeds", "se_items", "ci_low", "ci_high", "recovery"]
-    counts = ["items", "tie_group"]
-    types = {**dict.fromkeys(numbers, float), **dict.fromkeys(counts, "Int64")}
-    return table.astype(types).round(DECIMALS)
+    counts = dict.fromkeys(["items", "tie_group"], "Int64")
+    return table.astype({"recovery": float, **counts}).round(DECIMALS)
 
 
 def _summary(records: list[dict], parts: list[str]) -> dict:
