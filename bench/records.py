@@ -119,5 +119,6 @@ def forget_failures(checkpoints: str | Path) -> None:
         *(p for p in Path("results/cells").rglob("record.json") if read_json(p)["error"]),
     ]
     if failed:
-        for path in [*failed, Path("results/cells.csv"), Path("results/table1.csv")]:
+        tables = (p for p in Path("results").glob("*.csv") if p.name != "tuning.csv")
+        for path in [*failed, *tables]:
             remove(path)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,12 +16,32 @@ from pydantic import (
     model_validator,
 )
 
+from baselines.pruning import PRUNERS
+from baselines.pruning.pattern import Pattern
+
 Axis = Literal["model", "pruner", "pattern", "against", "task"]
 AXES: tuple[str, ...] = Axis.__args__
 SCORES = ("average", "tasks", "perplexity")
 COSTS = ("repair_seconds", "repair_peak_memory")
 OBSERVED = ("sparsity_drift", "diverged")
 Names = Annotated[list[str], Field(min_length=1)]
+
+
+def _one_of(allowed) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in allowed:
+            raise ValueError(f"allowed: {', '.join(allowed)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _pattern(name: str) -> str:
+    return str(Pattern.parse(name))
+
+
+Pruners = Annotated[list[Annotated[str, _one_of(PRUNERS)]], Field(min_length=1)]
+Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(min_length=1)]
 
 
 class ClaimsError(ValueError):
@@ -36,8 +57,8 @@ class Cells(Strict):
 
     repair: str = Field(description="The repair that the claim is about.")
     model: Names | None = Field(default=None, description="Models.")
-    pruner: Names | None = Field(default=None, description="Pruners.")
-    pattern: Names | None = Field(default=None, description="Patterns.")
+    pruner: Pruners | None = Field(default=None, description="Pruners.")
+    pattern: Patterns | None = Field(default=None, description="Patterns.")
 
 
 class Claim(Strict):
@@ -47,7 +68,7 @@ class Claim(Strict):
     title: str = Field(description="A heading.")
     statement: str = Field(description="What is claimed, in a sentence.")
     cells: Cells = Field(description="The cells that are compared.")
-    against: Names = Field(
+    against: list[str] = Field(
         default=[], description="The repairs of the same base that they are compared with."
     )
     metric: Literal[
@@ -86,6 +107,8 @@ class Claim(Strict):
         if observed == bool(self.against):
             allowed = "none" if observed else "at least one repair"
             raise ValueError(f"against = {self.against}: allowed with {self.metric}: {allowed}")
+        if self.cells.repair in self.against:
+            raise ValueError(f"against = {self.against}: allowed: other repairs than its own")
         if self.metric in COSTS and self.threshold <= 0:
             raise ValueError(f"threshold = {self.threshold:g}: allowed for a ratio: above 0")
         return self

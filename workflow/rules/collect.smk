@@ -40,7 +40,7 @@ rule statistics:
     conda:
         "../../environment.yml"
     message:
-        "Compare the repairs: {output}"
+        "Compare the repairs item by item"
     script:
         "../scripts/statistics.py"
 
@@ -82,7 +82,7 @@ rule tables:
     conda:
         "../../environment.yml"
     message:
-        "Make {output.csv}"
+        "Make the other tables"
     script:
         "../scripts/tables.py"
 
@@ -102,7 +102,7 @@ rule claims:
     conda:
         "../../environment.yml"
     message:
-        "Judge the claims: {output.claims}"
+        "Judge the claims"
     script:
         "../scripts/claims.py"
 
@@ -120,7 +120,7 @@ rule reproduction:
     conda:
         "../../environment.yml"
     message:
-        "Put the published numbers beside the measured ones: {output}"
+        "Put the published numbers beside the measured ones"
     script:
         "../scripts/reproduction.py"
 
