@@ -18,6 +18,7 @@ from pydantic import (
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
+from baselines.repair import REPAIRS
 
 Axis = Literal["model", "pruner", "pattern", "against", "task"]
 AXES: tuple[str, ...] = Axis.__args__
@@ -40,6 +41,7 @@ def _pattern(name: str) -> str:
     return str(Pattern.parse(name))
 
 
+Repair = Annotated[str, _one_of(REPAIRS)]
 Pruners = Annotated[list[Annotated[str, _one_of(PRUNERS)]], Field(min_length=1)]
 Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(min_length=1)]
 
@@ -55,7 +57,7 @@ class Strict(BaseModel):
 class Cells(Strict):
     """Which cells a claim is about; what is not given is all that was measured."""
 
-    repair: str = Field(description="The repair that the claim is about.")
+    repair: Repair = Field(description="The repair that the claim is about.")
     model: Names | None = Field(default=None, description="Models.")
     pruner: Pruners | None = Field(default=None, description="Pruners.")
     pattern: Patterns | None = Field(default=None, description="Patterns.")
@@ -68,7 +70,7 @@ class Claim(Strict):
     title: str = Field(description="A heading.")
     statement: str = Field(description="What is claimed, in a sentence.")
     cells: Cells = Field(description="The cells that are compared.")
-    against: list[str] = Field(
+    against: list[Repair] = Field(
         default=[], description="The repairs of the same base that they are compared with."
     )
     metric: Literal[
