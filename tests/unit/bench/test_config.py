@@ -6,7 +6,6 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from baselines.repair import REPAIRS
 from bench.config import ConfigError, load, load_or_exit, project_root
 from bench.preflight import check_or_exit, find_problems
 from bench.records import resolved_config
@@ -115,11 +114,6 @@ def test_shipped_configurations_are_allowed(file):
     update_config(values, yaml.safe_load(file.read_text()))
     config = load(values)
     assert not list(find_problems(config))
-
-
-def test_the_study_runs_every_repair():
-    study = yaml.safe_load((CONFIG / "study.yaml").read_text())
-    assert set(study["grid"]["repairs"]) == set(REPAIRS)
 
 
 def test_the_default_grid_is_eighteen_cells_over_three_bases():

@@ -10,6 +10,7 @@ import yaml
 from made_up import STRENGTH, made_up_grid
 from statistics_oracles import crossed, make_items
 
+from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.claims.comparisons import Grid
 from bench.claims.evidence import Difference, Needed, Ratio, all_of, fewest
@@ -67,6 +68,11 @@ def test_the_shipped_claims_are_the_papers_eight():
     } <= set(claims)
     assert set(claims["beats-baselines"].against) == {"lora", "spp", "full"}
     assert claims["refutation-test"].cells.pattern == ["s80"]
+
+
+def test_the_study_runs_every_repair():
+    study = yaml.safe_load((project_root() / "config/study.yaml").read_text())
+    assert set(study["grid"]["repairs"]) == set(REPAIRS)
 
 
 BAD = [
