@@ -23,6 +23,8 @@ from bench.record_schema import Record
 from bench.records import config_hash
 from bench.rows import SPARSITY_TOLERANCE
 
+ANY = (-math.inf, math.inf)
+RANGES = {"acc": (0, 1), "acc_norm": (0, 1)}
 # Sums in another order.
 ROUNDING = 1e-9
 
@@ -89,21 +91,17 @@ def _alone(name: str, record: dict) -> Iterator[str]:
     if sparsity["achieved"] is None or not sparsity["layers"]:
         yield "sparsity.achieved: missing; allowed: as measured on the evaluated weights"
     elif cell.pruner != DENSE and REPAIRS[cell.repair].keeps_sparsity:
-        for key, value in {"achieved": sparsity["achieved"], **sparsity["layers"]}.items():
-            if abs(value - requested) > SPARSITY_TOLERANCE:
-                yield (
-                    f"sparsity.{key} = {value:.4f}: allowed: {requested:g} "
-                    f"within {SPARSITY_TOLERANCE:.4f}"
-                )
+        achieved = sparsity["achieved"]
+        if abs(achieved - requested) > SPARSITY_TOLERANCE:
+            allowed = f"{requested:g} within {SPARSITY_TOLERANCE:.4f}"
+            yield f"sparsity.achieved = {achieved:.4f}: allowed: {allowed}"
     if cell.repair != UNREPAIRED and record["stages"]["repair"] is None:
         yield "stages.repair: missing; allowed: what the training cost"
     for metric in record["metrics"]:
-        low, high = (1, math.inf) if metric["metric"].endswith(PERPLEXITY) else (0, 1)
-        if metric["value"] is None or not low <= metric["value"] <= high:
-            yield (
-                f"metrics.{metric['task']}.{metric['metric']} = {metric['value']}: "
-                f"allowed: {low} to {high}"
-            )
+        name, value = metric["metric"], metric["value"]
+        low, high = (1, math.inf) if name.endswith(PERPLEXITY) else RANGES.get(name, ANY)
+        if value is None or not low <= value <= high:
+            yield f"metrics.{metric['task']}.{name} = {value}: allowed: {low} to {high}"
 
 
 def _by_task(path: Path) -> dict[str, list[dict]]:
@@ -153,6 +151,7 @@ def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[st
     for cell in sorted({Cell(c.model, c.pruner, c.pattern, UNREPAIRED, 0) for c in cells}):
         if cell not in cells:
             yield f"{cell.model}, {cell.base}: the unrepaired base has no record"
+    yield from _layers(records)
     first: dict[tuple, tuple[str, object]] = {}
 
     def same(name: str, model: str, what: str, value) -> Iterator[str]:
@@ -177,6 +176,22 @@ def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[st
             if key in seen:
                 yield f"{name}: the same results as {seen[key]}; allowed: a seed's own"
             seen[key] = name
+
+
+def _layers(records: dict[str, dict]) -> Iterator[str]:
+    """Layers that are not as sparse as the unrepaired base's, where the repair keeps sparsity."""
+    bases = {Cell(**record["cell"]): record["sparsity"]["layers"] for record in records.values()}
+    for name, record in records.items():
+        cell, layers = Cell(**record["cell"]), record["sparsity"]["layers"]
+        base = bases.get(Cell(cell.model, cell.pruner, cell.pattern, UNREPAIRED, 0))
+        if not layers or not base or cell.repair not in REPAIRS:
+            continue
+        if not REPAIRS[cell.repair].keeps_sparsity:
+            continue
+        for layer, value in layers.items():
+            if layer not in base or abs(value - base[layer]) > SPARSITY_TOLERANCE:
+                expected = f"{base[layer]:.4f}" if layer in base else "no such layer"
+                yield f"{name}: sparsity.layers.{layer} = {value:.4f}: in the base: {expected}"
 
 
 def _explain(problem: dict) -> str:

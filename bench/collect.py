@@ -11,9 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.claims.comparisons import Grid
-from bench.claims.spec import ClaimsError, load_claims
+from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
-from bench.config import project_root
 from bench.files import whole
 from bench.paper_tables import (
     ablations,
@@ -24,16 +23,13 @@ from bench.paper_tables import (
     table4,
     table4_sheet,
 )
-from bench.preflight import CLAIMS
 from bench.records import read_records
 from bench.rendering import write_table
-from bench.reproduction import ReferencesError, read_references, reproduction_table
+from bench.reproduction import read_references, reference_files, reproduction_table
 from bench.statistics.comparisons import comparisons_table
 from bench.statistics.items import read_items
 from bench.statistics.scores import scores_table
 from bench.tables import cells_table, table1, table1_sheet
-
-REFERENCES = project_root() / "config/references"
 
 Paths = Sequence[str | Path]
 
@@ -102,11 +98,11 @@ def collect(results: Path) -> None:
     write_tables(records, scores, comparisons, results)
     write_claims(
         records,
-        CLAIMS,
+        CLAIMS_FILE,
         claims=results / "claims.csv",
         detail=results / "claims_detail.csv",
     )
-    write_reproduction(records, sorted(REFERENCES.glob("*.csv")), results / "reproduction.csv")
+    write_reproduction(records, reference_files(), results / "reproduction.csv")
 
 
 def _write(table: pd.DataFrame, csv: str | Path) -> None:
@@ -120,7 +116,7 @@ def main() -> None:
     results = parser.parse_args().results
     try:
         collect(results)
-    except (ValueError, ClaimsError, ReferencesError) as error:
+    except ValueError as error:
         parser.exit(1, f"{error}\n")
     print(f"{results}/table1.csv and the files beside it are made")
 

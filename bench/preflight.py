@@ -7,13 +7,12 @@ from pathlib import Path
 from baselines.pruning import Pattern
 from bench.band import band_problems
 from bench.cells import dense_cell, record_path
-from bench.claims.spec import ClaimsError, load_claims
-from bench.config import Config, project_root
+from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
+from bench.config import Config
 from bench.files import read_json
 from bench.records import resolved_config
+from bench.reproduction import ReferencesError, read_references, reference_files
 from bench.sources import PathSource
-
-CLAIMS = project_root() / "config/claims.yaml"
 
 # What a `config.json` calls the input widths of the linear layers in its blocks.
 WIDTHS = ("hidden_size", "intermediate_size", "ffn_dim", "word_embed_proj_dim")
@@ -27,11 +26,14 @@ def check_or_exit(config: Config) -> None:
 
 
 def find_problems(config: Config) -> Iterator[str]:
-    """What is wrong with the claims, local paths, and models that are on the machine already."""
-    try:
-        load_claims(CLAIMS)
-    except ClaimsError as error:
-        yield from str(error).splitlines()
+    """What is wrong with the claims, the published numbers, local paths, and models that are on
+    the machine already.
+    """
+    for load, source in ((load_claims, CLAIMS_FILE), (read_references, reference_files())):
+        try:
+            load(source)
+        except (ClaimsError, ReferencesError) as error:
+            yield from str(error).splitlines()
     for name in config.grid.models:
         key = f"models.{name}.source.path"
         source = config.models[name].source

@@ -15,6 +15,8 @@ class Part(BaseModel):
 
 
 class CellPart(Part):
+    model_config = ConfigDict(extra="forbid")
+
     model: str
     pruner: str
     pattern: str
@@ -30,9 +32,22 @@ class ErrorPart(Part):
     attempt: PositiveInt
 
 
+class TaskPart(Part):
+    metric: str
+    limit: PositiveInt | None
+
+
+class EvaluationPart(Part):
+    tasks: dict[str, TaskPart]
+
+
+class ResolvedPart(Part):
+    evaluation: EvaluationPart
+
+
 class ConfigPart(Part):
     hash: Sha256
-    resolved: dict
+    resolved: ResolvedPart
 
 
 class SparsityPart(Part):

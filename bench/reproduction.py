@@ -13,6 +13,7 @@ from bench.rows import by_row, mean
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
 COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
+REFERENCES_FOLDER = Path(__file__).parents[1] / "config" / "references"
 
 
 class ReferencesError(ValueError):
@@ -37,6 +38,11 @@ class Published(BaseModel):
     value: Annotated[float, Field(gt=0)]
     tolerance: Annotated[float, Field(gt=0)]
     source: str
+
+
+def reference_files() -> list[Path]:
+    """The CSV files of ``config/references``."""
+    return sorted(REFERENCES_FOLDER.glob("*.csv"))
 
 
 def read_references(paths: Iterable[str | Path]) -> list[Published]:

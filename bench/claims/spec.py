@@ -116,6 +116,7 @@ class Claim(Strict):
         return self
 
 
+CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
 CLAIMS = TypeAdapter(Annotated[list[Claim], Field(min_length=1)])
 
 

@@ -5,8 +5,8 @@ RECORDS = [
 SAMPLES = [f"{os.path.dirname(path)}/samples.jsonl.gz" for path in RECORDS]
 
 PAPER_TABLES = ["table2", "table3", "table4", "ablations"]
-TABLE_CODE = ["bench/rendering.py", "bench/rows.py", "bench/tables.py"]
-STATISTICS_CODE = ["bench/rows.py", *sources("bench/statistics", "*.py")]
+TABLE_CODE = ["bench/collect.py", "bench/rendering.py", "bench/rows.py", "bench/tables.py"]
+STATISTICS_CODE = ["bench/collect.py", "bench/rows.py", *sources("bench/statistics", "*.py")]
 
 
 rule cells:
@@ -111,7 +111,7 @@ rule reproduction:
     input:
         references=code(*sources("config/references", "*.csv")),
         records=RECORDS,
-        code=code("bench/reproduction.py", "bench/rows.py"),
+        code=code("bench/collect.py", "bench/reproduction.py", "bench/rows.py"),
     output:
         "results/reproduction.csv",
     log:

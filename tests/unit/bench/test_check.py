@@ -50,12 +50,16 @@ BAD = [
     ("sparsity.achieved", 0.5, ["sparsity.achieved = 0.5000", "0.6 within"]),
     ("sparsity.achieved", None, ["sparsity.achieved: missing"]),
     ("sparsity.requested", 0.5, ["sparsity.requested = 0.5", "s60 is 0.6"]),
-    ("sparsity.layers", {"q": 0.6, "k": 0.2}, ["sparsity.k = 0.2000"]),
+    ("sparsity.layers", {"layers.0.up": 0.2}, ["sparsity.layers.layers.0.up = 0.2000", "0.6000"]),
+    ("sparsity.layers", {"q": 0.6}, ["sparsity.layers.q = 0.6000", "no such layer"]),
     ("config.hash", "0" * 64, ["config.hash = 000000000000", "resolved configuration has"]),
     ("cell.repair", "sfet", ["cell.repair = 'sfet'", "seft"]),
     ("cell.pattern", "s600", ["cell.pattern", "'s600'"]),
     ("status", "failed", ["status = 'failed'"]),
     ("samples", 3, ["samples = 3"]),
+    ("cell.machine", "mine", ["cell.machine = 'mine'"]),
+    ("config.resolved.evaluation", ..., ["config.resolved.evaluation: missing"]),
+    ("config.resolved.evaluation.tasks.wiki.limit", "no", ["tasks.wiki.limit = 'no'"]),
 ]
 
 

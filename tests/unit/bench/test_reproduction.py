@@ -4,12 +4,15 @@ import pandas as pd
 import pytest
 from made_up import made_up_grid
 
-from bench.config import project_root
 from bench.files import read_json, write_json
 from bench.records import read_records
-from bench.reproduction import ReferencesError, read_references, reproduction_table
+from bench.reproduction import (
+    ReferencesError,
+    read_references,
+    reference_files,
+    reproduction_table,
+)
 
-SHIPPED = sorted((project_root() / "config/references").glob("*.csv"))
 HEADER = "model,context,data_set,metric,method,pattern,value,tolerance,source\n"
 
 
@@ -48,7 +51,7 @@ def measured(records, pruner, repair, task, metric):
 
 
 def test_the_shipped_numbers_are_read_and_not_measured_here(records):
-    found = reproduction_table(read_references(SHIPPED), records)
+    found = reproduction_table(read_references(reference_files()), records)
     assert len(found) == 37
     assert (found["verdict"] == "not measured").all()
     assert found["source"].notna().all()

@@ -14,7 +14,7 @@ from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.claims.comparisons import Grid
 from bench.claims.evidence import Difference, Needed, Ratio, all_of, fewest
-from bench.claims.spec import Claim, ClaimsError, load_claims
+from bench.claims.spec import CLAIMS_FILE, Claim, ClaimsError, load_claims
 from bench.claims.verdicts import claims_tables, judge
 from bench.config import project_root
 from bench.files import read_json, write_json
@@ -22,7 +22,6 @@ from bench.records import read_records
 from bench.statistics.bootstrap import resample, spread
 from bench.statistics.items import read_items
 
-SHIPPED = project_root() / "config/claims.yaml"
 CLAIM = {
     "claim": "better",
     "title": "Better",
@@ -54,7 +53,7 @@ def made_up(folder, *, seeds=(0, 1, 2), repairs=("none", "lora", "seft"), **opti
 
 
 def test_the_shipped_claims_are_the_papers_eight():
-    claims = {claim.claim: claim for claim in load_claims(SHIPPED)}
+    claims = {claim.claim: claim for claim in load_claims(CLAIMS_FILE)}
     assert {
         "repairs",
         "beats-baselines",
@@ -337,7 +336,7 @@ def test_the_shipped_claims_have_verdicts_on_a_whole_grid(tmp_path):
         strength={**dict.fromkeys(repairs, 0.2), "none": 0.0, "seft": 0.95},
     )
     grid = Grid(read_records(paths), read_items(paths))
-    summary, detail = claims_tables(load_claims(SHIPPED), grid)
+    summary, detail = claims_tables(load_claims(CLAIMS_FILE), grid)
     verdict = summary.set_index("claim")["verdict"]
     assert verdict["repairs"] == "supported"
     assert verdict["beats-baselines"] == "supported"
