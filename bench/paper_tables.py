@@ -21,10 +21,10 @@ from bench.tables import (
 METHOD = ["model", "pruner", "repair"]
 STAGES = ("prune", "repair", "merge", "evaluate")
 ABLATIONS = {
-    "static": "positions chosen at random inside the mask, once",
+    "spiel": "no mask adaptation: sparsity is lost (the parent method, with its schedule)",
+    "spiel-static-mask": "grows inside the base's mask alone (the parent method's schedule)",
+    "static": "no evolution: random positions inside the mask",
     "random-grow": "grows at random instead of where the gradient is large",
-    "spiel": "no mask adaptation: sparsity is lost",
-    "spiel-static-mask": "grows inside the base's mask alone",
 }
 """The repairs that are SEFT with one of its parts changed, and which."""
 

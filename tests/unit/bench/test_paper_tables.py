@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 from made_up import made_up_grid
 
+from baselines.repair import REPAIRS as REGISTRY
 from bench.cells import Cell
 from bench.collect import collect
+from bench.paper_tables import ABLATIONS
 from bench.rendering import Sheet, number, with_interval
 
 REPAIRS = ("none", "lora", "lora-dense", "static", "seft")
@@ -77,6 +79,12 @@ def test_table4_has_what_each_stage_costs(results):
     assert (seft["seeds"], seft["memory"], seft["trainable_parameters"]) == (3, "host", 4000)
     assert pd.isna(row(table, pruner="dense")["repair_seconds"])
     assert row(table, pruner="wanda", pattern="s60", repair="lora")["seeds"] == 0
+
+
+def test_the_ablations_are_the_repairs_that_are_made_of_seft():
+    seft = REGISTRY["seft"]
+    variants = {name for name, cls in REGISTRY.items() if issubclass(cls, seft)}
+    assert set(ABLATIONS) == variants - {"seft"}
 
 
 def test_ablations_are_differences_from_seft(results):
