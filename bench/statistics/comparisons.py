@@ -39,7 +39,7 @@ class Pair:
         loss: the difference of the losses where the score is a perplexity, else ``difference``.
         items: ids of the items, task by task.
         contributions: float64 (items,): what each item adds to the mean of ``loss`` over seeds.
-        binary: whether each item of a seed is right or wrong.
+        binary: whether it is one task of one seed, with each item right or wrong.
     """
 
     mean_a: float
@@ -65,9 +65,8 @@ def pair(a: Tasks, b: Tasks, parts: list[str]) -> Pair | None:
     if seeds == ():
         return None
     first, second = (mean_over_tasks([resample(two[i]) for two in both]).at(seeds) for i in (0, 1))
-    perplexity = both[0][0].is_perplexity
     difference = loss = first - second
-    if perplexity:
+    if both[0][0].is_perplexity:
         ((x, y),) = both
         loss = resample(x, as_loss=True).at(seeds) - resample(y, as_loss=True).at(seeds)
     return Pair(
@@ -80,7 +79,8 @@ def pair(a: Tasks, b: Tasks, parts: list[str]) -> Pair | None:
             [(x.mean_totals(seeds) - y.mean_totals(seeds)) / x.sizes.sum() for x, y in both]
         )
         / len(parts),
-        binary=len(parts) == 1 and not perplexity and len(difference.values) == 1,
+        binary=len(parts) == len(difference.values) == 1
+        and all(items.is_binary for two in both for items in two),
     )
 
 

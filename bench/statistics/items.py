@@ -43,6 +43,11 @@ class Items:
     def is_perplexity(self) -> bool:
         return self.metric == PERPLEXITY
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether each item of a seed is right or wrong."""
+        return not self.is_perplexity and bool(np.isin(self.totals, (0, 100)).all())
+
     def only(self, ids: tuple[str, ...]) -> "Items":
         """These items alone, in this order."""
         if ids == self.ids:

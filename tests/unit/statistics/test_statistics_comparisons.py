@@ -240,6 +240,14 @@ def test_the_order_of_items_and_of_records_does_not_matter(tmp_path, grid):
     pd.testing.assert_frame_equal(comparisons, compared_again)
 
 
+def test_items_that_are_partly_right_are_permuted():
+    rng = np.random.default_rng(2)
+    binary = [make_items(100.0 * rng.integers(0, 2, (1, 30))) for _ in range(2)]
+    partly = [make_items(100 * rng.random((1, 30))) for _ in range(2)]
+    pairs = [pair({"t": a}, {"t": b}, ["t"]) for a, b in (binary, partly)]
+    assert [test for test, _ in paired_tests(pairs)] == ["McNemar", "permutation"]
+
+
 def test_items_are_paired_by_their_ids():
     rng = np.random.default_rng(1)
     totals = rng.normal(size=(1, 30))
