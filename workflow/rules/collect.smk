@@ -42,7 +42,7 @@ rule statistics:
     message:
         "Compare the repairs item by item"
     script:
-        "../scripts/statistics.py"
+        "../scripts/scores.py"
 
 
 rule table1:
