@@ -77,7 +77,7 @@ class Grid:
         if metric == "tasks":
             return [name for name, parts in self.scores.items() if parts == [name]]
         if metric == AVERAGE:
-            return [AVERAGE]
+            return [AVERAGE] if AVERAGE in self.scores else []
         if metric == PERPLEXITY:
             return [name for name in self.scores if name.endswith(f"_{PERPLEXITY}")]
         return [None]

@@ -95,6 +95,8 @@ def read_items(paths: Iterable[str | Path]) -> dict[Row, dict[str, Items]]:
         tasks = record["config"]["resolved"]["evaluation"]["tasks"]
         for sample in read_json_lines(samples):
             task = sample["task"]
+            if task not in tasks:
+                continue
             metrics[task] = metric = tasks[task]["metric"]
             if metric == PERPLEXITY:
                 score = (-sample["log_likelihood"], sample["tokens"])

@@ -222,6 +222,21 @@ def test_what_was_not_run_is_not_tested(tmp_path):
     assert pd.isna(summary["estimate"])
 
 
+def test_a_claim_about_accuracy_is_not_tested_by_perplexity_alone(tmp_path):
+    paths = made_up(tmp_path)
+    for path in paths:
+        changed(path, lambda r: drop_questions(r["config"]["resolved"]["evaluation"]["tasks"]))
+    summary, detail = verdicts(paths, {})
+    assert (summary["verdict"], summary["comparisons"]) == ("not tested", 0)
+    assert detail.empty
+    assert verdicts(paths, {"metric": "perplexity"})[0]["comparisons"] == 1
+
+
+def drop_questions(tasks):
+    for task in [name for name in tasks if name != "wiki"]:
+        del tasks[task]
+
+
 def test_a_claim_of_every_sparsity_is_not_supported_by_one(tmp_path):
     paths = made_up(tmp_path, strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
     summary, detail = verdicts(paths, {"cells": {"repair": "seft", "pattern": ["s60", "s80"]}})
