@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 DENSE = "dense"
+UNREPAIRED = "none"
+IDENTITY = ["model", "pruner", "pattern", "repair"]
 
 
 @dataclass(frozen=True, order=True)
@@ -23,7 +25,7 @@ class Cell:
 
 def dense_cell(model: str) -> Cell:
     """The cell of the model as it came: not pruned, not repaired."""
-    return Cell(model, pruner=DENSE, pattern=DENSE, repair="none", seed=0)
+    return Cell(model, pruner=DENSE, pattern=DENSE, repair=UNREPAIRED, seed=0)
 
 
 def record_path(cell: Cell) -> str:

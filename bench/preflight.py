@@ -7,9 +7,11 @@ from pathlib import Path
 from baselines.pruning import Pattern
 from bench.band import band_problems
 from bench.cells import dense_cell, record_path
+from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.files import read_json
 from bench.records import resolved_config
+from bench.reproduction import ReferencesError, read_references, reference_files
 from bench.sources import PathSource
 
 # What a `config.json` calls the input widths of the linear layers in its blocks.
@@ -24,7 +26,14 @@ def check_or_exit(config: Config) -> None:
 
 
 def find_problems(config: Config) -> Iterator[str]:
-    """What is wrong with local paths, and with models that are on the machine already."""
+    """What is wrong with the claims, the published numbers, local paths, and models that are on
+    the machine already.
+    """
+    for load, source in ((load_claims, CLAIMS_FILE), (read_references, reference_files())):
+        try:
+            load(source)
+        except (ClaimsError, ReferencesError) as error:
+            yield from str(error).splitlines()
     for name in config.grid.models:
         key = f"models.{name}.source.path"
         source = config.models[name].source

@@ -1,15 +1,17 @@
-"""Tables: pure functions of the records."""
+"""Tables: pure functions of the records and their scores."""
+
+from collections.abc import Iterable
 
 import pandas as pd
 
-from baselines.pruning import PRUNERS
-from baselines.repair import REPAIRS
-from bench.cells import DENSE
+from bench.cells import IDENTITY
+from bench.evaluation.tasks import PERPLEXITY
+from bench.rendering import Sheet, number, with_interval
+from bench.rows import AVERAGE, by_row, mean, ordered, score_parts, task_settings
 
-IDENTITY = ["model", "pruner", "pattern", "repair"]
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
-PERPLEXITY = "perplexity"
 MIB = 2**20
+PARTS_OF_A_SCORE = ("", "_std", "_ci_low", "_ci_high")
 
 
 def cells_table(records: list[dict]) -> pd.DataFrame:
@@ -18,7 +20,7 @@ def cells_table(records: list[dict]) -> pd.DataFrame:
     Values are as measured: accuracies between 0 and 1, perplexity as it is.
     """
     rows = []
-    for record in _ordered(records):
+    for record in ordered(records):
         shared = {
             **record["cell"],
             "status": record["status"],
@@ -45,30 +47,92 @@ def _budget(record: dict) -> dict:
     return dict(zip(BUDGET, map(costs.get, keys), strict=True))
 
 
-def table1(records: list[dict]) -> pd.DataFrame:
+def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     """Wide: one row a (model, pruner, pattern, repair), mean and deviation over its seeds.
 
     Accuracies are in percent. A standard deviation of one seed is missing, not 0. Where some
-    seeds failed, the means are over the others, and ``status`` says so.
+    seeds failed, the means are over the others, and ``status`` says so. ``recovery`` and
+    ``tie_group`` are those of the average.
+
+    Args:
+        records: all records.
+        scores: of the same records (see :mod:`bench.statistics.scores`).
     """
-    records = _ordered(records)
-    tasks, corpora = _tasks(records)
+    names = list(score_parts(records))
+    found = by_identity(scores)
     rows = [
-        _row(identity, list(group), tasks, corpora) for identity, group in _by_identity(records)
+        {
+            **dict(zip(IDENTITY, row, strict=True)),
+            "seeds": len(group),
+            "status": _status(group),
+            "sparsity_requested": group[0]["sparsity"]["requested"],
+            "sparsity_achieved": mean(record["sparsity"]["achieved"] for record in group),
+            **_row_scores(found.get(row, {}), names),
+            **_costs(group),
+        }
+        for row, group in by_row(records).items()
     ]
     columns = [*IDENTITY, "seeds", "status", "sparsity_requested", "sparsity_achieved"]
-    columns += _with_deviation([*tasks, "average", *(f"{name}_{PERPLEXITY}" for name in corpora)])
+    for name in names:
+        columns += [f"{name}{part}" for part in PARTS_OF_A_SCORE]
+        columns += ["recovery", "tie_group"] if name == AVERAGE else []
     columns += ["trainable_parameters", "repair_tokens", "prune_seconds", "repair_seconds"]
     columns += ["evaluate_seconds", "repair_peak_memory_mib"]
     table = pd.DataFrame(rows, columns=columns)
-    counts = ["trainable_parameters", "repair_tokens"]
-    return table.astype(dict.fromkeys(counts, "Int64"))
+    counts = ["trainable_parameters", "repair_tokens", "tie_group"]
+    return table.astype({name: "Int64" for name in counts if name in table})
+
+
+def by_identity(scores: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
+    """The scores of each (model, pruner, pattern, repair), by their names."""
+    found: dict[tuple, dict[str, dict]] = {}
+    for score in scores.to_dict("records"):
+        found.setdefault(tuple(score[key] for key in IDENTITY), {})[score["task"]] = score
+    return found
+
+
+def _row_scores(scores: dict[str, dict], names: Iterable[str]) -> dict:
+    row = {}
+    for name in names:
+        score = scores.get(name, {})
+        row |= {
+            name: score.get("mean"),
+            **{f"{name}_{part}": score.get(part) for part in ("std", "ci_low", "ci_high")},
+        }
+        if name == AVERAGE:
+            row |= {"recovery": score.get("recovery"), "tie_group": score.get("tie_group")}
+    return row
+
+
+def _costs(records: list[dict]) -> dict:
+    ok = [record for record in records if record["status"] == "ok"]
+    return {
+        "trainable_parameters": stage_cost(ok, "repair", "trainable_parameters"),
+        "repair_tokens": stage_cost(ok, "repair", "tokens"),
+        "prune_seconds": stage_cost(ok, "prune", "seconds"),
+        "repair_seconds": stage_cost(ok, "repair", "seconds"),
+        "evaluate_seconds": stage_cost(ok, "evaluate", "seconds"),
+        "repair_peak_memory_mib": peak_memory_mib(ok, "repair"),
+    }
+
+
+def stage_cost(records: list[dict], stage: str, key: str) -> float | None:
+    """The mean of what a stage cost, over the records that know it."""
+    return mean((record["stages"][stage] or {}).get(key) for record in records)
+
+
+def peak_memory_mib(records: list[dict], stage: str) -> float | None:
+    """Peak memory of a stage above what was loaded before it: the device's, else the host's."""
+    peak = stage_cost(records, stage, "peak_device_bytes")
+    if peak is None:
+        peak = stage_cost(records, stage, "peak_rss_bytes")
+    return None if peak is None else peak / MIB
 
 
 def caption(records: list[dict]) -> str:
     """What the numbers of a table are: metrics, items, limits, versions, protocol."""
     parts = []
-    for name, task in _task_settings(records).items():
+    for name, task in task_settings(records).items():
         measured = {
             (m["n"], m["version"], m["few_shot"], m["limit"])
             for record in records
@@ -81,25 +145,44 @@ def caption(records: list[dict]) -> str:
     return "; ".join(parts)
 
 
-def markdown(table: pd.DataFrame, records: list[dict]) -> str:
+SCORES_CAPTION = (
+    "± is half of the 95 % interval over items, and over seeds where there are several. Bold: the "
+    "best tie group among the repairs of a base that are as sparse as was asked."
+)
+
+
+def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """``table1`` to read: what is missing everywhere left out, and what the numbers are."""
-    shown = table.drop(columns=["seeds"] if (table["seeds"] == 1).all() else [])
-    shown = shown.dropna(axis="columns", how="all").rename(columns=_short)
-    text = shown.map(_cell).to_markdown(
-        index=False,
-        disable_numparse=True,
-        colalign=["left" if column in IDENTITY else "right" for column in shown.columns],
+    shown, best = {}, {}
+    names, found = list(score_parts(records)), by_identity(scores)
+    rows = [found.get(tuple(row), {}) for row in table[IDENTITY].itertuples(index=False)]
+    parts_of_scores = {f"{name}{part}" for name in names for part in PARTS_OF_A_SCORE}
+    hidden = {"tie_group", *(["seeds"] if (table["seeds"] == 1).all() else [])}
+    for column in table.dropna(axis="columns", how="all"):
+        if column in names:
+            shown[column] = [score_text(row.get(column, {})) for row in rows]
+            best[column] = [is_best(row.get(column, {})) for row in rows]
+        elif column not in parts_of_scores | hidden:
+            shown[column] = [number(value) for value in table[column]]
+            best[column] = False
+    about = f"{caption(records)}. {SCORES_CAPTION}"
+    return Sheet(
+        pd.DataFrame(shown).rename(columns=_short),
+        pd.DataFrame(best, index=table.index).rename(columns=_short),
+        about,
+        IDENTITY,
     )
-    return f"{text}\n\n{caption(records)}\n"
 
 
-def _cell(value) -> str:
-    """Four digits are more than the items support; what is missing is a blank."""
-    if pd.isna(value):
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}" if value < 10_000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def score_text(score: dict) -> str:
+    """A score of ``scores.csv`` with half of its interval."""
+    return with_interval(*(score.get(key) for key in ("mean", "ci_low", "ci_high")))
+
+
+def is_best(score: dict) -> bool:
+    """Whether a score of ``scores.csv`` is in the best tie group."""
+    group = score.get("tie_group")
+    return bool(pd.notna(group) and group == 1)
 
 
 def _short(column: str) -> str:
@@ -115,107 +198,6 @@ def _short(column: str) -> str:
     }.items():
         column = column.replace(long, short)
     return column
-
-
-def _ordered(records: list[dict]) -> list[dict]:
-    """By model, dense first, then pruner, pattern, repair and seed in their registries' order."""
-    pruners, repairs = [DENSE, *PRUNERS], list(REPAIRS)
-
-    def position(record: dict) -> tuple:
-        cell = record["cell"]
-        return (
-            cell["model"],
-            pruners.index(cell["pruner"]),
-            cell["pattern"],
-            repairs.index(cell["repair"]),
-            cell["seed"],
-        )
-
-    return sorted(records, key=position)
-
-
-def _by_identity(records: list[dict]):
-    groups: dict[tuple, list[dict]] = {}
-    for record in records:
-        groups.setdefault(tuple(record["cell"][key] for key in IDENTITY), []).append(record)
-    return groups.items()
-
-
-def _task_settings(records: list[dict]) -> dict[str, dict]:
-    settings: dict[str, dict] = {}
-    for record in records:
-        settings |= record["config"]["resolved"]["evaluation"]["tasks"]
-    return settings
-
-
-def _tasks(records: list[dict]) -> tuple[list[str], list[str]]:
-    """Names of the tasks scored by accuracy, and of those scored by perplexity."""
-    settings = _task_settings(records)
-    corpora = [name for name, task in settings.items() if task["metric"] == PERPLEXITY]
-    return [name for name in settings if name not in corpora], corpora
-
-
-def _with_deviation(columns: list[str]) -> list[str]:
-    return [name for column in columns for name in (column, f"{column}_std")]
-
-
-def _row(identity: tuple, records: list[dict], tasks: list[str], corpora: list[str]) -> dict:
-    ok = [record for record in records if record["status"] == "ok"]
-    scores = pd.DataFrame(
-        [
-            {
-                **{task: shown_value(record, task) for task in tasks},
-                **{f"{corpus}_{PERPLEXITY}": shown_value(record, corpus) for corpus in corpora},
-            }
-            for record in ok
-        ],
-        columns=[*tasks, *(f"{corpus}_{PERPLEXITY}" for corpus in corpora)],
-        dtype=float,
-    )
-    # The average of a seed that lacks a task would be of other tasks: missing instead.
-    scores["average"] = scores[tasks].mean(axis=1, skipna=False)
-    means, deviations = scores.mean(), scores.std(ddof=1)
-    return {
-        **dict(zip(IDENTITY, identity, strict=True)),
-        "seeds": len(records),
-        "status": _status(records),
-        "sparsity_requested": records[0]["sparsity"]["requested"],
-        "sparsity_achieved": _mean(record["sparsity"]["achieved"] for record in ok),
-        **means.to_dict(),
-        **deviations.add_suffix("_std").to_dict(),
-        "trainable_parameters": _cost(ok, "repair", "trainable_parameters"),
-        "repair_tokens": _cost(ok, "repair", "tokens"),
-        "prune_seconds": _cost(ok, "prune", "seconds"),
-        "repair_seconds": _cost(ok, "repair", "seconds"),
-        "evaluate_seconds": _cost(ok, "evaluate", "seconds"),
-        "repair_peak_memory_mib": _peak_mib(ok),
-    }
-
-
-def shown_value(record: dict, task: str) -> float | None:
-    """The score that tables show of a task: accuracy in percent, or perplexity; None if missing."""
-    metric = record["config"]["resolved"]["evaluation"]["tasks"].get(task, {}).get("metric")
-    for entry in record["metrics"]:
-        if entry["task"] == task and entry["metric"] == metric and entry["value"] is not None:
-            return entry["value"] * (1 if metric == PERPLEXITY else 100)
-    return None
-
-
-def _mean(values) -> float | None:
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
-
-
-def _cost(records: list[dict], stage: str, key: str) -> float | None:
-    return _mean((record["stages"][stage] or {}).get(key) for record in records)
-
-
-def _peak_mib(records: list[dict]) -> float | None:
-    """Peak memory of the repair above what was loaded before it: the device's, else the host's."""
-    peak = _cost(records, "repair", "peak_device_bytes")
-    if peak is None:
-        peak = _cost(records, "repair", "peak_rss_bytes")
-    return None if peak is None else peak / MIB
 
 
 def _status(records: list[dict]) -> str:

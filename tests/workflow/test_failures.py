@@ -28,6 +28,7 @@ def test_a_failed_cell_is_a_row_and_is_retried_on_request(project):
     assert project.planned(changes=broken) == []
     assert project.planned("--config", "retry_failed=true", changes=broken) == [
         "Collect results/cells.csv",
+        "Compare the repairs item by item",
         "Evaluate tiny (magnitude s60), full, seed 0",
         "Make results/table1.csv",
         "Repair tiny (magnitude s60) with full, seed 0",

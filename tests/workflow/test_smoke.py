@@ -6,16 +6,23 @@ import subprocess
 import sys
 from collections import Counter
 
+import pandas as pd
 import pytest
 import yaml
 from project import ROOT
 from transformers import AutoModelForCausalLM
 
 from baselines.pruning import sparsity_report
+from bench.check import find_problems
 from bench.tuning import COLUMNS, tuning_table
 
 TRAINED = ("full", "lora", "spp", "seft")
 PRUNERS = ("magnitude", "wanda", "sparsegpt")
+COLLECTING = (
+    "Collect results/cells.csv",
+    "Compare the repairs item by item",
+    "Make results/table1.csv",
+)
 
 
 def read(path):
@@ -92,6 +99,48 @@ def test_every_model_was_scored_on_the_same_items_in_the_same_order(smoke):
     assert len(orders.pop()) == 3 * 12 + 3
 
 
+def test_scores_have_an_interval_and_sparse_rows_a_tie_group(smoke):
+    scores = pd.read_csv(smoke.folder / "results/scores.csv")
+    assert len(scores) == 19 * 5
+    assert scores[["ci_low", "ci_high", "se_items"]].notna().all(axis=None)
+    ranked = (scores["pruner"] != "dense") & (scores["repair"] != "lora-dense")
+    assert (scores["tie_group"].notna() == ranked).all()
+    comparisons = pd.read_csv(smoke.folder / "results/comparisons.csv")
+    assert len(comparisons) == 3 * 15 * 5
+    assert comparisons["p_holm"].between(0, 1).all()
+
+
+def test_the_other_tables_and_the_verdicts_are_made_of_the_same_records(smoke):
+    names = ["table2", "table3", "table4", "ablations", "claims", "reproduction"]
+    targets = [f"results/{name}.csv" for name in names]
+    planned = smoke.planned(*targets)
+    assert planned == [
+        "Judge the claims",
+        "Make the other tables",
+        "Put the published numbers beside the measured ones",
+    ]
+    answer = smoke.run(*targets)
+    assert answer.returncode == 0, answer.stdout
+    claims = pd.read_csv(smoke.folder / "results/claims.csv").set_index("claim")["verdict"]
+    assert claims["sparsity-kept"] == "supported"
+    assert claims["refutation-test"] == "not tested"
+    costs = pd.read_csv(smoke.folder / "results/table4.csv")
+    assert costs.loc[costs["repair"] == "seft", "repair_seconds"].gt(0).all()
+
+
+def test_the_records_pass_the_check_of_submissions(smoke):
+    problems = list(find_problems(smoke.folder / "results"))
+    # A copy of the project is no checkout: it has no commit.
+    assert all("provenance.git" in problem for problem in problems), problems
+
+
+def test_a_dry_run_says_how_long_it_takes(smoke):
+    answer = smoke.run("--dry-run", changes={"grid": {"seeds": [0, 1]}})
+    (line,) = [line for line in answer.stdout.splitlines() if line.startswith("Grid of")]
+    assert "Grid of 34 cells; still to run: 12 to repair, 15 to evaluate." in line
+    assert "by the records that are there" in line
+
+
 def test_lora_and_lora_dense_come_from_one_training(smoke):
     found = records(smoke)
     for pruner in PRUNERS:
@@ -163,7 +212,7 @@ def test_editing_a_repair_reruns_its_cells_and_nothing_else(smoke, training):
         planned = smoke.planned()
     finally:
         source.write_text(original)
-    expected = ["Collect results/cells.csv", "Make results/table1.csv"]
+    expected = list(COLLECTING)
     for pruner in PRUNERS:
         expected.append(f"Repair tiny ({pruner} s60) with {training}, seed 0")
         expected += [f"Evaluate tiny ({pruner} s60), {row}, seed 0" for row in rows]

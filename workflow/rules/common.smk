@@ -9,6 +9,7 @@ from bench.config import load_or_exit
 from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.loading import takes_gpu
+from bench.plan import make_plan
 from bench.preflight import check_or_exit
 from bench.records import forget_failures, resolved_config
 
@@ -28,6 +29,9 @@ set_environment(ROOT)
 if CONFIG.retry_failed and workflow.is_main_process:
     forget_failures(CHECKPOINTS)
 
+if workflow.output_settings.dryrun and workflow.is_main_process:
+    print(make_plan(CONFIG), file=sys.stderr)
+
 
 wildcard_constraints:
     model="|".join(map(re.escape, CONFIG.models)),
@@ -42,6 +46,11 @@ wildcard_constraints:
 def code(*files):
     """Source files as inputs, so that a change of them reruns the jobs that they decide."""
     return sorted({os.path.relpath(ROOT / file) for file in files})
+
+
+def sources(folder, pattern):
+    """Files of a folder of the project, for `code`."""
+    return [path.relative_to(ROOT) for path in (ROOT / folder).glob(pattern)]
 
 
 def base_folder(w):

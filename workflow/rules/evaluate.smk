@@ -7,7 +7,7 @@ EVALUATION_CODE = [
     "bench/stages/evaluate.py",
     "bench/bases.py",
     "bench/loading.py",
-    *(path.relative_to(ROOT) for path in (ROOT / "bench/evaluation").glob("*.py")),
+    *sources("bench/evaluation", "*.py"),
     *(
         path.relative_to(ROOT)
         for path in TASKS_FOLDER.iterdir()

@@ -1,11 +1,8 @@
-"""All records in one long table (see bench.tables)."""
+"""All records in one long table (see bench.collect)."""
 
-from bench.files import whole
+from bench.collect import write_cells
 from bench.job import Job
-from bench.records import read_records
-from bench.tables import cells_table
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
-    with whole(smk.output[0]) as path:
-        cells_table(read_records(smk.input.records)).to_csv(path, index=False)
+    write_cells(smk.input.records, smk.output[0])

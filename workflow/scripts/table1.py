@@ -1,15 +1,8 @@
-"""The main table, as CSV and as Markdown with its caption (see bench.tables)."""
+"""The main table, as CSV, Markdown and LaTeX (see bench.collect)."""
 
-from bench.files import whole
+from bench.collect import write_table1
 from bench.job import Job
-from bench.records import read_records
-from bench.tables import markdown, table1
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
-    records = read_records(smk.input.records)
-    table = table1(records)
-    with whole(smk.output.csv) as path:
-        table.to_csv(path, index=False)
-    with whole(smk.output.markdown) as path:
-        path.write_text(markdown(table, records), encoding="utf-8")
+    write_table1(smk.input.records, smk.input.scores, smk.output.csv)

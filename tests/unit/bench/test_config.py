@@ -115,7 +115,10 @@ def test_each_problem_has_a_line_of_its_own():
     assert len(str(error.value).splitlines()) == 2
 
 
-@pytest.mark.parametrize("file", sorted(CONFIG.glob("*.yaml")), ids=lambda file: file.stem)
+GRIDS = sorted(file for file in CONFIG.glob("*.yaml") if file.stem != "claims")
+
+
+@pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
 def test_shipped_configurations_are_allowed(file):
     values = default()
     update_config(values, yaml.safe_load(file.read_text()))

@@ -8,7 +8,11 @@ import pytest
 
 from bench.cells import Cell, dense_cell, record_path
 from bench.records import describe_error, make_record, read_records
-from bench.tables import caption, cells_table, markdown, shown_value, table1
+from bench.rows import shown_value
+from bench.statistics.comparisons import comparisons_table
+from bench.statistics.scores import scores_table
+from bench.tables import caption, cells_table, table1_sheet
+from bench.tables import table1 as make_table1
 
 TASKS = {
     "social_iqa": {"metric": "acc_norm"},
@@ -16,6 +20,15 @@ TASKS = {
     "wiki": {"metric": "perplexity"},
 }
 CONFIG = {"hash": "0" * 64, "resolved": {"evaluation": {"tasks": TASKS}}}
+
+
+def scores_of(records):
+    """Without results item by item."""
+    return scores_table(records, {}, comparisons_table(records, {}))
+
+
+def table1(records):
+    return make_table1(records, scores_of(records))
 
 
 def metric(task, name, value):
@@ -88,12 +101,22 @@ def test_columns_are_the_contract():
         "sparsity_achieved",
         "social_iqa",
         "social_iqa_std",
+        "social_iqa_ci_low",
+        "social_iqa_ci_high",
         "winogrande",
         "winogrande_std",
+        "winogrande_ci_low",
+        "winogrande_ci_high",
         "average",
         "average_std",
+        "average_ci_low",
+        "average_ci_high",
+        "recovery",
+        "tie_group",
         "wiki_perplexity",
         "wiki_perplexity_std",
+        "wiki_perplexity_ci_low",
+        "wiki_perplexity_ci_high",
         "trainable_parameters",
         "repair_tokens",
         "prune_seconds",
@@ -192,10 +215,15 @@ def test_caption_and_markdown_say_what_the_numbers_are():
     records = [record(cell) for cell in [dense_cell("m"), *grid("none", "seft")]]
     text = caption(records)
     assert "social_iqa: acc_norm, 0-shot, 4 items (limited), version 1" in text
-    page = markdown(table1(records), records)
+    page = table1_sheet(table1(records), scores_of(records), records).markdown()
     assert text in page
     assert "seft" in page
     assert "_std" not in page
+
+
+def test_a_method_that_is_not_registered_has_its_row_at_the_end():
+    cells = grid("none", "mine", "seft")
+    assert list(table1([record(cell) for cell in cells])["repair"]) == ["none", "seft", "mine"]
 
 
 def test_records_are_read_back_and_their_version_is_checked(tmp_path):

@@ -1,0 +1,167 @@
+"""The comparisons that a claim is taken apart into, and the evidence for each."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from bench.cells import DENSE, UNREPAIRED
+from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
+from bench.claims.spec import AXES, COSTS, Claim
+from bench.evaluation.tasks import PERPLEXITY
+from bench.rows import AVERAGE, by_row, score_parts, shown_value
+from bench.statistics.comparisons import Tasks, pair
+from bench.statistics.items import Row
+
+POOLED = "all"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of a claim.
+
+    Attributes:
+        place: its model, pruner, pattern, against and task; None where the metric has no such
+            thing, ``all`` where it is over several.
+        evidence: None where nothing was measured.
+        detail: what was not measured, else empty.
+    """
+
+    place: dict[str, str | None]
+    evidence: Evidence | None
+    detail: str = ""
+
+
+class Grid:
+    """What was measured, as claims ask for it.
+
+    Args:
+        records: all records.
+        items: their results item by item.
+    """
+
+    def __init__(self, records: list[dict], items: dict[Row, Tasks]):
+        self.rows = by_row(records)
+        self.items = items
+        self.scores = score_parts(records)
+        sparse = [row for row in self.rows if row[1] != DENSE]
+        self.measured = {
+            key: list(dict.fromkeys(row[place] for row in sparse))
+            for place, key in enumerate(("model", "pruner", "pattern"))
+        }
+
+    def comparisons(self, claim: Claim) -> list[Comparison]:
+        """Every comparison of a claim, whether its cells were measured or not."""
+        groups: dict[tuple, list[dict]] = {}
+        for place in self._places(claim):
+            key = tuple(
+                place[axis] if axis in claim.apart or place[axis] is None else POOLED
+                for axis in AXES
+            )
+            groups.setdefault(key, []).append(place)
+        return [
+            self._comparison(claim, dict(zip(AXES, key, strict=True)), places)
+            for key, places in groups.items()
+        ]
+
+    def _places(self, claim: Claim) -> Iterator[dict]:
+        axes = {
+            key: getattr(claim.cells, key) or measured for key, measured in self.measured.items()
+        }
+        axes["against"] = claim.against or [None]
+        axes["task"] = self._tasks(claim.metric)
+        for values in product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
+
+    def _tasks(self, metric: str) -> list[str | None]:
+        if metric == "tasks":
+            return [name for name, parts in self.scores.items() if parts == [name]]
+        if metric == AVERAGE:
+            return [AVERAGE] if AVERAGE in self.scores else []
+        if metric == PERPLEXITY:
+            return [name for name in self.scores if name.endswith(f"_{PERPLEXITY}")]
+        return [None]
+
+    def _comparison(self, claim: Claim, place: dict, places: list[dict]) -> Comparison:
+        parts, why = [], []
+        for one in places:
+            base = (one["model"], one["pruner"], one["pattern"])
+            found, reason = self._evidence(claim, base, one["against"], one["task"])
+            parts += [] if found is None else [found]
+            why += [] if found is not None else [f"{'-'.join(base[1:])}: {reason}"]
+        evidence = type(parts[0]).pooled(parts) if parts else None
+        if parts and evidence is None:
+            why = ["no seed in common"]
+        return Comparison(place, evidence, "; ".join(dict.fromkeys(why)))
+
+    def _evidence(
+        self, claim: Claim, base: tuple, against: str | None, task: str | None
+    ) -> tuple[Evidence | None, str]:
+        """The evidence at one base, or why there is none."""
+        rows = {name: (*base, name) for name in (claim.cells.repair, against) if name is not None}
+        for name, row in rows.items():
+            if row not in self.rows:
+                return None, f"{name} was not run"
+        if claim.metric == "diverged":
+            return self._diverged(rows[claim.cells.repair])
+        for name, row in rows.items():
+            if all(record["status"] != "ok" for record in self.rows[row]):
+                return None, f"{name} failed"
+        if claim.metric == "sparsity_drift":
+            return self._drift(rows[claim.cells.repair])
+        if claim.metric in COSTS:
+            return self._ratio(claim.metric, *rows.values())
+        found = pair(*(self.items.get(row, {}) for row in rows.values()), self.scores[task])
+        if found is None:
+            return None, "no items in common"
+        return Difference(found.loss), ""
+
+    def _ratio(self, metric: str, row: Row, against: Row) -> tuple[Ratio | None, str]:
+        ours, theirs = (
+            {record["cell"]["seed"]: _cost(record, metric) for record in self.rows[name]}
+            for name in (row, against)
+        )
+        logarithms = {
+            (row[:3], seed): math.log(ours[seed] / theirs[seed])
+            for seed in ours
+            if ours[seed] and theirs.get(seed)
+        }
+        return (Ratio(logarithms), "") if logarithms else (None, "not measured in one seed of both")
+
+    def _drift(self, row: Row) -> tuple[Largest | None, str]:
+        base = next((r for r in self.rows.get((*row[:3], UNREPAIRED), ()) if r["metrics"]), None)
+        if base is None:
+            return None, "the unrepaired base was not run"
+        before = base["sparsity"]["layers"]
+        drifts = [
+            max(abs(after - before[layer]) for layer, after in record["sparsity"]["layers"].items())
+            for record in self.rows[row]
+            if record["status"] == "ok"
+        ]
+        return Largest(drifts), ""
+
+    def _diverged(self, row: Row) -> tuple[Share | None, str]:
+        base = self.rows.get((*row[:3], UNREPAIRED), [])
+        corpora = self._tasks(PERPLEXITY)
+        seeds = []
+        for record in self.rows[row]:
+            if record["status"] == "ok":
+                seeds.append(any(_worse(record, base, self.scores[name][0]) for name in corpora))
+            elif record["error"]["class"] == FloatingPointError.__name__:
+                seeds.append(True)
+        return (Share(seeds), "") if seeds else (None, "failed for other reasons")
+
+
+def _cost(record: dict, metric: str) -> float | None:
+    stage = record["stages"]["repair"] or {}
+    if metric == "repair_seconds":
+        return stage.get("seconds")
+    on_device = stage.get("peak_device_bytes")
+    return stage.get("peak_rss_bytes") if on_device is None else on_device
+
+
+def _worse(record: dict, base: list[dict], corpus: str) -> bool:
+    """Whether a perplexity is above the unrepaired base's."""
+    ours = shown_value(record, corpus)
+    theirs = [shown_value(one, corpus) for one in base]
+    return ours is not None and any(value is not None and ours > value for value in theirs)

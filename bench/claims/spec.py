@@ -1,0 +1,161 @@
+"""The claims file: its types and its errors."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from baselines.pruning import PRUNERS
+from baselines.pruning.pattern import Pattern
+from baselines.repair import REPAIRS
+
+Axis = Literal["model", "pruner", "pattern", "against", "task"]
+AXES: tuple[str, ...] = Axis.__args__
+SCORES = ("average", "tasks", "perplexity")
+COSTS = ("repair_seconds", "repair_peak_memory")
+OBSERVED = ("sparsity_drift", "diverged")
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+def _one_of(allowed) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in allowed:
+            raise ValueError(f"allowed: {', '.join(allowed)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _pattern(name: str) -> str:
+    return str(Pattern.parse(name))
+
+
+Repair = Annotated[str, _one_of(REPAIRS)]
+Pruners = Annotated[list[Annotated[str, _one_of(PRUNERS)]], Field(min_length=1)]
+Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(min_length=1)]
+
+
+class ClaimsError(ValueError):
+    """A claims file that cannot be read; the message is one line a problem."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cells(Strict):
+    """Which cells a claim is about; what is not given is all that was measured."""
+
+    repair: Repair = Field(description="The repair that the claim is about.")
+    model: Names | None = Field(default=None, description="Models.")
+    pruner: Pruners | None = Field(default=None, description="Pruners.")
+    pattern: Patterns | None = Field(default=None, description="Patterns.")
+
+
+class Claim(Strict):
+    """One claim."""
+
+    claim: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = Field(description="A short name.")
+    title: str = Field(description="A heading.")
+    statement: str = Field(description="What is claimed, in a sentence.")
+    cells: Cells = Field(description="The cells that are compared.")
+    against: list[Repair] = Field(
+        default=[], description="The repairs of the same base that they are compared with."
+    )
+    metric: Literal[
+        "average",
+        "tasks",
+        "perplexity",
+        "repair_seconds",
+        "repair_peak_memory",
+        "sparsity_drift",
+        "diverged",
+    ] = Field(description="What is compared.")
+    direction: Literal["above", "below"] = Field(
+        description="The side of the threshold on which the claim is true."
+    )
+    threshold: float = Field(
+        description="A difference in points or in nats, a ratio of costs, or a value."
+    )
+    negligible: NonNegativeFloat = Field(
+        default=0.0, description="Up to this far on the claimed side counts as no gain at all."
+    )
+    apart: list[Axis] = Field(
+        default=[*AXES], description="What is compared apart; over the rest it is averaged."
+    )
+    seeds: PositiveInt = Field(
+        default=2,
+        description="Fewest seeds of a comparison: with fewer it is inconclusive, since one seed "
+        "does not tell a method from its luck.",
+    )
+    at_least: dict[Axis, PositiveInt] = Field(
+        default={}, description="How many of these must have been tested for the claim to hold."
+    )
+
+    @model_validator(mode="after")
+    def _metric_fits(self):
+        observed = self.metric in OBSERVED
+        if observed == bool(self.against):
+            allowed = "none" if observed else "at least one repair"
+            raise ValueError(f"against = {self.against}: allowed with {self.metric}: {allowed}")
+        if self.cells.repair in self.against:
+            raise ValueError(f"against = {self.against}: allowed: other repairs than its own")
+        if self.metric in COSTS and self.threshold <= 0:
+            raise ValueError(f"threshold = {self.threshold:g}: allowed for a ratio: above 0")
+        return self
+
+
+CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
+CLAIMS = TypeAdapter(Annotated[list[Claim], Field(min_length=1)])
+
+
+def load_claims(path: str | Path) -> list[Claim]:
+    """The claims of a YAML file.
+
+    Raises:
+        ClaimsError: with one line for each problem: key, value, what is allowed.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        claims = CLAIMS.validate_python(values)
+    except (OSError, yaml.YAMLError) as error:
+        raise ClaimsError(f"{path}: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        lines = (f"{path}: {_explain(problem, values)}" for problem in error.errors())
+        raise ClaimsError("\n".join(lines)) from None
+    names = [claim.claim for claim in claims]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ClaimsError(f"{path}: claim = {', '.join(repeated)}: allowed: each name once")
+    return claims
+
+
+def _explain(problem: dict, values) -> str:
+    """A pydantic error as ``claim: key = value: what is allowed``."""
+    number, *keys = problem["loc"] or [None]
+    message = problem["msg"].removeprefix("Value error, ")
+    if not isinstance(number, int):
+        return f"{message} of claims"
+    entry = values[number]
+    name = entry.get("claim", number + 1) if isinstance(entry, dict) else number + 1
+    key = ".".join(map(str, keys))
+    if not key:
+        return f"claim {name}: {message}"
+    if problem["type"] == "missing":
+        return f"claim {name}: {key}: missing"
+    if problem["type"] == "extra_forbidden":
+        model = Cells if keys[0] == "cells" else Claim
+        allowed = ", ".join(model.model_fields)
+        return f"claim {name}: {key} = {problem['input']!r}: unknown key; allowed: {allowed}"
+    return f"claim {name}: {key} = {problem['input']!r}: {message}"

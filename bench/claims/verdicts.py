@@ -1,0 +1,188 @@
+"""The verdict of each comparison and of each claim, as tables."""
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+import pandas as pd
+
+from bench.claims.comparisons import POOLED, Comparison, Grid
+from bench.claims.evidence import Evidence, Needed, all_of
+from bench.claims.spec import OBSERVED, Claim
+from bench.statistics.bootstrap import DECIMALS, LEVEL
+
+CLAIM_COLUMNS = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
+CLAIM_COLUMNS += ["inconclusive", "not_tested", "estimate", "ci_low", "ci_high", "needed_seeds"]
+CLAIM_COLUMNS += ["needed_items", "detail"]
+DETAIL_COLUMNS = ["claim", "model", "pruner", "pattern", "repair", "against", "task", "metric"]
+DETAIL_COLUMNS += ["seeds", "items", "estimate", "ci_low", "ci_high", "direction", "threshold"]
+DETAIL_COLUMNS += ["verdict", "needed_seeds", "needed_items", "detail"]
+
+
+class Verdict(StrEnum):
+    SUPPORTED = "supported"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    NOT_TESTED = "not tested"
+
+
+def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row a claim, and one row a comparison; see :mod:`bench.claims`.
+
+    ``estimate`` and its interval are in the claim's metric; those of a claim are of all its
+    comparisons together. ``needed_seeds`` (a cell) and ``needed_items`` are what it would take in
+    all to settle a comparison that is inconclusive, and for a claim the most of them.
+    """
+    summaries, details = [], []
+    for claim in claims:
+        comparisons = grid.comparisons(claim)
+        tested = sum(one.evidence is not None for one in comparisons)
+        judged = [Judged(claim, one, judge(claim, one.evidence, of=tested)) for one in comparisons]
+        summaries.append(_summary(claim, judged))
+        details += [_detail(claim, one) for one in judged]
+    return _table(summaries, CLAIM_COLUMNS), _table(details, DETAIL_COLUMNS)
+
+
+class Judged:
+    """A comparison with its verdict, and with what would settle it if it is inconclusive."""
+
+    def __init__(self, claim: Claim, comparison: Comparison, verdict: Verdict):
+        self.place, self.evidence = comparison.place, comparison.evidence
+        self.lacking = comparison.detail
+        self.verdict = verdict
+        self.needed = Needed()
+        if verdict is Verdict.INCONCLUSIVE:
+            few = self.evidence.seeds < claim.seeds
+            self.needed = Needed(claim.seeds) if few else self.evidence.needed(claim.threshold)
+
+
+def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
+    """The verdict of one comparison ``of`` so many."""
+    if evidence is None:
+        return Verdict.NOT_TESTED
+    # As if the claim were always "above".
+    sign = 1 if claim.direction == "above" else -1
+    threshold = sign * claim.threshold
+    if claim.metric in OBSERVED:
+        held = sign * evidence.estimate >= threshold
+        return Verdict.SUPPORTED if held else Verdict.REFUTED
+    interval = evidence.interval()
+    if evidence.seeds < claim.seeds or None in interval:
+        return Verdict.INCONCLUSIVE
+    if min(sign * end for end in interval) > threshold:
+        return Verdict.SUPPORTED
+    wide = evidence.interval(1 - (1 - LEVEL) / of)
+    if max(sign * end for end in wide) <= threshold + claim.negligible:
+        return Verdict.REFUTED
+    return Verdict.INCONCLUSIVE
+
+
+def _detail(claim: Claim, judged: Judged) -> dict:
+    row = {"claim": claim.claim, **judged.place, "repair": claim.cells.repair}
+    row |= {"metric": claim.metric, "direction": claim.direction, "threshold": claim.threshold}
+    row |= {"verdict": judged.verdict.value, "detail": judged.lacking}
+    evidence = judged.evidence
+    if evidence is None:
+        return row
+    low, high = evidence.interval()
+    row |= {"seeds": evidence.seeds, "items": evidence.items, "estimate": evidence.estimate}
+    row |= {"ci_low": low, "ci_high": high}
+    if judged.verdict is Verdict.INCONCLUSIVE:
+        row |= {"needed_seeds": judged.needed.seeds, "needed_items": judged.needed.items}
+        advice = _advice(claim, evidence, judged.needed)
+        row["detail"] = "; ".join(filter(None, [judged.lacking, advice]))
+    return row
+
+
+def _advice(claim: Claim, evidence: Evidence, needed: Needed) -> str:
+    """What would settle a comparison, in words."""
+    if evidence.seeds < claim.seeds:
+        return f"{evidence.seeds} of at least {claim.seeds} seeds"
+    if None in evidence.interval():
+        return "one measurement has no interval"
+    ways = [
+        f"{number:,} {what} ({number - have:,} more)"
+        for number, have, what in (
+            (needed.seeds, evidence.seeds, "seeds a cell"),
+            (needed.items, evidence.items, "items"),
+        )
+        if number is not None
+    ]
+    if not ways:
+        return "no number of seeds or items that could be run would settle it"
+    return f"would be settled by {(' and ' if needed.both else ' or ').join(ways)}"
+
+
+def _summary(claim: Claim, judged: list[Judged]) -> dict:
+    counts = Counter(one.verdict for one in judged)
+    tested = [one for one in judged if one.evidence is not None]
+    too_few = [
+        f"{len(found)} of at least {number} {axis}s"
+        for axis, number in claim.at_least.items()
+        if len(found := {one.place[axis] for one in tested}) < number
+    ]
+    if counts[Verdict.REFUTED]:
+        verdict = Verdict.REFUTED
+    elif not tested:
+        verdict = Verdict.NOT_TESTED
+    elif counts[Verdict.SUPPORTED] == len(judged) and not too_few:
+        verdict = Verdict.SUPPORTED
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    pooled = type(tested[0].evidence).pooled([one.evidence for one in tested]) if tested else None
+    low, high = pooled.interval() if pooled else (None, None)
+    needed = all_of([one.needed for one in judged if one.verdict is Verdict.INCONCLUSIVE])
+    return {
+        **claim.model_dump(include={"claim", "title", "statement"}),
+        "verdict": verdict.value,
+        "comparisons": len(judged),
+        **{name.value.replace(" ", "_"): counts[name] for name in Verdict},
+        "estimate": pooled.estimate if pooled else None,
+        "ci_low": low,
+        "ci_high": high,
+        "needed_seeds": needed.seeds,
+        "needed_items": needed.items,
+        "detail": "; ".join([*too_few, *_refuted(judged), *_not_tested(judged), *_open(needed)]),
+    }
+
+
+def _refuted(judged: list[Judged]) -> list[str]:
+    """Where the claim is refuted."""
+    return [f"refuted: {_where(one.place)}" for one in judged if one.verdict is Verdict.REFUTED]
+
+
+def _not_tested(judged: list[Judged]) -> list[str]:
+    """How many comparisons are not there, and why."""
+    reasons = Counter(
+        why
+        for one in judged
+        if one.verdict is Verdict.NOT_TESTED
+        for why in {part.rpartition(": ")[2] for part in one.lacking.split("; ")}
+    )
+    return [f"{number} not tested: {why}" for why, number in reasons.items()]
+
+
+def _open(needed: Needed) -> list[str]:
+    """What would settle all that is inconclusive."""
+    ways = [
+        f"{number:,} {what}"
+        for number, what in ((needed.seeds, "seeds a cell"), (needed.items, "items"))
+        if number is not None
+    ]
+    joined = (" and " if needed.both else " or ").join(ways)
+    return [f"all that is inconclusive would be settled by {joined}"] if ways else []
+
+
+def _where(place: dict) -> str:
+    """The place of a comparison in words."""
+    names = [
+        name for axis, name in place.items() if axis != "against" and name not in (None, POOLED)
+    ]
+    against = place["against"]
+    return " ".join(names) + ("" if against in (None, POOLED) else f" against {against}")
+
+
+def _table(rows: list[dict], columns: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=columns)
+    whole = [name for name in ("seeds", "items", "needed_seeds", "needed_items") if name in table]
+    return table.astype(dict.fromkeys(whole, "Int64")).round(DECIMALS)

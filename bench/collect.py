@@ -1,0 +1,125 @@
+"""Everything that is made of records: ``python -m bench.collect results/``.
+
+The workflow makes each file when all records of its grid are there. This makes all of them from
+whatever records there are: of a grid that is half done, or that come from elsewhere.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.claims.comparisons import Grid
+from bench.claims.spec import CLAIMS_FILE, load_claims
+from bench.claims.verdicts import claims_tables
+from bench.files import whole
+from bench.paper_tables import (
+    ablations,
+    ablations_sheet,
+    across_sheet,
+    table2,
+    table3,
+    table4,
+    table4_sheet,
+)
+from bench.records import read_records
+from bench.rendering import write_table
+from bench.reproduction import read_references, reference_files, reproduction_table
+from bench.statistics.comparisons import comparisons_table
+from bench.statistics.items import read_items
+from bench.statistics.scores import scores_table
+from bench.tables import cells_table, table1, table1_sheet
+
+Paths = Sequence[str | Path]
+
+
+def write_cells(records: Paths, csv: str | Path) -> None:
+    """``cells.csv``."""
+    _write(cells_table(read_records(records)), csv)
+
+
+def write_statistics(records: Paths, *, scores: str | Path, comparisons: str | Path) -> None:
+    """``scores.csv`` and ``comparisons.csv``."""
+    found, items = read_records(records), read_items(records)
+    compared = comparisons_table(found, items)
+    _write(compared, comparisons)
+    _write(scores_table(found, items, compared), scores)
+
+
+def write_table1(records: Paths, scores: str | Path, csv: str | Path) -> None:
+    """``table1.csv``, and beside it Markdown and LaTeX."""
+    found, scored = read_records(records), pd.read_csv(scores)
+    table = table1(found, scored)
+    write_table(table, table1_sheet(table, scored, found), csv)
+
+
+def write_tables(
+    records: Paths, scores: str | Path, comparisons: str | Path, folder: str | Path
+) -> None:
+    """``table2.csv``, ``table3.csv``, ``table4.csv``, ``ablations.csv``, and each to read."""
+    found, scored, folder = read_records(records), pd.read_csv(scores), Path(folder)
+    for name, make in {"table2": table2, "table3": table3}.items():
+        table = make(scored)
+        write_table(table, across_sheet(table, scored, found), folder / f"{name}.csv")
+    costs, changes = table4(found), ablations(pd.read_csv(comparisons))
+    write_table(costs, table4_sheet(costs), folder / "table4.csv")
+    write_table(changes, ablations_sheet(changes), folder / "ablations.csv")
+
+
+def write_claims(
+    records: Paths, file: str | Path, *, claims: str | Path, detail: str | Path
+) -> None:
+    """``claims.csv`` and ``claims_detail.csv``."""
+    grid = Grid(read_records(records), read_items(records))
+    summary, compared = claims_tables(load_claims(file), grid)
+    _write(compared, detail)
+    _write(summary, claims)
+
+
+def write_reproduction(records: Paths, references: Iterable[Path], csv: str | Path) -> None:
+    """``reproduction.csv``."""
+    _write(reproduction_table(read_references(references), read_records(records)), csv)
+
+
+def collect(results: Path) -> None:
+    """Make everything from the records below ``results/cells``.
+
+    Raises:
+        ValueError: there are none, or a file that is read here is not as it should be.
+    """
+    records = sorted(results.glob("cells/**/record.json"))
+    if not records:
+        raise ValueError(f"{results}: no records; allowed: a folder with cells/.../record.json")
+    scores, comparisons = results / "scores.csv", results / "comparisons.csv"
+    write_cells(records, results / "cells.csv")
+    write_statistics(records, scores=scores, comparisons=comparisons)
+    write_table1(records, scores, results / "table1.csv")
+    write_tables(records, scores, comparisons, results)
+    write_claims(
+        records,
+        CLAIMS_FILE,
+        claims=results / "claims.csv",
+        detail=results / "claims_detail.csv",
+    )
+    write_reproduction(records, reference_files(), results / "reproduction.csv")
+
+
+def _write(table: pd.DataFrame, csv: str | Path) -> None:
+    with whole(csv) as path:
+        table.to_csv(path, index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make all tables from the records that there are.")
+    parser.add_argument("results", type=Path, help="folder that holds cells/")
+    results = parser.parse_args().results
+    try:
+        collect(results)
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
+    print(f"{results}/table1.csv and the files beside it are made")
+
+
+if __name__ == "__main__":
+    main()

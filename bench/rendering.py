@@ -1,0 +1,84 @@
+"""Tables to read: Markdown and LaTeX, with the best in bold."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.files import whole
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as it is read.
+
+    Attributes:
+        text: what the cells say.
+        best: bool, of the shape of ``text``: which are bold.
+        caption: what the numbers are.
+        labels: the columns that say what a row is; the others are aligned to the right.
+    """
+
+    text: pd.DataFrame
+    best: pd.DataFrame
+    caption: str
+    labels: Sequence[str]
+
+    def markdown(self) -> str:
+        if self.text.empty:
+            return f"No rows.\n\n{self.caption}\n"
+        table = self.text.where(~self.best, "**" + self.text + "**").to_markdown(
+            index=False,
+            disable_numparse=True,
+            colalign=["left" if name in self.labels else "right" for name in self.text],
+        )
+        return f"{table}\n\n{self.caption}\n"
+
+    def latex(self) -> str:
+        """A ``table`` environment; it needs the package booktabs."""
+        style = self.text.style.format(escape="latex").format_index(escape="latex", axis="columns")
+        bold = np.where(self.best, "textbf:--rwrap", "")
+        return (
+            style.hide(axis="index")
+            .apply(lambda _: bold, axis=None)
+            .to_latex(
+                hrules=True,
+                caption=escape_latex(self.caption),
+                column_format="".join("l" if name in self.labels else "r" for name in self.text),
+            )
+            .replace("±", r"$\pm$")
+        )
+
+
+def escape_latex(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+
+
+def number(value) -> str:
+    """Four digits are more than the items support; what is missing is a blank."""
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+
+def with_interval(value, low, high) -> str:
+    """A score, and half of its interval."""
+    if pd.isna(value) or pd.isna(low):
+        return number(value)
+    half = (high - low) / 2
+    return f"{number(value)} ± {half:.2g}" if half < 100 else f"{number(value)} ± {half:,.0f}"
+
+
+def write_table(table: pd.DataFrame, sheet: Sheet, csv: str | Path) -> None:
+    """Write ``<name>.csv`` with all columns, and ``<name>.md`` and ``<name>.tex`` to read."""
+    csv = Path(csv)
+    with whole(csv) as path:
+        table.to_csv(path, index=False)
+    for suffix, text in ((".md", sheet.markdown()), (".tex", sheet.latex())):
+        with whole(csv.with_suffix(suffix)) as path:
+            path.write_text(text, encoding="utf-8")

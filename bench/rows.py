@@ -1,0 +1,96 @@
+"""Rows of the tables: records by what they are seeds of, in order, and the scores shown of them."""
+
+from bench.cells import DENSE, IDENTITY
+from bench.evaluation.tasks import PERPLEXITY
+
+AVERAGE = "average"
+# Pruners round down in every row or block of a layer.
+SPARSITY_TOLERANCE = 1 / 64
+
+
+def ordered(records: list[dict]) -> list[dict]:
+    """By model, dense first, then pruner, pattern, repair and seed in their registries' order."""
+    from baselines.pruning import PRUNERS
+    from baselines.repair import REPAIRS
+
+    pruners, repairs = [DENSE, *PRUNERS], list(REPAIRS)
+
+    def position(record: dict) -> tuple:
+        cell = record["cell"]
+        return (
+            cell["model"],
+            _place(cell["pruner"], pruners),
+            cell["pattern"],
+            _place(cell["repair"], repairs),
+            cell["seed"],
+        )
+
+    return sorted(records, key=position)
+
+
+def _place(name: str, known: list[str]) -> tuple:
+    """Methods of records from elsewhere that are not registered come last."""
+    return (known.index(name), "") if name in known else (len(known), name)
+
+
+def by_row(records: list[dict]) -> dict[tuple, list[dict]]:
+    """The records of each (model, pruner, pattern, repair), in order."""
+    rows: dict[tuple, list[dict]] = {}
+    for record in ordered(records):
+        rows.setdefault(tuple(record["cell"][key] for key in IDENTITY), []).append(record)
+    return rows
+
+
+def task_settings(records: list[dict]) -> dict[str, dict]:
+    """The settings of every task that a record was configured to be measured on."""
+    settings: dict[str, dict] = {}
+    for record in ordered(records):
+        settings |= record["config"]["resolved"]["evaluation"]["tasks"]
+    return settings
+
+
+def score_parts(records: list[dict]) -> dict[str, list[str]]:
+    """The scores in the order of the tables, and the tasks that each is made of.
+
+    First the tasks, then their average, then the perplexities, which are named
+    ``<corpus>_perplexity``.
+    """
+    settings = task_settings(records)
+    corpora = [name for name, task in settings.items() if task["metric"] == PERPLEXITY]
+    tasks = [name for name in settings if name not in corpora]
+    average = {AVERAGE: tasks} if tasks else {}
+    return {
+        **{name: [name] for name in tasks},
+        **average,
+        **{f"{name}_{PERPLEXITY}": [name] for name in corpora},
+    }
+
+
+def shown_value(record: dict, task: str) -> float | None:
+    """The score that tables show of a task: accuracy in percent, or perplexity; None if missing."""
+    metric = record["config"]["resolved"]["evaluation"]["tasks"].get(task, {}).get("metric")
+    for entry in record["metrics"]:
+        if entry["task"] == task and entry["metric"] == metric and entry["value"] is not None:
+            return entry["value"] * (1 if metric == PERPLEXITY else 100)
+    return None
+
+
+def shown_score(record: dict, parts: list[str]) -> float | None:
+    """The mean of the tasks' scores; None if one is missing, as it would be of other tasks."""
+    values = [shown_value(record, task) for task in parts]
+    return None if None in values else sum(values) / len(values)
+
+
+def is_sparse(records: list[dict]) -> bool:
+    """Whether every seed that was evaluated is as sparse as was asked."""
+    return all(
+        record["sparsity"]["achieved"] >= record["sparsity"]["requested"] - SPARSITY_TOLERANCE
+        for record in records
+        if record["sparsity"]["achieved"] is not None
+    )
+
+
+def mean(values) -> float | None:
+    """The mean of those values that are not missing."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None

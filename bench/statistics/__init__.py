@@ -1,0 +1,38 @@
+"""Is a difference real? Intervals, paired tests, tie groups.
+
+**What varies.** A score depends on the seed (order of the data, initialisation) and on the items
+that it was measured on. Both are samples of what might have been. Every seed of every repair is
+scored on the same items: the two are crossed.
+
+**Standard errors and interval.** Items are resampled with replacement and every model is scored
+again on them (perplexity is exp of the resampled losses' sum over the resampled tokens'): the
+spread of the mean over seeds is ``se_items``. The deviation of the seeds' scores is ``se_seeds``.
+Resampling both at once gives the distribution of whose percentiles the 95 % interval is made. With
+three seeds or ten documents percentiles alone are too narrow: their distance from the estimate is
+stretched, as in Hesterberg (2015), to what Student's t gives for ``sqrt(se_seeds² + se_items²)``;
+the tails of the two sources' t are weighted by their variances (Cochran and Cox 1950). The
+interaction of seed and item is in both errors, so that the interval is wide rather than narrow.
+One seed says nothing of other seeds: its interval
+is that of the items alone. One item gives no interval. An accuracy of 0 or 100 % in every seed
+shows no spread, and its interval is a point.
+
+**Paired comparisons.** Both repairs of a pair are taken on the items and seeds that both have; the
+unrepaired base is the same model for every seed. One seed and a task of right and wrong answers:
+McNemar's exact test. One seed and anything else: a permutation test that swaps the two repairs
+item by item (perplexities are compared by their loss). These two speak of the trained models at
+hand. Several seeds: the same permutation test on means over seeds, and the t test of the
+difference with the standard error above; the p-value is the larger one, so that a difference must
+hold over items and over seeds.
+
+**Several comparisons.** Holm's correction, over all pairs of repairs within one model, pruner,
+pattern and task. ``significant`` is a corrected p-value below 0.05.
+
+**Tie groups.** Repairs are taken from best to worst; each shares the group of the best repair in
+it, unless it differs significantly from that one: then it opens the next group. Rows that are not
+as sparse as was asked (``lora-dense``) are in no group.
+
+**Recovery.** The unrepaired base is 0 and the dense model 1; for perplexity on a log scale. It is
+missing where the dense model is not the better of the two.
+
+The same records give the same numbers: all resampling is seeded.
+"""

@@ -1,0 +1,122 @@
+"""Results item by item, as matrices of seeds and items."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.cells import IDENTITY, UNREPAIRED
+from bench.evaluation.tasks import PERPLEXITY
+from bench.files import read_json_lines
+from bench.records import read_records
+
+Row = tuple[str, str, str, str]
+"""Model, pruner, pattern and repair: a row of the tables."""
+
+
+# Two are the same when they are one object: what is resampled is kept for it.
+@dataclass(frozen=True, eq=False)
+class Items:
+    """What the seeds of a row scored on each item of one task.
+
+    Attributes:
+        task: name of the task.
+        metric: that tables show of it.
+        seeds: of the rows of ``totals``; None where no seed moves the model.
+        ids: of the items.
+        totals: float64 (seeds, items): 100 for a right answer and 0 for a wrong one; or the
+            document's loss in nats.
+        sizes: float64 (items,): 1; or the document's tokens. A score is a sum of totals over a sum
+            of sizes.
+    """
+
+    task: str
+    metric: str
+    seeds: tuple[int, ...] | None
+    ids: tuple[str, ...]
+    totals: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def is_perplexity(self) -> bool:
+        return self.metric == PERPLEXITY
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether each item of a seed is right or wrong."""
+        return not self.is_perplexity and bool(np.isin(self.totals, (0, 100)).all())
+
+    def only(self, ids: tuple[str, ...]) -> "Items":
+        """These items alone, in this order."""
+        if ids == self.ids:
+            return self
+        position = {item: column for column, item in enumerate(self.ids)}
+        columns = [position[item] for item in ids]
+        return replace(self, ids=ids, totals=self.totals[:, columns], sizes=self.sizes[columns])
+
+    def mean_totals(self, seeds: tuple[int, ...] | None) -> np.ndarray:
+        """The mean of the totals over these of the seeds, (items,)."""
+        if self.seeds is None:
+            return self.totals[0]
+        return self.totals[[self.seeds.index(seed) for seed in seeds]].mean(axis=0)
+
+
+def common_items(a: Items, b: Items) -> tuple[Items, Items] | None:
+    """Both on the items that both have; None if there are none."""
+    if a.ids == b.ids:
+        return a, b
+    shared = set(b.ids)
+    ids = tuple(item for item in a.ids if item in shared)
+    return (a.only(ids), b.only(ids)) if ids else None
+
+
+def common_seeds(several: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+    """The seeds that all have; None, the seeds of what no seed moves, go with any."""
+    sets = [set(seeds) for seeds in several if seeds is not None]
+    return tuple(sorted(set.intersection(*sets))) if sets else None
+
+
+def read_items(paths: Iterable[str | Path]) -> dict[Row, dict[str, Items]]:
+    """The results item by item of the records at these paths, by row and task.
+
+    They lie beside their records. Failed cells and tasks without results have no entry. Items that
+    not every seed of a row was scored on are left out.
+    """
+    found: dict[tuple[Row, str], dict[int, dict]] = defaultdict(dict)
+    metrics: dict[str, str] = {}
+    for path, record in zip(paths, read_records(paths), strict=True):
+        samples = record["samples"] and Path(path).with_name(Path(record["samples"]).name)
+        if record["status"] != "ok" or not samples or not samples.is_file():
+            continue
+        cell = record["cell"]
+        row = tuple(cell[key] for key in IDENTITY)
+        tasks = record["config"]["resolved"]["evaluation"]["tasks"]
+        for sample in read_json_lines(samples):
+            task = sample["task"]
+            if task not in tasks:
+                continue
+            metrics[task] = metric = tasks[task]["metric"]
+            if metric == PERPLEXITY:
+                score = (-sample["log_likelihood"], sample["tokens"])
+            elif metric in sample:
+                score = (100 * sample[metric], 1)
+            else:
+                continue
+            found[row, task].setdefault(cell["seed"], {})[sample["id"]] = score
+    items: dict[Row, dict[str, Items]] = defaultdict(dict)
+    for (row, task), seeds in found.items():
+        first, *others = seeds.values()
+        ids = tuple(item for item in first if all(item in other for other in others))
+        if ids:
+            totals = np.array([[seeds[seed][item][0] for item in ids] for seed in sorted(seeds)])
+            items[row][task] = Items(
+                task,
+                metrics[task],
+                None if row[-1] == UNREPAIRED else tuple(sorted(seeds)),
+                ids,
+                totals.astype(float),
+                np.array([first[item][1] for item in ids], dtype=float),
+            )
+    return dict(items)

@@ -1,0 +1,121 @@
+"""Every score with its errors, its interval, its recovery and its tie group."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from bench.cells import DENSE, IDENTITY, UNREPAIRED, dense_cell
+from bench.evaluation.tasks import PERPLEXITY
+from bench.rows import AVERAGE, by_row, is_sparse, score_parts, shown_score, task_settings
+from bench.statistics.bootstrap import DECIMALS, mean_over_tasks, resample, spread
+from bench.statistics.items import Items, Row
+from bench.statistics.significance import tie_groups
+
+COLUMNS = [*IDENTITY, "task", "metric", "seeds", "items", "mean", "std", "se_seeds", "se_items"]
+COLUMNS += ["ci_low", "ci_high", "recovery", "tie_group"]
+
+
+def scores_table(
+    records: list[dict], items: dict[Row, dict[str, Items]], comparisons: pd.DataFrame
+) -> pd.DataFrame:
+    """Long: one row a (model, pruner, pattern, repair) and score, accuracies in percent.
+
+    ``mean`` and ``std`` are over the seeds that succeeded, as they were recorded; errors and
+    interval are missing without results item by item. See :mod:`bench.statistics`.
+
+    Args:
+        records: all records.
+        items: their results item by item.
+        comparisons: of the same records.
+    """
+    grouped, scores = by_row(records), score_parts(records)
+    settings = task_settings(records)
+    rows = [
+        {
+            **dict(zip(IDENTITY, row, strict=True)),
+            "task": task,
+            "metric": "mean" if task == AVERAGE else settings[parts[0]]["metric"],
+            **_summary(group, parts),
+            **_certainty(items.get(row, {}), parts),
+        }
+        for row, group in grouped.items()
+        for task, parts in scores.items()
+    ]
+    numbers = ["mean", "std", "se_seeds", "se_items", "ci_low", "ci_high", "recovery"]
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(numbers, float))
+    means = table.set_index([*IDENTITY, "task"])["mean"].to_dict()
+    table["recovery"] = [_recovery(means, row) for row in table.itertuples()]
+    sparse = {row for row, group in grouped.items() if is_sparse(group)}
+    groups = _tie_groups(table, comparisons, sparse)
+    table["tie_group"] = [groups.get(key) for key in _keys(table)]
+    counts = dict.fromkeys(["items", "tie_group"], "Int64")
+    return table.astype({"recovery": float, **counts}).round(DECIMALS)
+
+
+def _summary(records: list[dict], parts: list[str]) -> dict:
+    values = [shown_score(record, parts) for record in records]
+    values = [value for value in values if value is not None]
+    return {
+        "seeds": len(values),
+        "mean": np.mean(values) if values else None,
+        "std": np.std(values, ddof=1) if len(values) > 1 else None,
+    }
+
+
+def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
+    if any(task not in tasks for task in parts):
+        return {}
+    perplexity = tasks[parts[0]].is_perplexity
+    certainty = spread(
+        mean_over_tasks([resample(tasks[task]) for task in parts]), geometric=perplexity
+    )
+    low, high = certainty.interval()
+    if low is not None and not perplexity:
+        low, high = max(low, 0.0), min(high, 100.0)
+    return {
+        "items": certainty.items,
+        "se_seeds": certainty.se_seeds,
+        "se_items": certainty.se_items,
+        "ci_low": low,
+        "ci_high": high,
+    }
+
+
+def _recovery(means: dict[tuple, float], row) -> float | None:
+    dense = dense_cell(row.model)
+    whole = means.get((row.model, DENSE, dense.pattern, dense.repair, row.task), math.nan)
+    base = means.get((row.model, row.pruner, row.pattern, UNREPAIRED, row.task), math.nan)
+    if row.metric == PERPLEXITY:
+        whole, base, score = -math.log(whole), -math.log(base), -math.log(row.mean)
+    else:
+        score = row.mean
+    return (score - base) / (whole - base) if row.pruner != DENSE and whole > base else None
+
+
+def _keys(table: pd.DataFrame) -> list[tuple]:
+    return list(zip(*(table[key] for key in (*IDENTITY, "task")), strict=True))
+
+
+def _tie_groups(
+    table: pd.DataFrame, comparisons: pd.DataFrame, sparse: set[tuple]
+) -> dict[tuple, int]:
+    """The tie group of each (model, pruner, pattern, repair, task) that has one."""
+    base = ["model", "pruner", "pattern", "task"]
+    differing = {
+        (*(getattr(row, key) for key in base), name)
+        for row in comparisons[comparisons["significant"].astype(bool)].itertuples()
+        for name in ((row.repair_a, row.repair_b), (row.repair_b, row.repair_a))
+    }
+    ranked = table[(table["pruner"] != DENSE) & table["mean"].notna()]
+    groups = {}
+    for (model, pruner, pattern, task), family in ranked.groupby(base, sort=False):
+        best_first = family.sort_values(
+            "mean", ascending=family["metric"].iloc[0] == PERPLEXITY, kind="stable"
+        )["repair"]
+        found = tie_groups(
+            [name for name in best_first if (model, pruner, pattern, name) in sparse],
+            lambda a, b, key=(model, pruner, pattern, task): (*key, (a, b)) in differing,
+        )
+        groups |= {(model, pruner, pattern, name, task): n for name, n in found.items()}
+    return groups

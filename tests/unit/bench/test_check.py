@@ -1,0 +1,167 @@
+"""Records that come from elsewhere: what is wrong is one line each."""
+
+import json
+import sys
+
+import pytest
+from made_up import made_up_grid
+
+from bench.check import find_problems, main
+from bench.files import read_json, read_json_lines, write_json_lines
+
+SEFT = "cells/tiny/wanda-s60/seft/seed1"
+
+
+@pytest.fixture
+def results(tmp_path):
+    made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "lora", "seft"])
+    return tmp_path
+
+
+def change(results, path, value, cell=SEFT):
+    """Put a value at a dotted path of a record; ``...`` removes what is there."""
+    file = results / cell / "record.json"
+    record = read_json(file)
+    *parents, key = path.split(".")
+    node = record
+    for parent in parents:
+        node = node[int(parent) if isinstance(node, list) else parent]
+    if value is ...:
+        del node[key]
+    else:
+        node[key] = value
+    file.write_text(json.dumps(record))
+
+
+def test_whole_records_have_no_problem(results):
+    assert list(find_problems(results)) == []
+
+
+BAD = [
+    ("schema_version", 2, ["schema_version = 2"]),
+    ("provenance.git", None, ["provenance.git = None"]),
+    ("provenance.git.dirty", True, ["provenance.git.dirty = True"]),
+    ("provenance.manifests.data", ..., ["provenance.manifests.data: missing"]),
+    ("provenance.packages.torch", None, ["provenance.packages.torch = None"]),
+    ("provenance.cpu", ..., ["provenance.cpu: missing"]),
+    ("stages.repair.trainable_parameters", 0, ["trainable_parameters = 0"]),
+    ("stages.repair", None, ["stages.repair: missing"]),
+    ("stages.evaluate.seconds", -1, ["stages.evaluate.seconds = -1"]),
+    ("sparsity.achieved", 0.5, ["sparsity.achieved = 0.5000", "0.6 within"]),
+    ("sparsity.achieved", None, ["sparsity.achieved: missing"]),
+    ("sparsity.requested", 0.5, ["sparsity.requested = 0.5", "s60 is 0.6"]),
+    ("sparsity.layers", {"layers.0.up": 0.2}, ["sparsity.layers.layers.0.up = 0.2000", "0.6000"]),
+    ("sparsity.layers", {"q": 0.6}, ["sparsity.layers.q = 0.6000", "no such layer"]),
+    ("config.hash", "0" * 64, ["config.hash = 000000000000", "resolved configuration has"]),
+    ("cell.repair", "sfet", ["cell.repair = 'sfet'", "seft"]),
+    ("cell.pattern", "s600", ["cell.pattern", "'s600'"]),
+    ("status", "failed", ["status = 'failed'"]),
+    ("samples", 3, ["samples = 3"]),
+    ("cell.machine", "mine", ["cell.machine = 'mine'"]),
+    ("config.resolved.evaluation", ..., ["config.resolved.evaluation: missing"]),
+    ("config.resolved.evaluation.tasks.wiki.limit", "no", ["tasks.wiki.limit = 'no'"]),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "said"), BAD, ids=[f"{p}={v}" for p, v, _ in BAD])
+def test_a_problem_is_a_line_that_names_the_record_and_what_is_wrong(results, path, value, said):
+    change(results, path, value)
+    lines = list(find_problems(results))
+    assert any(all(part in line for part in said) for line in lines), lines
+    assert all("\n" not in line for line in lines)
+    assert any(line.startswith(f"{SEFT}/record.json: ") for line in lines)
+
+
+def test_a_changed_configuration_is_found_by_its_hash_and_by_what_differs(results):
+    change(results, "config.resolved.training.steps", 4800)
+    lines = list(find_problems(results))
+    assert len(lines) == 2
+    assert "config.hash" in lines[0]
+    assert "config.resolved.training: not the same as in cells/tiny/wanda-s60/lora" in lines[1]
+
+
+@pytest.mark.parametrize("value", [1.01, -0.1, None])
+def test_values_out_of_range(results, value):
+    change(results, "metrics.0.value", value)
+    lines = list(find_problems(results))
+    assert f"{SEFT}/record.json: metrics.social_iqa.acc = {value}: allowed: 0 to 1" in lines
+
+
+def test_a_value_that_its_items_do_not_give(results):
+    record = read_json(results / SEFT / "record.json")
+    place = [(m["task"], m["metric"]) for m in record["metrics"]].index(("winogrande", "acc"))
+    change(results, f"metrics.{place}.value", 0.999)
+    (line,) = find_problems(results)
+    assert "metrics.winogrande.value = 0.999: its samples give 0." in line
+
+
+def samples(results, edit, cell=SEFT):
+    path = results / cell / "samples.jsonl.gz"
+    write_json_lines(path, edit(read_json_lines(path)))
+
+
+def test_missing_repeated_and_foreign_items(results):
+    samples(results, lambda rows: rows[1:])
+    lines = list(find_problems(results))
+    assert any("samples of social_iqa: 59; allowed: n = 60" in line for line in lines)
+    assert any("items of social_iqa: not the same as in cells/tiny/dense" in line for line in lines)
+    samples(results, lambda rows: [rows[0], *rows])
+    assert any("an id occurs twice" in line for line in find_problems(results))
+    (results / SEFT / "samples.jsonl.gz").unlink()
+    (line,) = find_problems(results)
+    assert "samples.jsonl.gz: FileNotFoundError" in line
+
+
+def test_a_seed_that_is_a_copy_of_another(results):
+    other = SEFT.replace("seed1", "seed2")
+    (results / other / "samples.jsonl.gz").write_bytes(
+        (results / SEFT / "samples.jsonl.gz").read_bytes()
+    )
+    lines = list(find_problems(results))
+    assert any(f"the same results as {SEFT}/record.json" in line for line in lines)
+
+
+def test_a_record_in_the_place_of_another(results):
+    change(results, "cell.seed", 7)
+    (line,) = find_problems(results)
+    assert line == (
+        f"{SEFT}/record.json: cell: its record belongs at {SEFT.replace('seed1', 'seed7')}"
+        "/record.json"
+    )
+
+
+def test_what_is_compared_with_must_be_there(results):
+    (results / "cells/tiny/dense/record.json").unlink()
+    (results / "cells/tiny/wanda-s60/none/seed0/record.json").unlink()
+    assert list(find_problems(results)) == [
+        "tiny: the dense model has no record",
+        "tiny, wanda-s60: the unrepaired base has no record",
+    ]
+
+
+def test_files_that_are_no_records(results):
+    (results / SEFT / "record.json").write_text("{")
+    (line,) = find_problems(results)
+    assert line.startswith(f"{SEFT}/record.json: no JSON: ")
+
+
+def test_an_accuracy_is_measured_on_the_same_data(results):
+    change(results, "provenance.manifests.data", "3" * 64)
+    (line,) = find_problems(results)
+    assert "provenance.manifests.data: not the same as in cells/tiny/dense/record.json" in line
+
+
+def check(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench.check", str(folder)])
+    main()
+
+
+def test_the_command_prints_a_line_a_problem_and_exits_with_1(results, monkeypatch, capsys):
+    check(results, monkeypatch)
+    assert capsys.readouterr().out == f"{results}: 8 records, no problems\n"
+    change(results, "sparsity.achieved", 0.5)
+    for folder in (results, results / "none"):
+        with pytest.raises(SystemExit) as exit_:
+            check(folder, monkeypatch)
+        assert exit_.value.code == 1
+        assert len(capsys.readouterr().out.splitlines()) == 1

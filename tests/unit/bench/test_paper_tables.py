@@ -1,0 +1,144 @@
+"""The tables beside the main one, and how tables are written to be read."""
+
+import re
+
+import pandas as pd
+import pytest
+from made_up import made_up_grid
+
+from baselines.repair import REPAIRS as REGISTRY
+from bench.cells import Cell
+from bench.collect import collect
+from bench.paper_tables import ABLATIONS
+from bench.rendering import Sheet, number, with_interval
+
+REPAIRS = ("none", "lora", "lora-dense", "static", "seft")
+FAILED = [Cell("tiny", "wanda", "s60", "lora", seed) for seed in (0, 1, 2)]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    made_up_grid(folder, patterns=["s50", "s60", "2of4"], repairs=REPAIRS, failed=FAILED)
+    collect(folder)
+    return folder
+
+
+def read(results, name):
+    return pd.read_csv(results / f"{name}.csv")
+
+
+def row(table, **keys):
+    for key, value in keys.items():
+        table = table[table[key] == value]
+    (found,) = table.to_dict("records")
+    return found
+
+
+def test_table1_has_the_numbers_of_the_scores(results):
+    seft = {"pruner": "wanda", "pattern": "s60", "repair": "seft"}
+    table, scores = row(read(results, "table1"), **seft), read(results, "scores")
+    for task in ("science", "average", "wiki_perplexity"):
+        score = row(scores, task=task, **seft)
+        assert table[task] == score["mean"]
+        for part in ("std", "ci_low", "ci_high"):
+            assert table[f"{task}_{part}"] == score[part]
+    average = row(scores, task="average", **seft)
+    assert (table["recovery"], table["tie_group"]) == (average["recovery"], average["tie_group"])
+
+
+def test_table2_is_perplexity_against_unstructured_sparsity(results):
+    table = read(results, "table2")
+    assert [name for name in table if re.fullmatch(r"[^_]+_wiki_perplexity", name)] == [
+        "dense_wiki_perplexity",
+        "s50_wiki_perplexity",
+        "s60_wiki_perplexity",
+    ]
+    assert len(table) == 2 * len(REPAIRS)
+    seft = row(table, pruner="wanda", repair="seft")
+    scores = read(results, "scores")
+    score = row(scores, pruner="wanda", pattern="s50", repair="seft", task="wiki_perplexity")
+    assert seft["s50_wiki_perplexity"] == score["mean"]
+    assert seft["s50_wiki_perplexity_tie_group"] == 1
+    assert seft["dense_wiki_perplexity"] < seft["s50_wiki_perplexity"]
+    assert pd.isna(row(table, pruner="wanda", repair="lora")["s60_wiki_perplexity"])
+
+
+def test_table3_is_of_patterns_in_groups(results):
+    table = read(results, "table3")
+    assert {"2of4_average", "2of4_wiki_perplexity", "dense_average"} <= set(table)
+    assert not any(name.startswith("s50") for name in table)
+
+
+def test_table4_has_what_each_stage_costs(results):
+    table = read(results, "table4")
+    seft = row(table, pruner="wanda", pattern="s60", repair="seft")
+    assert seft["repair_seconds"] == pytest.approx(57)
+    assert seft["repair_peak_memory_mib"] == pytest.approx(700)
+    assert seft["repair_disk_mib"] == seft["prune_disk_mib"] == 10
+    assert (seft["seeds"], seft["memory"], seft["trainable_parameters"]) == (3, "host", 4000)
+    assert pd.isna(row(table, pruner="dense")["repair_seconds"])
+    assert row(table, pruner="wanda", pattern="s60", repair="lora")["seeds"] == 0
+
+
+def test_the_ablations_are_the_repairs_that_are_made_of_seft():
+    seft = REGISTRY["seft"]
+    variants = {name for name, cls in REGISTRY.items() if issubclass(cls, seft)}
+    assert set(ABLATIONS) == variants - {"seft"}
+
+
+def test_ablations_are_differences_from_seft(results):
+    table = read(results, "ablations")
+    assert set(table["variant"]) == {"static"}
+    found = row(table, pruner="wanda", pattern="s60", task="average")
+    assert found["difference"] == pytest.approx(found["mean"] - found["seft"])
+    assert found["ci_low"] < found["difference"] < found["ci_high"] < 0
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "ablations"])
+def test_every_table_is_there_to_read(results, name):
+    markdown = (results / f"{name}.md").read_text()
+    latex = (results / f"{name}.tex").read_text()
+    assert markdown.startswith("| model")
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\bottomrule") == 1
+    rows = latex[latex.index(r"\midrule") : latex.index(r"\bottomrule")]
+    assert not re.search(r"(?<!\\)[_%#]", latex)
+    assert rows.count(r"\\") == markdown.count("\n|") - 1
+
+
+def test_the_best_tie_group_is_bold(results):
+    scores = read(results, "scores")
+    table2 = (results / "table2.md").read_text()
+    perplexity = scores[(scores["task"] == "wiki_perplexity") & scores["pattern"].str.match("s")]
+    best = perplexity[perplexity["tie_group"] == 1]
+    assert table2.count("**") == 2 * len(best)
+    assert (results / "table2.tex").read_text().count(r"\textbf{") == len(best)
+    seft = row(best, pruner="wanda", pattern="s60", repair="seft")
+    assert f"**{number(seft['mean'])} ±" in table2
+
+
+def test_a_table_without_rows_says_so(tmp_path):
+    made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none"])
+    collect(tmp_path)
+    assert (tmp_path / "table3.md").read_text().startswith("No rows.")
+    assert read(tmp_path, "table3").empty
+    assert read(tmp_path, "ablations").empty
+
+
+def test_what_is_special_in_latex_is_escaped():
+    text = pd.DataFrame({"a_b": ["50 % & more_", "1"]})
+    sheet = Sheet(text, text == "1", "of a_b, 5 %", ["a_b"])
+    latex = sheet.latex()
+    assert r"50 \% \& more\_" in latex
+    assert r"\caption{of a\_b, 5 \%}" in latex
+    assert r"\textbf{1}" in latex
+
+
+def test_numbers_are_short():
+    assert number(12.3456) == "12.35"
+    assert number(48419.12) == "48,419"
+    assert number(float("nan")) == ""
+    assert number(1234) == "1,234"
+    assert with_interval(50.0, 45.0, 55.5) == "50 ± 5.2"
+    assert with_interval(4217.4, 2543.0, 7052.0) == "4217 ± 2,254"
+    assert with_interval(50.0, float("nan"), float("nan")) == "50"

@@ -1,0 +1,126 @@
+"""Published numbers beside measured ones."""
+
+import pandas as pd
+import pytest
+from made_up import made_up_grid
+
+from bench.files import read_json, write_json
+from bench.records import read_records
+from bench.reproduction import (
+    ReferencesError,
+    read_references,
+    reference_files,
+    reproduction_table,
+)
+
+HEADER = "model,context,data_set,metric,method,pattern,value,tolerance,source\n"
+
+
+def references(folder, *rows):
+    path = folder / "references.csv"
+    path.write_text(HEADER + "".join(f"{row}\n" for row in rows))
+    return [path]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """A grid measured on all items."""
+    paths = made_up_grid(tmp_path_factory.mktemp("grid"), repairs=["none", "lora"])
+    for path in paths:
+        record = read_json(path)
+        for metric in record["metrics"]:
+            metric["limit"] = None
+        write_json(path, record)
+    return read_records(paths)
+
+
+def table(folder, records, *rows):
+    return reproduction_table(read_references(references(folder, *rows)), records)
+
+
+def measured(records, pruner, repair, task, metric):
+    values = [
+        entry["value"]
+        for record in records
+        if record["cell"]["pruner"] == pruner and record["cell"]["repair"] == repair
+        if record["cell"]["pattern"] in ("s60", "dense")
+        for entry in record["metrics"]
+        if (entry["task"], entry["metric"]) == (task, metric)
+    ]
+    return sum(values) / len(values)
+
+
+def test_the_shipped_numbers_are_read_and_not_measured_here(records):
+    found = reproduction_table(read_references(reference_files()), records)
+    assert len(found) == 37
+    assert (found["verdict"] == "not measured").all()
+    assert found["source"].notna().all()
+
+
+def test_a_number_is_put_beside_the_same_setting(tmp_path, records):
+    value = measured(records, "wanda", "none", "wiki", "perplexity")
+    near, far = 1.04 * value, 2 * value
+    found = table(
+        tmp_path,
+        records,
+        f"TINY,512,wiki,perplexity,wanda,s60,{near},0.05,paper",
+        f"tiny,512,wiki,perplexity,wanda,s60,{far},0.05,paper",
+    )
+    assert found["verdict"].tolist() == ["inside", "outside"]
+    assert found["measured"].tolist() == pytest.approx([value, value])
+    assert found["difference"].tolist() == pytest.approx([value - near, value - far])
+    assert found["relative_difference"].tolist() == pytest.approx([1 / 1.04 - 1, -0.5])
+
+
+def test_dense_and_repaired_models_and_accuracies(tmp_path, records):
+    dense = measured(records, "dense", "none", "wiki", "perplexity")
+    repaired = measured(records, "wanda", "lora", "winogrande", "acc")
+    found = table(
+        tmp_path,
+        records,
+        "tiny,512,wiki,perplexity,dense,dense,30,0.01,paper",
+        "tiny,,winogrande,acc,wanda + lora,s60,60,0.01,paper",
+    )
+    assert found["measured"].tolist() == pytest.approx([dense, 100 * repaired])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "other,512,wiki,perplexity,wanda,s60,30,0.01,paper",
+        "tiny,2048,wiki,perplexity,wanda,s60,30,0.01,paper",
+        "tiny,512,wikitext2,perplexity,wanda,s60,30,0.01,paper",
+        "tiny,512,wiki,word_perplexity,wanda,s60,30,0.01,paper",
+        "tiny,512,wiki,perplexity,sparsegpt,s60,30,0.01,paper",
+        "tiny,512,wiki,perplexity,wanda,s70,30,0.01,paper",
+        "tiny,512,wiki,perplexity,wanda + spp,s60,30,0.01,paper",
+    ],
+)
+def test_another_setting_is_not_measured(tmp_path, records, row):
+    (found,) = table(tmp_path, records, row).to_dict("records")
+    assert found["verdict"] == "not measured"
+    assert pd.isna(found["measured"])
+
+
+def test_a_part_of_the_items_is_another_setting(tmp_path):
+    limited = read_records(made_up_grid(tmp_path / "grid", repairs=["none"]))
+    row = "tiny,512,wiki,perplexity,wanda,s60,30,0.01,paper"
+    assert table(tmp_path, limited, row)["verdict"].tolist() == ["not measured"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("tiny,512,wiki,perplexity,wanda,s60,many,0.01,paper", "line 2: value = 'many'"),
+        ("tiny,512,wiki,perplexity,wanda,s60,30,0,paper", "line 2: tolerance = 0"),
+        ("tiny,-1,wiki,perplexity,wanda,s60,30,0.01,paper", "line 2: context = -1"),
+        ("tiny,512,wiki,perplexity,wanda,s60,30,0.01,", "line 2: source = nan"),
+    ],
+)
+def test_a_bad_row_is_one_line(tmp_path, row, said):
+    paths = references(tmp_path, row)
+    with pytest.raises(ReferencesError) as error:
+        read_references(paths)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(str(paths[0]))
+    assert said in line

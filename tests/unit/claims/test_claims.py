@@ -1,0 +1,363 @@
+"""Claims: their file, their verdicts, and what would settle them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from made_up import STRENGTH, made_up_grid
+from statistics_oracles import crossed, make_items
+
+from baselines.repair import REPAIRS
+from bench.cells import Cell
+from bench.claims.comparisons import Grid
+from bench.claims.evidence import Difference, Needed, Ratio, all_of, fewest
+from bench.claims.spec import CLAIMS_FILE, Claim, ClaimsError, load_claims
+from bench.claims.verdicts import claims_tables, judge
+from bench.config import project_root
+from bench.files import read_json, write_json
+from bench.records import read_records
+from bench.statistics.bootstrap import resample, spread
+from bench.statistics.items import read_items
+
+CLAIM = {
+    "claim": "better",
+    "title": "Better",
+    "statement": "SEFT is better than LoRA.",
+    "cells": {"repair": "seft"},
+    "against": ["lora"],
+    "metric": "average",
+    "direction": "above",
+    "threshold": 0,
+}
+
+
+def write(folder, *entries):
+    path = folder / "claims.yaml"
+    path.write_text(yaml.safe_dump(list(entries)))
+    return path
+
+
+def verdicts(paths, *entries):
+    grid = Grid(read_records(paths), read_items(paths))
+    claims = [Claim.model_validate({**CLAIM, **entry}) for entry in entries]
+    summary, detail = claims_tables(claims, grid)
+    return summary.iloc[0], detail
+
+
+def made_up(folder, *, seeds=(0, 1, 2), repairs=("none", "lora", "seft"), **options):
+    defaults = {"pruners": ["wanda"], "patterns": ["s60"], "items": 200}
+    return made_up_grid(folder, seeds=seeds, repairs=repairs, **{**defaults, **options})
+
+
+def test_the_shipped_claims_are_the_papers_eight():
+    claims = {claim.claim: claim for claim in load_claims(CLAIMS_FILE)}
+    assert {
+        "repairs",
+        "beats-baselines",
+        "refutation-test",
+        "evolution-matters",
+        "sparsity-kept",
+        "stable",
+        "faster",
+        "lighter",
+        "general",
+    } <= set(claims)
+    assert set(claims["beats-baselines"].against) == {"lora", "spp", "full"}
+    assert claims["refutation-test"].cells.pattern == ["s80"]
+
+
+def test_the_study_runs_every_repair():
+    study = yaml.safe_load((project_root() / "config/study.yaml").read_text())
+    assert set(study["grid"]["repairs"]) == set(REPAIRS)
+
+
+BAD = [
+    ({"metric": "acuracy"}, ["metric = 'acuracy'", "average"]),
+    ({"direction": "up"}, ["direction = 'up'", "above"]),
+    ({"threshhold": 1}, ["threshhold = 1", "unknown key", "threshold"]),
+    (
+        {"cells": {"repair": "seft", "sparsity": 1}},
+        ["cells.sparsity = 1", "unknown key", "pattern"],
+    ),
+    ({"cells": {}}, ["cells.repair: missing"]),
+    ({"threshold": "much"}, ["threshold = 'much'", "number"]),
+    ({"negligible": -1}, ["negligible = -1", "greater than or equal to 0"]),
+    ({"claim": "A claim"}, ["claim = 'A claim'", "a-z"]),
+    ({"cells": {"repair": "sfet"}}, ["cells.repair = 'sfet'", "seft"]),
+    ({"against": ["lroa"]}, ["against.0 = 'lroa'", "lora"]),
+    ({"against": []}, ["against = []", "at least one repair"]),
+    ({"against": ["seft"]}, ["against = ['seft']", "other repairs"]),
+    ({"metric": "diverged"}, ["against = ['lora']", "diverged", "none"]),
+    ({"metric": "repair_seconds"}, ["threshold = 0", "above 0"]),
+    ({"at_least": {"seed": 1}}, ["at_least.seed", "model"]),
+    ({"cells": {"repair": "seft", "pattern": ["s600"]}}, ["cells.pattern", "s600", "0 < percent"]),
+    ({"cells": {"repair": "seft", "pruner": ["wnada"]}}, ["cells.pruner", "wnada", "sparsegpt"]),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BAD, ids=[str(change) for change, _ in BAD])
+def test_a_bad_claim_is_one_line_with_key_value_and_what_is_allowed(tmp_path, change, said):
+    path = write(tmp_path, {**CLAIM, **change})
+    with pytest.raises(ClaimsError) as error:
+        load_claims(path)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{path}: claim ")
+    for part in said:
+        assert part in line
+
+
+def test_files_that_are_no_claims_are_one_line(tmp_path):
+    for text in ("", "a: [", "claim: x", "[1]"):
+        (tmp_path / "claims.yaml").write_text(text)
+        with pytest.raises(ClaimsError) as error:
+            load_claims(tmp_path / "claims.yaml")
+        assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(ClaimsError, match="each name once"):
+        load_claims(write(tmp_path, CLAIM, CLAIM))
+    with pytest.raises(ClaimsError, match="No such file"):
+        load_claims(tmp_path / "none.yaml")
+
+
+def test_a_large_gain_is_supported_and_a_loss_refutes(tmp_path):
+    paths = made_up(tmp_path, strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
+    summary, detail = verdicts(paths, {})
+    assert summary["verdict"] == "supported"
+    assert detail["verdict"].tolist() == ["supported"]
+    assert 0 < summary["ci_low"] < summary["estimate"] < summary["ci_high"]
+    summary, _ = verdicts(paths, {"cells": {"repair": "lora"}, "against": ["seft"]})
+    assert summary["verdict"] == "refuted"
+    assert "wanda s60" in summary["detail"]
+    assert "against seft" in summary["detail"]
+
+
+def test_a_lower_perplexity_is_below(tmp_path):
+    paths = made_up(tmp_path, strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
+    summary, detail = verdicts(paths, {"metric": "perplexity", "direction": "below"})
+    assert summary["verdict"] == "supported"
+    assert summary["estimate"] < 0
+    assert detail["task"].tolist() == ["wiki_perplexity"]
+    summary, _ = verdicts(paths, {"metric": "perplexity"})
+    assert summary["verdict"] == "refuted"
+
+
+def test_a_small_gain_is_inconclusive_and_says_what_would_settle_it(tmp_path):
+    paths = made_up(tmp_path, items=40, strength={**STRENGTH, "seft": 0.55, "lora": 0.45})
+    summary, detail = verdicts(paths, {})
+    assert summary["verdict"] == "inconclusive"
+    row = detail.iloc[0]
+    assert row["ci_low"] < 0 < row["ci_high"]
+    assert pd.notna(row["needed_seeds"]) or pd.notna(row["needed_items"])
+    assert "would be settled by" in row["detail"]
+    assert "more)" in row["detail"]
+
+
+def test_what_is_needed_would_indeed_settle_it():
+    totals = crossed(np.random.default_rng(5), 3, 60, of_seeds=0.05, of_items=4, mean=1.2)
+    evidence = Difference(resample(make_items(totals)))
+    assert evidence.interval()[0] < 0 < evidence.interval()[1]
+    needed = evidence.needed(0).items
+    assert 60 < needed < 300
+    for copies in (2, 3, 4, 5):
+        # As many times the items, with the same spread around the same estimate.
+        low, high = spread(resample(make_items(np.tile(totals, copies)))).interval()
+        assert (low < 0 < high) == (60 * copies < needed)
+    assert evidence.needed(evidence.estimate) == Needed()
+
+
+def test_fewest_is_the_first_that_is_enough():
+    assert fewest(3, lambda n: n * n >= 50) == 8
+    assert fewest(9, lambda n: n * n >= 50) == 10
+    assert fewest(1, lambda n: False) is None
+
+
+def test_what_settles_all_is_the_most_that_any_needs():
+    assert all_of([Needed(5, 100), Needed(7, None)]) == Needed(7, None)
+    assert all_of([Needed(5, None), Needed(None, 100)]) == Needed(5, 100, both=True)
+    assert all_of([Needed(5, 100), Needed()]) == Needed()
+    assert all_of([]) == Needed()
+
+
+def test_no_gain_refutes_where_a_gain_must_be_more_than_negligible():
+    totals = crossed(np.random.default_rng(0), 3, 100, of_seeds=0.1, of_items=1)
+    evidence = Difference(resample(make_items(totals)))
+    assert judge(Claim.model_validate(CLAIM), evidence) == "inconclusive"
+    strict = Claim.model_validate({**CLAIM, "negligible": 1})
+    assert judge(strict, evidence) == "refuted"
+    below = Claim.model_validate({**CLAIM, "negligible": 1, "direction": "below"})
+    assert judge(below, evidence) == "refuted"
+
+
+def test_refuting_one_of_many_comparisons_takes_a_wider_interval():
+    totals = crossed(np.random.default_rng(1), 4, 100, of_seeds=0.1, of_items=2, mean=-0.55)
+    evidence = Difference(resample(make_items(totals)))
+    claim = Claim.model_validate(CLAIM)
+    assert judge(claim, evidence) == "refuted"
+    assert judge(claim, evidence, of=1000) == "inconclusive"
+
+
+def test_identical_methods_are_no_gain():
+    items = make_items(np.random.default_rng(2).normal(size=(3, 40)))
+    evidence = Difference(resample(items) - resample(items))
+    assert judge(Claim.model_validate(CLAIM), evidence) == "refuted"
+
+
+def test_one_seed_settles_nothing_unless_the_claim_says_so(tmp_path):
+    paths = made_up(tmp_path, seeds=[0], strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
+    summary, detail = verdicts(paths, {})
+    assert summary["verdict"] == "inconclusive"
+    assert summary["needed_seeds"] == 2
+    assert detail.iloc[0]["detail"] == "1 of at least 2 seeds"
+    assert verdicts(paths, {"seeds": 1})[0]["verdict"] == "supported"
+
+
+def test_what_was_not_run_is_not_tested(tmp_path):
+    paths = made_up(tmp_path)
+    summary, detail = verdicts(paths, {"against": ["spp"]})
+    assert summary["verdict"] == "not tested"
+    assert summary["detail"] == "1 not tested: spp was not run"
+    assert detail["verdict"].tolist() == ["not tested"]
+    assert pd.isna(summary["estimate"])
+
+
+def test_a_claim_about_accuracy_is_not_tested_by_perplexity_alone(tmp_path):
+    paths = made_up(tmp_path)
+    for path in paths:
+        changed(path, lambda r: drop_questions(r["config"]["resolved"]["evaluation"]["tasks"]))
+    summary, detail = verdicts(paths, {})
+    assert (summary["verdict"], summary["comparisons"]) == ("not tested", 0)
+    assert detail.empty
+    assert verdicts(paths, {"metric": "perplexity"})[0]["comparisons"] == 1
+
+
+def drop_questions(tasks):
+    for task in [name for name in tasks if name != "wiki"]:
+        del tasks[task]
+
+
+def test_a_claim_of_every_sparsity_is_not_supported_by_one(tmp_path):
+    paths = made_up(tmp_path, strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
+    summary, detail = verdicts(paths, {"cells": {"repair": "seft", "pattern": ["s60", "s80"]}})
+    assert summary["verdict"] == "inconclusive"
+    assert detail["verdict"].tolist() == ["supported", "not tested"]
+
+
+def test_a_failed_repair_is_not_tested_against(tmp_path):
+    failed = [Cell("tiny", "wanda", "s60", "lora", seed) for seed in (0, 1, 2)]
+    summary, _ = verdicts(made_up(tmp_path, failed=failed), {})
+    assert summary["verdict"] == "not tested"
+    assert summary["detail"] == "1 not tested: lora failed"
+
+
+def test_a_claim_of_several_families_needs_several(tmp_path):
+    strength = {**STRENGTH, "seft": 0.9, "lora": 0.2}
+    claim = {"metric": "tasks", "apart": ["model", "pruner", "task"], "at_least": {"model": 2}}
+    one = made_up(tmp_path / "one", strength=strength)
+    summary, detail = verdicts(one, claim)
+    assert summary["verdict"] == "inconclusive"
+    assert summary["detail"].startswith("1 of at least 2 models")
+    assert detail["task"].tolist() == ["social_iqa", "winogrande", "science"]
+    assert (detail["pattern"] == "all").all()
+    two = made_up(tmp_path / "two", models=["one", "two"], strength=strength)
+    assert verdicts(two, claim)[0]["verdict"] == "supported"
+
+
+def test_costs_are_ratios_over_bases_and_seeds(tmp_path):
+    paths = made_up(tmp_path, pruners=["magnitude", "wanda"])
+    for path in paths:
+        record = read_json(path)
+        if record["cell"]["repair"] == "seft":
+            record["stages"]["repair"]["seconds"] *= 0.5 + record["cell"]["seed"] / 100
+            write_json(path, record)
+    claim = {"metric": "repair_seconds", "direction": "below", "threshold": 1, "apart": ["against"]}
+    summary, detail = verdicts(paths, claim)
+    assert summary["verdict"] == "supported"
+    # Half of LoRA's, a hundredth more at each of three seeds.
+    expected = math.exp(np.mean(np.log([0.5, 0.51, 0.52])))
+    assert detail.iloc[0]["estimate"] == pytest.approx(expected)
+    assert detail.iloc[0]["ci_high"] < 0.53
+    assert detail.iloc[0]["pruner"] == "all"
+
+
+def test_one_measurement_of_a_cost_is_inconclusive():
+    claim = Claim.model_validate(
+        {**CLAIM, "metric": "repair_seconds", "direction": "below", "threshold": 1, "seeds": 1}
+    )
+    evidence = Ratio({(("m", "p", "s"), 0): math.log(0.5)})
+    assert evidence.interval() == (None, None)
+    assert judge(claim, evidence) == "inconclusive"
+
+
+def changed(path, change):
+    record = read_json(path)
+    change(record)
+    write_json(path, record)
+
+
+def of(paths, repair, seed=0) -> Path:
+    (path,) = [
+        path for path in paths if path.parts[-3] == repair and path.parts[-2] == f"seed{seed}"
+    ]
+    return path
+
+
+OBSERVED = {"against": [], "direction": "below", "seeds": 1}
+
+
+def test_sparsity_that_drifts_in_one_layer_of_one_seed_refutes(tmp_path):
+    claim = {**OBSERVED, "metric": "sparsity_drift", "threshold": 1e-4}
+    paths = made_up(tmp_path)
+    assert verdicts(paths, claim)[0]["verdict"] == "supported"
+    changed(of(paths, "seft", 1), lambda r: r["sparsity"]["layers"].update({"layers.0.up": 0.599}))
+    summary, _ = verdicts(paths, claim)
+    assert summary["verdict"] == "refuted"
+    assert summary["estimate"] == pytest.approx(0.001)
+
+
+def test_a_loss_that_is_not_finite_refutes_stability(tmp_path):
+    claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
+    assert verdicts(made_up(tmp_path / "ok"), claim)[0]["verdict"] == "supported"
+    failed = [Cell("tiny", "wanda", "s60", "seft", 1)]
+    summary, _ = verdicts(made_up(tmp_path / "nan", failed=failed), claim)
+    assert summary["verdict"] == "refuted"
+    assert summary["estimate"] == pytest.approx(1 / 3)
+
+
+def test_a_perplexity_above_the_bases_is_divergence(tmp_path):
+    claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
+    paths = made_up(tmp_path, strength={**STRENGTH, "seft": -0.5})
+    assert verdicts(paths, claim)[0]["estimate"] == 1
+
+
+def test_out_of_memory_is_no_divergence(tmp_path):
+    claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
+    failed = [Cell("tiny", "wanda", "s60", "seft", 1)]
+    paths = made_up(tmp_path, failed=failed)
+    changed(of(paths, "seft", 1), lambda r: r["error"].update({"class": "MemoryError"}))
+    summary, detail = verdicts(paths, claim)
+    assert summary["verdict"] == "supported"
+    assert detail.iloc[0]["seeds"] == 2
+
+
+def test_the_shipped_claims_have_verdicts_on_a_whole_grid(tmp_path):
+    repairs = ("none", "full", "lora", "spp", "static", "random-grow", "seft")
+    paths = made_up_grid(
+        tmp_path,
+        pruners=["wanda"],
+        patterns=["s50", "s60", "s70", "s80"],
+        repairs=repairs,
+        strength={**dict.fromkeys(repairs, 0.2), "none": 0.0, "seft": 0.95},
+    )
+    grid = Grid(read_records(paths), read_items(paths))
+    summary, detail = claims_tables(load_claims(CLAIMS_FILE), grid)
+    verdict = summary.set_index("claim")["verdict"]
+    assert verdict["repairs"] == "supported"
+    assert verdict["beats-baselines"] == "supported"
+    assert verdict["refutation-test"] == "supported"
+    assert verdict["stable"] == "supported"
+    assert verdict["general"] == "inconclusive"
+    counts = summary[["supported", "refuted", "inconclusive", "not_tested"]].sum(axis=1)
+    assert (counts == summary["comparisons"]).all()
+    assert len(detail) == summary["comparisons"].sum()

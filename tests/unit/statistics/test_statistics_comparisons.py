@@ -1,0 +1,265 @@
+"""Scores and comparisons of whole grids."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import made_up_grid
+from statistics_oracles import crossed, make_items
+
+from bench.cells import Cell
+from bench.files import read_json, read_json_lines, write_json_lines
+from bench.records import read_records
+from bench.rows import shown_value
+from bench.statistics.bootstrap import resample
+from bench.statistics.comparisons import comparisons_table, pair, paired_tests
+from bench.statistics.items import read_items
+from bench.statistics.scores import scores_table
+
+LOW = "wiki_perplexity"
+
+
+def tables(paths):
+    records, items = read_records(paths), read_items(paths)
+    comparisons = comparisons_table(records, items)
+    return scores_table(records, items, comparisons), comparisons
+
+
+def score(table, repair, task="average", pruner="wanda", pattern="s60"):
+    keys = {"pruner": pruner, "pattern": pattern, "repair": repair, "task": task}
+    (row,) = table[np.logical_and.reduce([table[k] == v for k, v in keys.items()])].to_dict(
+        "records"
+    )
+    return row
+
+
+def compared(table, a, b, task="average", pattern="s60"):
+    rows = table[(table["repair_a"] == a) & (table["repair_b"] == b) & (table["task"] == task)]
+    (row,) = rows[(rows["pruner"] == "wanda") & (rows["pattern"] == pattern)].to_dict("records")
+    return row
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    paths = made_up_grid(tmp_path_factory.mktemp("grid"), pruners=["wanda"], patterns=["s60"])
+    return paths, *tables(paths)
+
+
+def test_scores_are_those_of_the_records(grid):
+    paths, scores, _ = grid
+    values = [
+        shown_value(record, "winogrande")
+        for record in read_records(paths)
+        if record["cell"]["repair"] == "seft"
+    ]
+    row = score(scores, "seft", "winogrande")
+    assert row["mean"] == pytest.approx(np.mean(values))
+    assert row["std"] == pytest.approx(np.std(values, ddof=1))
+    assert (row["seeds"], row["items"], row["metric"]) == (3, 60, "acc")
+    assert row["ci_low"] < row["mean"] < row["ci_high"]
+    assert score(scores, "seft")["items"] == 180
+
+
+def test_every_score_of_every_row_is_there_in_order(grid):
+    _, scores, _ = grid
+    assert list(scores["task"].unique()) == ["social_iqa", "winogrande", "science", "average", LOW]
+    assert list(scores["repair"].unique()) == ["none", "full", "lora", "lora-dense", "spp", "seft"]
+    assert len(scores) == 7 * 5
+
+
+def test_intervals_of_accuracies_are_percentages(grid):
+    _, scores, _ = grid
+    accuracies = scores[scores["metric"] != "perplexity"]
+    assert accuracies["ci_low"].ge(0).all()
+    assert accuracies["ci_high"].le(100).all()
+    assert scores["ci_low"].le(scores["mean"]).all()
+    assert scores["ci_high"].ge(scores["mean"]).all()
+
+
+def test_recovery_is_nothing_for_the_base_and_the_share_of_what_was_lost_for_others(grid):
+    _, scores, _ = grid
+    base, seft = score(scores, "none")["mean"], score(scores, "seft")
+    dense = score(scores, "none", pruner="dense", pattern="dense")
+    assert score(scores, "none")["recovery"] == 0
+    assert math.isnan(dense["recovery"])
+    assert seft["recovery"] == pytest.approx((seft["mean"] - base) / (dense["mean"] - base))
+    base, seft = score(scores, "none", LOW)["mean"], score(scores, "seft", LOW)
+    dense = score(scores, "none", LOW, pruner="dense", pattern="dense")["mean"]
+    assert seft["recovery"] == pytest.approx(math.log(seft["mean"] / base) / math.log(dense / base))
+
+
+def test_there_is_no_recovery_where_pruning_did_no_harm(tmp_path):
+    harmless = {"none": 1.2, "seft": 1.1}
+    scores, _ = tables(
+        made_up_grid(
+            tmp_path, pruners=["sparsegpt"], patterns=["s60"], repairs=harmless, strength=harmless
+        )
+    )
+    assert scores["recovery"].isna().all()
+
+
+def test_only_sparse_rows_share_the_ranks(grid):
+    _, scores, comparisons = grid
+    assert pd.isna(score(scores, "lora-dense")["tie_group"])
+    assert pd.isna(score(scores, "none", pruner="dense", pattern="dense")["tie_group"])
+    assert score(scores, "seft", LOW)["tie_group"] == 1
+    assert score(scores, "none", LOW)["tie_group"] > 1
+    assert compared(comparisons, "none", "seft", LOW)["significant"]
+
+
+def test_methods_that_do_not_differ_share_a_rank(tmp_path):
+    equal = dict.fromkeys(("full", "lora", "spp", "seft"), 0.5)
+    scores, comparisons = tables(
+        made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=equal, strength=equal)
+    )
+    assert not comparisons["significant"].any()
+    assert (scores.loc[scores["pruner"] == "wanda", "tie_group"] == 1).all()
+
+
+def test_all_pairs_of_a_base_are_compared_and_corrected_together(grid):
+    _, _, comparisons = grid
+    for _, family in comparisons.groupby("task"):
+        assert len(family) == 15
+        assert (family["p_holm"] >= family["p_value"]).all()
+        assert (family["p_holm"] <= 15 * family["p_value"] + 1e-9).all()
+    row = compared(comparisons, "none", "seft")
+    assert row["difference"] == pytest.approx(row["mean_a"] - row["mean_b"])
+    assert row["ci_low"] < row["difference"] < row["ci_high"] < 0
+    assert (row["seeds"], row["items"], row["test"]) == (3, 180, "permutation and t")
+
+
+def test_one_seed_is_compared_by_its_items(tmp_path):
+    _, comparisons = tables(made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], seeds=[4]))
+    tests = comparisons.groupby("task")["test"].unique().map(list).to_dict()
+    assert tests == {
+        "social_iqa": ["McNemar"],
+        "winogrande": ["McNemar"],
+        "science": ["McNemar"],
+        "average": ["permutation"],
+        LOW: ["permutation"],
+    }
+    assert (comparisons["seeds"] == 1).all()
+
+
+def test_over_seeds_the_truth_is_rejected_as_rarely_as_it_says():
+    rng = np.random.default_rng(0)
+    rejected = over_items = 0
+    for _ in range(250):
+        a = make_items(crossed(rng, 3, 40, of_seeds=1, of_items=3))
+        b = make_items(crossed(rng, 3, 40, of_seeds=1, of_items=3))
+        one = pair({"t": a}, {"t": b}, ["t"])
+        ((_, p),) = paired_tests([one])
+        rejected += p < 0.05
+        first = (make_items(items.totals[:1]) for items in (a, b))
+        single = pair(*({"t": items} for items in first), ["t"])
+        over_items += paired_tests([single])[0][1] < 0.05
+    assert rejected / 250 <= 0.08
+    resample.cache_clear()
+    # Without other seeds the test speaks of the items alone.
+    assert over_items / 250 > rejected / 250
+
+
+def test_a_failed_seed_is_left_out_of_both(tmp_path):
+    cells = [Cell("tiny", "wanda", "s60", "seft", seed) for seed in (1,)]
+    scores, comparisons = tables(
+        made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], failed=cells)
+    )
+    assert score(scores, "seft")["seeds"] == 2
+    assert compared(comparisons, "lora", "seft")["seeds"] == 2
+    assert compared(comparisons, "full", "lora")["seeds"] == 3
+
+
+def test_failed_and_missing_cells_are_rows_without_numbers(tmp_path):
+    gone = [Cell("tiny", "wanda", "s60", "seft", seed) for seed in (0, 1, 2)]
+    absent = [Cell("tiny", "wanda", "s60", "lora", seed) for seed in (0, 1, 2)]
+    scores, comparisons = tables(
+        made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], failed=gone, missing=absent)
+    )
+    row = score(scores, "seft")
+    assert row["seeds"] == 0
+    assert all(pd.isna(row[key]) for key in ("mean", "std", "ci_low", "recovery", "tie_group"))
+    assert "lora" not in set(scores["repair"])
+    assert "seft" not in {*comparisons["repair_a"], *comparisons["repair_b"]}
+
+
+def test_a_grid_that_failed_whole_has_tables(tmp_path):
+    cells = [Cell("tiny", "wanda", "s60", name, 0) for name in ("none", "seft")]
+    scores, comparisons = tables(
+        made_up_grid(
+            tmp_path,
+            pruners=["wanda"],
+            patterns=["s60"],
+            repairs=["none", "seft"],
+            seeds=[0],
+            failed=cells,
+        )
+    )
+    assert comparisons.empty
+    assert scores.loc[scores["pruner"] == "wanda", "mean"].isna().all()
+
+
+def test_without_results_item_by_item_there_are_means_and_no_intervals(tmp_path):
+    paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
+    for path in paths:
+        path.with_name("samples.jsonl.gz").unlink()
+    scores, comparisons = tables(paths)
+    assert comparisons.empty
+    assert score(scores, "seft")["mean"] > 0
+    assert scores[["se_items", "ci_low", "items"]].isna().all(axis=None)
+    assert (scores.loc[scores["repair"] == "seft", "tie_group"] == 1).all()
+
+
+def without(path, dropped):
+    rows = [row for row in read_json_lines(path) if not dropped(row)]
+    write_json_lines(path, rows)
+
+
+def test_a_task_that_one_repair_lacks_is_missing_from_its_average_alone(tmp_path):
+    paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
+    for path in paths:
+        if read_json(path)["cell"]["repair"] == "seft":
+            without(path.with_name("samples.jsonl.gz"), lambda row: row["task"] == "science")
+    _, comparisons = tables(paths)
+    assert set(comparisons["task"]) == {"social_iqa", "winogrande", LOW}
+
+
+def test_repairs_are_compared_on_the_items_that_both_have(tmp_path):
+    paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
+    for path in paths:
+        if read_json(path)["cell"]["repair"] == "seft":
+            without(path.with_name("samples.jsonl.gz"), lambda row: row["id"].endswith("7"))
+    _, comparisons = tables(paths)
+    assert compared(comparisons, "none", "seft", "science")["items"] == 54
+
+
+def test_the_order_of_items_and_of_records_does_not_matter(tmp_path, grid):
+    paths, scores, comparisons = grid
+    again, compared_again = tables(paths[::-1])
+    pd.testing.assert_frame_equal(scores, again)
+    pd.testing.assert_frame_equal(comparisons, compared_again)
+
+
+def test_items_that_are_partly_right_are_permuted():
+    rng = np.random.default_rng(2)
+    binary = [make_items(100.0 * rng.integers(0, 2, (1, 30))) for _ in range(2)]
+    partly = [make_items(100 * rng.random((1, 30))) for _ in range(2)]
+    pairs = [pair({"t": a}, {"t": b}, ["t"]) for a, b in (binary, partly)]
+    assert [test for test, _ in paired_tests(pairs)] == ["McNemar", "permutation"]
+
+
+def test_items_are_paired_by_their_ids():
+    rng = np.random.default_rng(1)
+    totals = rng.normal(size=(1, 30))
+    a = make_items(totals)
+    b = make_items(totals[:, ::-1], ids=a.ids[::-1])
+    found = pair({"t": a}, {"t": b}, ["t"])
+    assert found.difference.values == pytest.approx([0])
+    assert np.abs(found.contributions).max() == 0
+    assert pair({"t": a}, {"t": make_items(totals, task="u")}, ["t"]) is None
+
+
+def test_the_same_records_give_the_same_numbers(grid):
+    paths, scores, _ = grid
+    resample.cache_clear()
+    pd.testing.assert_frame_equal(scores, tables(paths)[0])
