@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, distributed
 
-from seft.topology import LARGEST, UNKNOWN, Topology, highest, lowest
+from seft.topology import UNKNOWN, Topology, best
 
 
 class Window:
@@ -37,8 +37,9 @@ class Window:
         if self.positions is not None:
             gradient = gradient[self.positions]
         if self.total is None:
-            self.total = torch.zeros_like(gradient, dtype=torch.float32)
-            self.square = torch.zeros_like(self.total) if self.squares else None
+            self.total = gradient.to(torch.float32, copy=True)
+            self.square = self.total**2 if self.squares else None
+            return
         self.total += gradient
         if self.squares:
             self.square += gradient.float() ** 2
@@ -114,17 +115,21 @@ def candidates(
         count: number of candidates of each kind.
         mask: as in `SeftConfig`.
     """
-    live, gradient = weight.view(-1), gradient.float()
-    preference = gradient.abs()
-    outside = LARGEST * (live == 0).float()
-    sensitivity = (live.float() * gradient).abs_().add_(outside)
-    if mask == "fixed":
-        preference -= outside
+    live = weight.view(-1)
+    structural = live != 0
+    anywhere = structural if mask == "fixed" else torch.ones_like(structural)
+
+    def preference(span: slice) -> Tensor:
+        return gradient[span].float().abs()
+
+    def insensitivity(span: slice) -> Tensor:
+        return (live[span].float() * gradient[span]).abs_().neg_()
+
     return torch.cat(
         [
             topology.indices.long(),
             topology.removed.long(),
-            highest(preference, count),
-            lowest(sensitivity, count),
+            best(preference, count, anywhere),
+            best(insensitivity, count, structural),
         ]
     ).unique()
