@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from seft.storage import STORAGES
+
 CONFIG_NAME = "seft_config.json"
 
 CHOICES = {
@@ -14,6 +16,7 @@ CHOICES = {
     "growth": ("gradient", "random"),
     "moments": ("reset", "seeded"),
     "mask": ("evolve", "fixed", "free"),
+    "storage": STORAGES,
 }
 
 
@@ -58,6 +61,9 @@ class SeftConfig:
             in memory at a time.
         candidates: c, keep in a window the gradient of c * k candidates to grow and as many to
             remove, chosen from its first micro-batch. None: of all m * n entries.
+        storage: how the weights of the targets are held: "dense"; or "bitmask", their mask and the
+            values under it, unpacked one layer at a time (see `seft.storage`). The results are the
+            same, bit for bit.
         seed: seed of everything random.
     """
 
@@ -79,6 +85,7 @@ class SeftConfig:
     pattern: tuple[int, int] | None = None
     stagger: bool = False
     candidates: int | None = None
+    storage: str = "dense"
     seed: int = 0
 
     def __post_init__(self):

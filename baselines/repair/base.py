@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from baselines.pruning import prunable_layers
 from baselines.pruning.pattern import Pattern
+from seft.storage import pack
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -28,6 +29,16 @@ class TrainingOptions(RepairOptions):
 
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     weight_decay: NonNegativeFloat = Field(0.0, description="Decoupled weight decay of AdamW.")
+
+
+class FrozenBaseOptions(TrainingOptions):
+    """The options of a repair that changes no weight of its base until it merges."""
+
+    storage: Literal["dense", "bitmask"] = Field(
+        "dense",
+        description="How the base's weights are held while training: dense, or as a bit mask and "
+        "the non-zero values, unpacked one layer at a time; the results are the same.",
+    )
 
 
 class Repair(ABC):
@@ -126,6 +137,13 @@ class Repair(ABC):
             model: A wrapped model; afterwards it is no longer one.
             reprune: Prunes a model in place as the base was; called if merging fills its zeros.
         """
+
+
+def store(model: nn.Module, storage: str) -> nn.Module:
+    """Hold the weights of a pruned model's target layers as `FrozenBaseOptions.storage` says."""
+    if storage == "bitmask":
+        pack(model, list(prunable_layers(model)))
+    return model
 
 
 def trainables(model: nn.Module) -> dict[str, nn.Parameter]:
