@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seft.storage import BitmaskLinear
+from seft.storage import BitmaskLinear, positions_of
 from seft.topology import Topology, highest
 from seft.window import Window
 
@@ -171,9 +171,10 @@ class BitmaskSeftLinear(SeftLinear):
         # An active entry that is zero has a value too: the next step changes it.
         active = torch.zeros_like(weight, dtype=torch.bool)
         active.view(-1)[self.indices] = True
-        mask = (weight != 0).logical_or_(active)
-        self.packed.pack(weight, mask)
-        self.slots = active[mask].nonzero().view(-1).to(self.packed.offsets.dtype)
+        mask = weight.bool().logical_or_(active)
+        positions = self.packed.pack(weight, mask)
+        slots = positions_of(active.view(-1).index_select(0, positions))
+        self.slots = slots.to(self.packed.offsets.dtype)
 
     @torch.no_grad()
     def write_back(self):
