@@ -27,7 +27,7 @@ from baselines.repair.base import Repair, trainables
 from bench.config import Training
 from bench.loading import load_model, pick_device, pick_dtype
 from bench.measure import peak_rss, reset_peak_rss
-from bench.training import next_token_loss, short_attention
+from bench.training import counted_logits, next_token_loss, short_attention
 from seft.layer import SeftLinear
 from seft.storage import Bitmask
 
@@ -178,7 +178,8 @@ class Loop:
     def loss(self) -> Tensor:
         """Mean loss of the next token, under autocast as the Trainer's."""
         half = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype, enabled=half):
+        autocast = torch.autocast(self.device.type, self.dtype, enabled=half)
+        with counted_logits(self.model, self.tokens), autocast:
             outputs = self.model(input_ids=self.tokens, use_cache=False)
         return next_token_loss(outputs, self.tokens)
 

@@ -109,8 +109,8 @@ def test_activations_are_what_is_saved_for_backward(base):
         for checkpointing in (False, True)
     }
     assert found[16, True] < found[16, False] < found[32, False] < 4 * found[16, False]
-    # The logits' gradient is saved either way.
-    assert found[16, True] > 4 * 2 * 16 * 64
+    # The gradient of the logits is saved either way; the last token of a sequence has none.
+    assert found[16, True] > 4 * 2 * 15 * 64
 
 
 def test_a_dense_model_is_pruned_first(tmp_path):
