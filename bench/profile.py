@@ -37,6 +37,7 @@ from bench.config import project_root
 from bench.environment import ALLOCATOR
 from bench.files import whole
 from bench.profiling import SHAPES, Settings
+from seft.storage import STORAGES
 
 BASE = "results/checkpoints/smollm2-135m/wanda-s60/base"
 KEYS = ["method", "storage", "checkpointing"]
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     except (KeyError, ValueError) as error:
         parser.error(error.args[0])
+    if not jobs:
+        parser.error(f"none of {', '.join(given.methods)} can hold its base as a bitmask")
     rows, failed = measure_all(jobs, given.repeat)
     if rows:
         result = table(pd.DataFrame(rows))
@@ -107,7 +110,13 @@ def parser_of_arguments() -> Parser:
         ("accumulate-steps", 5, "A, steps whose gradient an evolution uses; warm-up for all"),
     ):
         parser.add_argument(f"--{name}", type=positive, default=default, help=about)
-    parser.add_argument("--storage", nargs="+", choices=("dense", "bitmask"), default=["dense"])
+    parser.add_argument(
+        "--storage",
+        nargs="+",
+        choices=STORAGES,
+        default=["dense"],
+        help="of the base, in memory; methods that change every weight take dense alone",
+    )
     parser.add_argument("--checkpointing", nargs="+", choices=("off", "on"), default=["off"])
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from baselines.pruning import prunable_layers, prune
+from baselines.pruning import prunable_layers, prune, sparsity_report
 from bench.profile import main, parse, table
-from bench.profiling import Settings, measure
+from bench.profiling import SHAPES, Settings, load, measure
 
 RANK = 2
 
@@ -127,6 +127,16 @@ def test_a_dense_model_is_pruned_first(tmp_path):
     assert found["trainable_parameters"] == (4 * 16 * 16 + 3 * 16 * 24) // 4
 
 
+def test_a_shape_needs_no_files(monkeypatch):
+    tiny = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    monkeypatch.setitem(SHAPES, "tiny", {**tiny, "num_attention_heads": 2})
+    wanted = settings(None, "lora", options={}, model=None, shape="tiny")
+    model = load(wanted, torch.device("cpu"), torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert sparsity_report(model).sparsity == pytest.approx(0.6, abs=0.01)
+    assert measure(wanted)["peak"] > 0
+
+
 def test_the_table_of_two_methods(base, tmp_path, capsys):
     csv = tmp_path / "profile.csv"
     arguments = f"""--methods lora seft:candidates=3 --model {base} --length 16 --steps 2 --repeat 2
@@ -209,6 +219,7 @@ def test_options_of_a_method_are_read_as_yaml():
         ("--methods seft:stagger", "'stagger' must be KEY=VALUE"),
         ("--methods seft:candidates=1", "candidates=1 must be a whole number from 3"),
         ("--methods lora:storage=zip", "repair 'lora': storage = 'zip'"),
+        ("--methods full --storage bitmask", "none of full can hold its base as a bitmask"),
         ("--steps 0", "argument --steps: '0' must be a whole number from 1"),
         ("--sparsity 60", "argument --sparsity: '60' must be a number above 0 and below 1"),
         ("--model nowhere", "nowhere: no model; run `make table1`, or give --model"),

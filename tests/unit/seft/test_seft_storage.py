@@ -86,16 +86,19 @@ def test_packing_a_model_is_undone_by_unpacking_it():
         assert torch.equal(layer.weight, weight)
 
 
-def test_nothing_dense_is_saved_for_backward(tokens):
-    model = seft.get_seft_model(make_llama(), seft.SeftConfig(density=0.1, storage="bitmask"))
-    evolver = seft.Evolver(model, total_steps=20)
-    sizes, shapes = [], {layer.weight.shape for layer in model.seft_layers.values()}
-    assert not shapes & {parameter.shape for parameter in model.model.layers.parameters()}
-    with saved_tensors_hooks(lambda tensor: sizes.append(tensor.shape) or tensor, lambda t: t):
-        loss = model(input_ids=tokens, labels=tokens).loss
-    loss.backward()
-    evolver.close()
-    assert not shapes & set(sizes)
+@pytest.mark.parametrize("storage", seft.storage.STORAGES)
+def test_no_copy_of_a_weight_or_a_mask_is_saved_for_backward(tokens, storage):
+    model = seft.get_seft_model(make_llama(), seft.SeftConfig(density=0.1, storage=storage))
+    layers = model.seft_layers.values()
+    sizes = {layer.in_features * layer.out_features for layer in layers}
+    held = {tensor.data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    saved = []
+    with saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+        model.train()(input_ids=tokens[:5], labels=tokens[:5])
+    assert len(saved) > 14
+    assert not [t.shape for t in saved if t.data_ptr() not in held and t.numel() in sizes]
+    dense = any(tensor.numel() in sizes for tensor in saved)
+    assert dense == (storage == "dense")
 
 
 def without_time(log):
