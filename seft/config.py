@@ -62,7 +62,7 @@ class SeftConfig:
             for A of every R steps, the most that SEFT ever takes; staggered, about A / R of it at
             any time. The last layers then choose their first positions up to R steps later.
         candidates: c, keep in a window the gradient of c * k candidates to grow and as many to
-            remove, chosen from its first micro-batch, at 12 bytes each. None: of all m * n entries.
+            remove, chosen from its first micro-batch, at 8 bytes each. None: of all m * n entries.
         storage: how the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the
             same, bit for bit.

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, distributed
 
-from seft.topology import UNKNOWN, Topology, best
+from seft.storage import positions_of
+from seft.topology import Topology, best
 
 
 class Window:
@@ -78,8 +79,8 @@ class Window:
             return None
         if self.positions is not None:
             measured = self._over_ranks(torch.ones_like(self.total), weight)
+            # 0 times infinity is `UNKNOWN`.
             gradient *= ranks / measured
-            gradient[measured == 0] = UNKNOWN
             if square is not None:
                 square *= ranks / measured
         return gradient, square
@@ -125,11 +126,9 @@ def candidates(
     def insensitivity(span: slice) -> Tensor:
         return (live[span].float() * gradient[span]).abs_().neg_()
 
-    return torch.cat(
-        [
-            topology.indices.long(),
-            topology.removed.long(),
-            best(preference, count, anywhere),
-            best(insensitivity, count, structural),
-        ]
-    ).unique()
+    chosen = torch.zeros_like(structural)
+    chosen[topology.indices] = True
+    chosen[topology.removed] = True
+    chosen[best(preference, count, anywhere)] = True
+    chosen[best(insensitivity, count, structural)] = True
+    return positions_of(chosen).to(topology.indices.dtype)
