@@ -23,7 +23,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with whole(given.csv) as temporary:
                 result.to_csv(temporary, index=False)
         print(f"{base_name(given)}, batches of {given.batch} x {given.length} tokens")
-        print(result.to_string(index=False, float_format="{:.3g}".format))
+        print(result.to_string(index=False, formatters=formats(result.columns)))
     if failed:
         parser.exit(1, "".join(f"{line}\n" for line in failed))
 
@@ -274,6 +274,13 @@ def table(measured: pd.DataFrame) -> pd.DataFrame:
     result["step_ratio"] = result["step_seconds"] / reference["step_seconds"]
     result["peak_ratio"] = result["peak_mib"] / reference["peak_mib"]
     return result
+
+
+def formats(columns: Sequence[str]) -> dict[str, Callable[[float], str]]:
+    """How the table's numbers are printed: bytes and rates to a tenth, all else to a thousandth."""
+    coarse = ("mib", "mib_spread", "per_second")
+    floats = [name for name in columns if name not in (*KEYS, "trainable_parameters")]
+    return {name: f"{{:.{1 if name.endswith(coarse) else 3}f}}".format for name in floats}
 
 
 if __name__ == "__main__":

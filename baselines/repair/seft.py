@@ -100,7 +100,7 @@ class Seft(Repair):
 
     Options = SeftOptions
     training = "seft"
-    extra_sources = ("seft",)
+    extra_sources = ("seft", "seft.storage")
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         return seft.get_seft_model(model, self.options.config(seed, self.pattern))
