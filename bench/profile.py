@@ -33,6 +33,7 @@ import yaml
 from tqdm import tqdm
 
 from baselines.repair import REPAIRS, build_repair
+from bench.bases import BASE_FILE
 from bench.config import project_root
 from bench.environment import ALLOCATOR
 from bench.files import whole
@@ -95,7 +96,7 @@ def parser_of_arguments() -> Parser:
     )
     base = parser.add_mutually_exclusive_group()
     base.add_argument(
-        "--model", type=Path, help=f"folder of a model, pruned or not (default: {BASE})"
+        "--model", type=Path, help=f"folder of a pruned base or of a model (default: {BASE})"
     )
     base.add_argument("--shape", choices=SHAPES, help="random weights in the shape of a model")
     parser.add_argument("--sparsity", type=fraction, default=0.6, help="of a base that is dense")
@@ -203,7 +204,7 @@ def folder_of(given: argparse.Namespace) -> Path:
         ValueError: there is no model.
     """
     folder = given.model or project_root() / BASE
-    if not (folder / "config.json").is_file():
+    if not any((folder / name).is_file() for name in (BASE_FILE, "config.json")):
         raise ValueError(
             f"{folder}: no model; run `make table1`, or give --model FOLDER or --shape NAME"
         )

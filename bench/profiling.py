@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -24,7 +25,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, TrainerControl, Trai
 from baselines.pruning import prune, sparsity_report
 from baselines.repair import build_repair
 from baselines.repair.base import Repair, trainables
-from bench.config import Training
+from bench.bases import BASE_FILE, dense_model, load_base
+from bench.config import Training, project_root
 from bench.loading import load_model, pick_device, pick_dtype
 from bench.measure import peak_rss, reset_peak_rss
 from bench.training import counted_logits, next_token_loss, short_attention
@@ -54,7 +56,8 @@ class Settings:
     Attributes:
         method: name of the repair.
         options: its options.
-        model: folder of the base; pruned by magnitude where it is dense. None: ``shape``.
+        model: folder of a base of the workflow's, or of a model, which is pruned by magnitude
+            where it is dense. None: ``shape``.
         shape: a name in ``SHAPES``.
         sparsity: fraction that is pruned of a dense model.
         length, batch: tokens a sequence, sequences a batch.
@@ -148,13 +151,16 @@ def held(tensors: list[Tensor]) -> int:
 
 def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The pruned base; a random one is made on the device and never on the host."""
-    if settings.model is not None:
-        model = load_model(settings.model, device, dtype)
-    else:
+    if settings.model is None:
         torch.manual_seed(settings.seed)
         with device:
             config = LlamaConfig(**SHAPES[settings.shape])
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    elif (Path(settings.model) / BASE_FILE).exists():
+        dense = project_root() / dense_model(settings.model)
+        model = load_base(settings.model, dense=dense, device=device, dtype=dtype)
+    else:
+        model = load_model(settings.model, device, dtype)
     if sparsity_report(model).sparsity < settings.sparsity / 2:
         prune(model, "magnitude", sparsity=settings.sparsity)
     return model

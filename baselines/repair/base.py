@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from baselines.pruning import prunable_layers
 from baselines.pruning.pattern import Pattern
-from seft.storage import pack
+from seft.storage import pack, unpack
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -184,6 +184,18 @@ class LayerRepair(Repair):
         for name, layer in repaired_layers(model).items():
             model.set_submodule(name, layer.merge())
         return model
+
+
+class FrozenLayerRepair(LayerRepair):
+    """A `LayerRepair` whose ``Options`` are ``FrozenBaseOptions``."""
+
+    extra_sources = ("seft.storage",)
+
+    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
+        return super().wrap(store(model, self.options.storage), seed=seed)
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        return super().merge(unpack(model), reprune)
 
 
 def repaired_layers(model: nn.Module) -> dict[str, RepairedLinear]:

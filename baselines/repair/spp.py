@@ -10,7 +10,6 @@ the last rows of alpha serve no output). Delta W is zero where W is, so merging 
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -18,9 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from baselines.repair.base import FrozenBaseOptions, LayerRepair, RepairedLinear, store
+from baselines.repair.base import FrozenBaseOptions, FrozenLayerRepair, RepairedLinear
 from baselines.repair.dropout import dropout
-from seft.storage import unpack
 
 
 class SppOptions(FrozenBaseOptions):
@@ -31,18 +29,12 @@ class SppOptions(FrozenBaseOptions):
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the input of the update.")
 
 
-class Spp(LayerRepair):
+class Spp(FrozenLayerRepair):
     """SPP on every target layer."""
 
     Options = SppOptions
     training = "spp"
-    extra_sources = ("baselines.repair.dropout", "seft.storage")
-
-    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
-        return super().wrap(store(model, self.options.storage), seed=seed)
-
-    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        return super().merge(unpack(model), reprune)
+    extra_sources = (*FrozenLayerRepair.extra_sources, "baselines.repair.dropout")
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "SppLinear":
         options = self.options

@@ -20,7 +20,7 @@ class Bitmask(nn.Module):
     matrix in bfloat16: at 60 % sparsity less than half.
 
     Args:
-        weight: the matrix; its values that are not zero are kept.
+        weight: the matrix; its values that are not zero are kept (a negative zero becomes zero).
 
     Attributes:
         columns: n.

@@ -8,8 +8,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import prunable_layers, prune, sparsity_report
+from bench.bases import save_base
 from bench.profile import main, parse, table
 from bench.profiling import SHAPES, Settings, load, measure
+from bench.sources.manifest import MANIFEST
 
 RANK = 2
 
@@ -125,6 +127,17 @@ def test_a_dense_model_is_pruned_first(tmp_path):
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     found = measure(settings(tmp_path, "full", options={}, sparsity=0.75))
     assert found["trainable_parameters"] == (4 * 16 * 16 + 3 * 16 * 24) // 4
+
+
+def test_a_base_of_the_workflow_is_read_with_its_dense_model(base, tmp_path):
+    (base / MANIFEST).write_text("{}")
+    pruned = LlamaForCausalLM.from_pretrained(base)
+    prune(pruned, "magnitude", sparsity=0.8)
+    save_base(pruned, tmp_path, dense=base, pruner="magnitude")
+    wanted = settings(tmp_path, "full", options={})
+    model = load(wanted, torch.device("cpu"), torch.float32)
+    for ours, theirs in zip(model.parameters(), pruned.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_shape_needs_no_files(monkeypatch):
