@@ -8,7 +8,7 @@ STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: table1 smoke tune export timing test test-unit test-workflow test-real lint format lock clean help
+.PHONY: table1 smoke tune export timing profile test test-unit test-workflow test-real lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(RUN) snakemake results/table1.csv $(OPTIONS)
@@ -24,6 +24,9 @@ export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... as a trans
 
 timing: $(STAMP)  ## Print what share of each stage was start-up, loading and computing
 	$(RUN) python -m bench.timing results
+
+profile: $(STAMP)  ## Measure memory and time of each repair's training, side by side
+	$(RUN) python -m bench.profile
 
 test: $(STAMP)  ## All tests, fast ones first
 	$(RUN) python -m pytest tests/unit

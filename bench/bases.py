@@ -42,6 +42,12 @@ def save_base(model: nn.Module, folder: str | Path, *, dense: str | Path, pruner
     save_file(tensors, Path(folder) / BASE_FILE, metadata)
 
 
+def dense_model(folder: str | Path) -> str:
+    """The folder of the dense model that a base was pruned from, as it was given then."""
+    with safe_open(Path(folder) / BASE_FILE, framework="pt") as file:
+        return file.metadata()["model"]
+
+
 def load_base(
     folder: str | Path, *, dense: str | Path, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:

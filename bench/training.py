@@ -182,7 +182,7 @@ def train(
         raise ValueError(f"{len(blocks)} blocks; {settings.blocks} are trained on")
     device = next(model.parameters()).device
     if device.type == "cpu":
-        _short_attention(model, settings.length)
+        short_attention(model, settings.length)
     served = Served(blocks)
     with TemporaryDirectory() as scratch:
         trainer = RepairTrainer(
@@ -248,7 +248,7 @@ def validation_loss(model: nn.Module, blocks: Blocks, batch_size: int) -> float:
 SHORT_BLOCK = 512
 
 
-def _short_attention(model: nn.Module, length: int) -> None:
+def short_attention(model: nn.Module, length: int) -> None:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if length <= SHORT_BLOCK:
         base.set_attn_implementation("eager")

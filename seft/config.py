@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from seft.storage import STORAGES
+
 CONFIG_NAME = "seft_config.json"
 
 CHOICES = {
@@ -14,6 +16,7 @@ CHOICES = {
     "growth": ("gradient", "random"),
     "moments": ("reset", "seeded"),
     "mask": ("evolve", "fixed", "free"),
+    "storage": STORAGES,
 }
 
 
@@ -54,10 +57,15 @@ class SeftConfig:
         pattern: (N, M), with mask "evolve": N of every M consecutive inputs are pruned and growth
             and adaptation keep it so. With the other masks no pattern is needed: "fixed", the
             paper's choice for such bases, keeps any. None: unstructured.
-        stagger: spread the layers' evolutions over the R steps, so that few gradient windows are
-            in memory at a time.
+        stagger: spread the layers' evolutions over the R steps. A window takes 4 bytes for each
+            entry of its layer. All layers in step, that is twice the targets' bfloat16 weights
+            for A of every R steps, the most that SEFT ever takes; staggered, about A / R of it at
+            any time. The last layers then choose their first positions up to R steps later.
         candidates: c, keep in a window the gradient of c * k candidates to grow and as many to
-            remove, chosen from its first micro-batch. None: of all m * n entries.
+            remove, chosen from its first micro-batch, at 8 bytes each. None: of all m * n entries.
+        storage: how the weights of the targets are held: "dense"; or "bitmask", their mask and the
+            values under it, unpacked one layer at a time (see `seft.storage`). The results are the
+            same, bit for bit.
         seed: seed of everything random.
     """
 
@@ -79,6 +87,7 @@ class SeftConfig:
     pattern: tuple[int, int] | None = None
     stagger: bool = False
     candidates: int | None = None
+    storage: str = "dense"
     seed: int = 0
 
     def __post_init__(self):

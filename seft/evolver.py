@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from seft.layer import SeftLinear
 from seft.model import SeftModel
-from seft.topology import UNKNOWN, evolve, random_scores
+from seft.topology import evolve, random_scores
 from seft.window import Window, candidates
 
 
@@ -90,37 +90,36 @@ class Evolver:
                 continue
             layer.window = Window(squares=self.config.moments == "seeded")
             if self.config.candidates is not None:
-                layer.window.choose = partial(
-                    candidates,
-                    weight=layer.weight,
-                    topology=layer.topology,
-                    count=self.config.candidates * len(layer.delta),
-                    mask=self.config.mask,
-                )
+                layer.window.choose = partial(self._candidates, layer)
+
+    def _candidates(self, layer: SeftLinear, gradient: Tensor) -> Tensor:
+        count = self.config.candidates * len(layer.delta)
+        return candidates(gradient, layer.weight, layer.topology, count, self.config.mask)
 
     @torch.no_grad()
     def _evolve(self, name: str, optimizer: Optimizer, step: int):
         start, config, layer = time.perf_counter(), self.config, self.layers[name]
         window, layer.window = layer.window, None
-        means = window.means(layer.weight, config.accumulate_steps)
-        if means is None:
-            return
-        gradient, square = means
-        selected = len(layer.indices) > 0
-        preference = None
-        if selected and config.growth == "random":
-            preference = random_scores(layer.weight, config.seed, name, step)
-        evolution = evolve(
-            layer.weight,
-            layer.topology,
-            layer.delta,
-            gradient,
-            drop=self._entries_to_drop(layer, step),
-            mask=config.mask,
-            group=config.pattern and config.pattern[1],
-            preference=preference,
-        )
-        layer.topology = evolution.topology
+        with layer.open_weight() as weight:
+            means = window.means(weight, config.accumulate_steps)
+            if means is None:
+                return
+            gradient, square = means
+            selected = len(layer.indices) > 0
+            preference = None
+            if selected and config.growth == "random":
+                preference = random_scores(weight, config.seed, name, step)
+            evolution = evolve(
+                weight,
+                layer.topology,
+                layer.delta,
+                gradient,
+                drop=self._entries_to_drop(layer, step),
+                mask=config.mask,
+                group=config.pattern and config.pattern[1],
+                preference=preference,
+            )
+            layer.topology = evolution.topology
         move(layer.delta, evolution.origin)
         move_state(optimizer, layer.delta, evolution.origin)
         if config.moments == "seeded":
@@ -172,7 +171,7 @@ def seed_state(
             f"{type(optimizer).__name__}"
         )
     indices = layer.indices.long()
-    seeded = (origin < 0) & (gradient[indices] != UNKNOWN)
+    seeded = (origin < 0) & ~gradient[indices].isnan()
     state["exp_avg"][seeded] = gradient[indices[seeded]]
     state["exp_avg_sq"][seeded] = square[indices[seeded]]
     if "steps" in state:

@@ -1,10 +1,14 @@
 """The trained layer: a linear layer whose gradient is taken at the active entries alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from seft.storage import BitmaskLinear, positions_of
 from seft.topology import Topology, highest
 from seft.window import Window
 
@@ -23,8 +27,11 @@ class SeftLinear(nn.Linear):
     """
 
     def __init__(self, linear: nn.Linear, k: int):
-        super().__init__(linear.in_features, linear.out_features, device="meta")
-        self.weight, self.bias = linear.weight, linear.bias
+        # Not that of nn.Linear, which makes a weight.
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._take_weight(linear)
+        self.register_parameter("bias", linear.bias)
         self.train(linear.training)
         weight = self.weight.detach()
         self.delta = nn.Parameter(torch.zeros(k, dtype=torch.float32, device=weight.device))
@@ -38,6 +45,19 @@ class SeftLinear(nn.Linear):
         self.fingerprint = (*weight.shape, int(weight.count_nonzero()), int(bits))
         self.window: Window | None = None
         self.has_evolver = False
+
+    def _take_weight(self, linear: nn.Linear):
+        self.weight = linear.weight
+
+    @property
+    def stored(self) -> tuple[Tensor, ...]:
+        """The tensors that hold the weight."""
+        return (self.weight,)
+
+    @contextmanager
+    def open_weight(self) -> Iterator[Tensor]:
+        """The weight, (m, n), to be changed in place, with the topology that then belongs to it."""
+        yield self.weight
 
     @property
     def budget(self) -> int:
@@ -64,7 +84,7 @@ class SeftLinear(nn.Linear):
             return super().forward(x)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _Linear.apply(x, self.delta, self.weight, self.bias, self)
+        return _Linear.apply(x, self.delta, self)
 
     @torch.no_grad()
     def write_back(self):
@@ -76,63 +96,114 @@ class SeftLinear(nn.Linear):
     @torch.no_grad()
     def restore_base(self):
         """Give every entry of `weight` its base value, and forget positions and deltas."""
-        live = self.weight.view(-1)
-        live[self.indices] = self.base
-        live[self.removed] = self.removed_base
-        self.topology = Topology(*(values[:0] for values in self.topology))
-        self.delta.zero_()
+        with self.open_weight() as weight:
+            live = weight.view(-1)
+            live[self.indices] = self.base
+            live[self.removed] = self.removed_base
+            self.topology = Topology(*(values[:0] for values in self.topology))
+            self.delta.zero_()
 
     @torch.no_grad()
     def load(self, indices: Tensor, delta: Tensor, removed: Tensor):
         """Take up saved positions and deltas, whatever the layer held before."""
         self.restore_base()
-        live, like = self.weight.view(-1), self.indices
-        indices, removed = indices.to(like), removed.to(like)
-        removed_base = live[removed]
-        live[removed] = 0
-        self.topology = Topology(indices, live[indices], removed, removed_base)
-        self.delta.copy_(delta)
+        indices, removed = indices.to(self.indices), removed.to(self.indices)
+        with self.open_weight() as weight:
+            live = weight.view(-1)
+            removed_base = live[removed]
+            live[removed] = 0
+            self.topology = Topology(indices, live[indices], removed, removed_base)
+            self.delta.copy_(delta)
         self.write_back()
 
     @torch.no_grad()
     def choose(self, scores: Tensor):
         """Make the k positions of the mask with the highest of `scores`, (m * n,), active."""
-        live = self.weight.view(-1)
-        scores[live == 0] = -1
-        indices = highest(scores, len(self.delta))
-        self.indices, self.base = indices.to(self.indices.dtype), live[indices]
+        with self.open_weight() as weight:
+            live = weight.view(-1)
+            scores[live == 0] = -1
+            indices = highest(scores, len(self.delta))
+            self.indices, self.base = indices.to(self.indices.dtype), live[indices]
 
     @property
     def overlap(self) -> float:
         """Fraction of the base's mask that is in the mask now."""
-        lost = len(self.removed) - int(torch.isin(self.removed, self.indices).sum())
+        entries = self.in_features * self.out_features
+        active = torch.zeros(entries, dtype=torch.bool, device=self.indices.device)
+        active[self.indices] = True
+        lost = len(self.removed) - int(active[self.removed].sum())
         return 1 - lost / self.budget
 
     @property
     def sparsity(self) -> float:
         """Fraction of entries outside the mask."""
-        return 1 - self.structural_entries / self.weight.numel()
+        return 1 - self.structural_entries / (self.in_features * self.out_features)
 
-    def plain(self) -> nn.Linear:
-        """The layer as an `nn.Linear` with the effective weight."""
-        linear = nn.Linear(self.in_features, self.out_features, device="meta")
-        linear.weight, linear.bias = self.weight, self.bias
-        return linear.train(self.training)
+
+class BitmaskSeftLinear(SeftLinear):
+    """The same with the effective weight kept as a `seft.storage.Bitmask`.
+
+    Under the mask are the structural entries; where adaptation keeps their number, the memory they
+    take never changes. The weight is unpacked in forward, in backward, and for an evolution.
+
+    Args:
+        linear: the layer to take the place of; its packed weight is used, not copied.
+        k: number of active entries.
+
+    Attributes:
+        slots: of each active entry its place among the packed values, (k,).
+    """
+
+    weight = BitmaskLinear.weight
+
+    def _take_weight(self, linear: BitmaskLinear):
+        self.packed = linear.packed
+        self.register_buffer("slots", linear.packed.offsets[:0], persistent=False)
+
+    @property
+    def stored(self) -> tuple[Tensor, ...]:
+        return tuple(self.packed.buffers())
+
+    @contextmanager
+    def open_weight(self) -> Iterator[Tensor]:
+        weight = self.weight
+        yield weight
+        # An active entry that is zero has a value too: the next step changes it.
+        active = torch.zeros_like(weight, dtype=torch.bool)
+        active.view(-1)[self.indices] = True
+        mask = weight.bool().logical_or_(active)
+        positions = self.packed.pack(weight, mask)
+        slots = positions_of(active.view(-1).index_select(0, positions))
+        self.slots = slots.to(self.packed.offsets.dtype)
+
+    @torch.no_grad()
+    def write_back(self):
+        if len(self.indices):
+            values = self.packed.values
+            values[self.slots] = (self.base + self.delta).to(values.dtype)
+
+
+def seft_linear(linear: nn.Linear, k: int) -> SeftLinear:
+    """The trained layer that takes the place of a plain or of a packed one."""
+    kind = BitmaskSeftLinear if isinstance(linear, BitmaskLinear) else SeftLinear
+    return kind(linear, k)
 
 
 class _Linear(torch.autograd.Function):
     """y = x weight^T + bias, with the weight's gradient gathered at the active entries."""
 
     @staticmethod
-    def forward(ctx, x, delta, weight, bias, layer):
-        ctx.save_for_backward(x, weight)
+    def forward(ctx, x, delta, layer):
+        # The weight's tensors are saved so that autograd notices if they change before backward.
+        ctx.save_for_backward(x, *layer.stored)
         ctx.layer = layer
-        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        bias = layer.bias
+        return F.linear(x, layer.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
+        x, *_ = ctx.saved_tensors
         layer, shape = ctx.layer, x.shape
         if layer.training and not layer.has_evolver:
             raise RuntimeError(
@@ -142,7 +213,7 @@ class _Linear(torch.autograd.Function):
         grad, x = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, shape[-1])
         grad_x = grad_delta = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight.to(grad.dtype)).view(shape)
+            grad_x = (grad @ layer.weight.to(grad.dtype)).view(shape)
         if ctx.needs_input_grad[1]:
             # Before the first selection the gradient is zeros, not None: data-parallel training
             # waits for every parameter's gradient.
@@ -153,4 +224,4 @@ class _Linear(torch.autograd.Function):
                     grad_delta = dense.view(-1).index_select(0, layer.indices).float()
                 if layer.window is not None:
                     layer.window.add(dense)
-        return grad_x, grad_delta, None, None, None
+        return grad_x, grad_delta, None

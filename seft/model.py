@@ -12,8 +12,9 @@ from torch.nn.modules.module import _IncompatibleKeys
 from torch.nn.parallel import DistributedDataParallel
 
 from seft.config import SeftConfig, write_atomically
-from seft.layer import SeftLinear
-from seft.topology import Topology, random_scores
+from seft.layer import BitmaskSeftLinear, SeftLinear, seft_linear
+from seft.storage import BitmaskLinear, plain
+from seft.topology import random_scores
 from seft.window import Window
 
 # The Trainer takes up a training from a file of this name.
@@ -127,7 +128,7 @@ class SeftModel(nn.Module):
             layer.load(*(state_dict[f"{name}.{part}"] for part in LAYER_STATE))
             prefix = f"{name}.window."
             window = {
-                key.removeprefix(prefix): values.to(layer.weight.device)
+                key.removeprefix(prefix): values.to(layer.delta.device)
                 for key, values in windows.items()
                 if key.startswith(prefix)
             }
@@ -197,7 +198,7 @@ class SeftModel(nn.Module):
         exactly zero elsewhere. Parameters stay frozen as they are.
         """
         for name, layer in self.seft_layers.items():
-            self.set_submodule(name, layer.plain())
+            self.set_submodule(name, plain(layer))
         del self.seft_config, self.evolution_log, self._ddp_params_and_buffers_to_ignore
         self.__class__ = type(self).__bases__[1]
         return self
@@ -221,7 +222,7 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
         if not linear.weight.is_floating_point():
             raise ValueError(f"{name} has {linear.weight.dtype} weights, which cannot train")
         k = config.active_entries(linear.out_features, linear.in_features)
-        layers[name] = layer = SeftLinear(linear, k)
+        layers[name] = layer = seft_linear(linear, k)
         if k > layer.budget:
             raise ValueError(
                 f"{name} has {layer.budget} non-zero weights, fewer than its {k} active entries: "
@@ -235,11 +236,16 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
         if clash := next((layer for layer in layers if f".{name}." in f".{layer}."), None):
             raise ValueError(f"modules_to_save={name!r} holds the target layer {clash}")
     model.requires_grad_(False)
-    for name, layer in layers.items():
+    buffers = []
+    for name in list(layers):
+        # Nothing else holds a layer when it is packed: one at a time is there dense and packed.
+        layer = layers.pop(name)
+        if config.storage == "bitmask" and not isinstance(layer, BitmaskSeftLinear):
+            layer = seft_linear(BitmaskLinear(layer), len(layer.delta))
         if config.init == "random":
             layer.choose(random_scores(layer.weight, config.seed, name, step=0))
         model.set_submodule(name, layer)
-    buffers = [f"{name}.{part}" for name in layers for part in Topology._fields]
+        buffers += [f"{name}.{part}" for part, _ in layer.named_buffers()]
     # All ranks decide alike, so there is nothing to broadcast.
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)
     # Still of the model's own class, and of its name: libraries look at both.

@@ -1,18 +1,22 @@
 """One evolution of a layer's active entries: drop, grow, adapt. Plain tensors, no module."""
 
+import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 # Prime, so that a sample does not run along the columns of a weight.
 SAMPLING_STRIDE = 61
-# Stands above every score. Finite, so that its product with 0 is 0.
-LARGEST = torch.finfo(torch.float32).max
-# A gradient that was not measured.
-UNKNOWN = LARGEST
+# Scores that are made in one go: on a CPU what stays in its cache, on a GPU what keeps it busy.
+# So no temporary tensor but flags is as large as the weight.
+SPAN, SPAN_ON_GPU = 2**16, 2**22
+# A gradient that was not measured: it compares with nothing, so it is never among the best.
+UNKNOWN = math.nan
 
 
 class Topology(NamedTuple):
@@ -83,52 +87,54 @@ def evolve(
             "free" (growth anywhere, no adaptation).
         group: M, with mask "evolve": every group of M consecutive inputs of a row keeps its
             number of structural entries. None: the layer keeps its own.
-        preference: what growth prefers, (m * n,), not negative; changed. None: the |gradient|.
+        preference: what growth prefers, (m * n,). None: the |gradient|.
     """
     live = weight.view(-1)
     indices, base, removed, removed_base = topology
     indices, removed = indices.long(), removed.long()
     size = group or len(live)
+    marks = torch.zeros_like(live, dtype=torch.bool)
 
     def among(positions: Tensor, others: Tensor) -> Tensor:
         """Which of `positions` are among `others`."""
-        marks = torch.zeros_like(live, dtype=torch.bool)
-        marks[others] = True
-        return marks[positions]
+        marks.index_fill_(0, others, True)
+        found = marks.index_select(0, positions)
+        marks.index_fill_(0, others, False)
+        return found
 
     def count(*positions: Tensor) -> Tensor:
         """Number of positions in each group whose mask keeps its size."""
-        return torch.bincount(torch.cat(positions) // size, minlength=len(live) // size)
+        if not group:
+            return torch.tensor([sum(map(len, positions))], device=live.device)
+        return torch.bincount(torch.cat(positions) // group, minlength=len(live) // group)
+
+    def preferred(where: slice | Tensor) -> Tensor:
+        return gradient[where].abs() if preference is None else preference[where]
+
+    def sensitivity(where: slice | Tensor) -> Tensor:
+        return (live[where].float() * gradient[where]).abs_()
 
     # Drop.
     weakest = lowest(delta.abs(), drop)
     stays = torch.ones_like(indices, dtype=torch.bool)
     stays[weakest] = False
 
-    # Grow. What is excluded scores below all else: there is always enough that is not.
-    if preference is None:
-        preference = gradient.abs()
-        preference[preference == UNKNOWN] = -1
-    preference[indices[stays]] = -1
-    if mask == "fixed":
-        # Arithmetic, for filling under a random mask is several times slower.
-        outside = (live == 0).float()
-        outside[indices] = 0
-        preference -= LARGEST * outside
+    # Grow.
+    eligible = live.bool().index_fill_(0, indices, True) if mask == "fixed" else ~marks
+    eligible.index_fill_(0, indices[stays], False)
     wanted = len(delta) - int(stays.sum())
-    chosen = highest(preference, wanted)
+    chosen = best(preferred, wanted, eligible)
     fresh = ~among(chosen, indices)
     if group:
         # A group makes room for at most as many grown entries as it has structural ones.
         room = count(live.nonzero().view(-1), indices[live[indices] == 0])
-        allowed = preference.clone()
         while True:
             new = chosen[fresh]
-            surplus = new[rank_in_group(-allowed[new], new // size) >= room[new // size]]
+            surplus = new[rank_in_group(-preferred(new), new // group) >= room[new // group]]
             if not len(surplus):
                 break
-            allowed[surplus] = -1
-            chosen = highest(allowed, wanted)
+            eligible[surplus] = False
+            chosen = best(preferred, wanted, eligible)
             fresh = ~among(chosen, indices)
     stays |= among(indices, chosen)
     gone, slots = indices[~stays], stays.nonzero().view(-1)
@@ -143,17 +149,15 @@ def evolve(
     if mask == "evolve":
         excess = count(active[active_base == 0], grown[grown_base == 0]) - count(removed)
         if (excess > 0).any():
-            sensitivity = (live.float() * gradient).abs_()
-            sensitivity += LARGEST * (live == 0).float()
-            sensitivity[active] = (live[active] * gradient[active]).abs()
-            sensitivity[grown] = torch.inf
+            eligible = live.bool().index_fill_(0, active, True).index_fill_(0, grown, False)
             if group:
                 rows = (excess > 0).nonzero()
-                members = (rows * size + torch.arange(size, device=live.device)).view(-1)
-                rank = rank_in_group(sensitivity[members], members // size)
-                out = members[rank < excess[members // size]]
+                members = (rows * group + torch.arange(group, device=live.device)).view(-1)
+                members = members[eligible[members]]
+                rank = rank_in_group(sensitivity(members), members // group)
+                out = members[rank < excess[members // group]]
             else:
-                out = lowest(sensitivity, int(excess))
+                out = best(lambda span: sensitivity(span).neg_(), int(excess), eligible)
             leaves = among(active, out)
             idle = out[~among(out, active)]
             # An active entry without a base weight has nothing to come back to.
@@ -163,18 +167,17 @@ def evolve(
             live[out] = 0
             slots, active, active_base = slots[~leaves], active[~leaves], active_base[~leaves]
         if (excess < 0).any():
-            sensitivity = (removed_base * gradient[removed]).abs()
-            sensitivity[among(removed, torch.cat([active, grown]))] = -1
-            rank = rank_in_group(-sensitivity, removed // size)
+            lost = (removed_base * gradient[removed]).abs()
+            lost[among(removed, torch.cat([active, grown]))] = -1
+            rank = rank_in_group(-lost, removed // size)
             returns = rank < -excess[removed // size]
             back = removed[returns]
             live[back] = removed_base[returns]
             removed, removed_base = removed[~returns], removed_base[~returns]
         vacant = len(delta) - len(active) - len(grown)
         if vacant:
-            preference -= LARGEST * (live == 0).float()
-            preference[torch.cat([active, grown])] = -1
-            grown = torch.cat([grown, highest(preference, vacant)])
+            eligible = live.bool().index_fill_(0, torch.cat([active, grown]), False)
+            grown = torch.cat([grown, best(preferred, vacant, eligible)])
             grown_base = live[grown]
 
     indices, order = torch.cat([active, grown]).sort()
@@ -196,29 +199,70 @@ def evolve(
     )
 
 
+def best(score: Callable[[slice], Tensor], count: int, eligible: Tensor) -> Tensor:
+    """Ascending positions of the `count` largest of many scores; ties: lower first.
+
+    All eligible positions if there are fewer.
+
+    Args:
+        score: gives the scores of a slice of the positions; NaN is never among the largest.
+        count: how many.
+        eligible: which positions may be chosen, bool, one entry a position.
+    """
+    sample = slice(None, None, SAMPLING_STRIDE)
+    rank = 16 + 3 * count // (2 * SAMPLING_STRIDE)
+    if 4 * rank < len(eligible[sample]):
+        # Most entries are far too small: what exceeds a quantile of a sample holds the largest.
+        scores = torch.where(eligible[sample], score(sample), -torch.inf)
+        bound = scores.nan_to_num_(nan=-torch.inf).topk(rank).values[-1].item()
+        positions, scores = _from(bound, score, eligible)
+        if len(positions) >= count:
+            return positions[_highest(scores, count)]
+    positions, scores = _from(-torch.inf, score, eligible)
+    return positions[_highest(scores, count)]
+
+
+def _from(
+    bound: float, score: Callable[[slice], Tensor], eligible: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The eligible positions whose score is at least `bound`, ascending, and their scores."""
+    positions, scores = [], []
+    step = SPAN_ON_GPU if eligible.is_cuda else SPAN
+    for start in range(0, len(eligible), step):
+        values = score(slice(start, start + step))
+        found = _at_least(bound, values, eligible[start : start + step])
+        positions.append(found + start)
+        scores.append(values[found])
+    return torch.cat(positions), torch.cat(scores)
+
+
+def _at_least(bound: float, score: Tensor, eligible: Tensor) -> Tensor:
+    if score.is_cuda:
+        return (score >= bound).logical_and_(eligible).nonzero().view(-1)
+    # On a CPU, NumPy compares and searches several times faster than torch.
+    found = (score.numpy() >= bound) & eligible.numpy()
+    return torch.from_numpy(np.flatnonzero(found))
+
+
 def highest(score: Tensor, count: int) -> Tensor:
     """Ascending positions of the `count` largest entries of a flat tensor; ties: lower first.
 
     All positions if there are fewer.
     """
-    sample = score[::SAMPLING_STRIDE]
-    rank = 16 + 3 * count // (2 * SAMPLING_STRIDE)
-    if 4 * rank < len(sample):
-        # Most entries are far too small: what exceeds a quantile of a sample holds the largest.
-        likely = (score >= sample.topk(rank).values[-1]).nonzero().view(-1)
-        if len(likely) >= count:
-            return likely[_highest(score[likely], count)]
-    return _highest(score, count)
+    return best(score.__getitem__, count, torch.ones_like(score, dtype=torch.bool))
 
 
 def _highest(score: Tensor, count: int) -> Tensor:
     if count == 0 or count >= len(score):
         return torch.arange(min(count, len(score)), device=score.device)
-    cut = score.kthvalue(len(score) - count + 1).values
-    taken = score > cut
-    equal = (score == cut).nonzero().view(-1)
-    taken[equal[: count - int(taken.sum())]] = True
-    return taken.nonzero().view(-1)
+    cut = score.kthvalue(len(score) - count + 1).values.item()
+    taken = _at_least(cut, score, torch.ones_like(score, dtype=torch.bool))
+    if surplus := len(taken) - count:
+        equal = (score[taken] == cut).nonzero().view(-1)
+        stays = torch.ones_like(taken, dtype=torch.bool)
+        stays[equal[-surplus:]] = False
+        taken = taken[stays]
+    return taken
 
 
 def lowest(score: Tensor, count: int) -> Tensor:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, distributed
 
-from seft.topology import LARGEST, UNKNOWN, Topology, highest, lowest
+from seft.storage import positions_of
+from seft.topology import Topology, best
 
 
 class Window:
@@ -37,8 +38,9 @@ class Window:
         if self.positions is not None:
             gradient = gradient[self.positions]
         if self.total is None:
-            self.total = torch.zeros_like(gradient, dtype=torch.float32)
-            self.square = torch.zeros_like(self.total) if self.squares else None
+            self.total = gradient.to(torch.float32, copy=True)
+            self.square = self.total**2 if self.squares else None
+            return
         self.total += gradient
         if self.squares:
             self.square += gradient.float() ** 2
@@ -77,8 +79,8 @@ class Window:
             return None
         if self.positions is not None:
             measured = self._over_ranks(torch.ones_like(self.total), weight)
+            # 0 times infinity is `UNKNOWN`.
             gradient *= ranks / measured
-            gradient[measured == 0] = UNKNOWN
             if square is not None:
                 square *= ranks / measured
         return gradient, square
@@ -114,17 +116,19 @@ def candidates(
         count: number of candidates of each kind.
         mask: as in `SeftConfig`.
     """
-    live, gradient = weight.view(-1), gradient.float()
-    preference = gradient.abs()
-    outside = LARGEST * (live == 0).float()
-    sensitivity = (live.float() * gradient).abs_().add_(outside)
-    if mask == "fixed":
-        preference -= outside
-    return torch.cat(
-        [
-            topology.indices.long(),
-            topology.removed.long(),
-            highest(preference, count),
-            lowest(sensitivity, count),
-        ]
-    ).unique()
+    live = weight.view(-1)
+    structural = live != 0
+    anywhere = structural if mask == "fixed" else torch.ones_like(structural)
+
+    def preference(span: slice) -> Tensor:
+        return gradient[span].float().abs()
+
+    def insensitivity(span: slice) -> Tensor:
+        return (live[span].float() * gradient[span]).abs_().neg_()
+
+    chosen = torch.zeros_like(structural)
+    chosen[topology.indices] = True
+    chosen[topology.removed] = True
+    chosen[best(preference, count, anywhere)] = True
+    chosen[best(insensitivity, count, structural)] = True
+    return positions_of(chosen).to(topology.indices.dtype)

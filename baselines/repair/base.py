@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from baselines.pruning import prunable_layers
 from baselines.pruning.pattern import Pattern
+from seft.storage import pack, unpack
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -28,6 +29,16 @@ class TrainingOptions(RepairOptions):
 
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     weight_decay: NonNegativeFloat = Field(0.0, description="Decoupled weight decay of AdamW.")
+
+
+class FrozenBaseOptions(TrainingOptions):
+    """The options of a repair that changes no weight of its base until it merges."""
+
+    storage: Literal["dense", "bitmask"] = Field(
+        "dense",
+        description="How the base's weights are held while training: dense, or as a bit mask and "
+        "the non-zero values, unpacked one layer at a time; the results are the same.",
+    )
 
 
 class Repair(ABC):
@@ -128,6 +139,13 @@ class Repair(ABC):
         """
 
 
+def store(model: nn.Module, storage: str) -> nn.Module:
+    """Hold the weights of a pruned model's target layers as `FrozenBaseOptions.storage` says."""
+    if storage == "bitmask":
+        pack(model, list(prunable_layers(model)))
+    return model
+
+
 def trainables(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of a wrapped model that train, by name."""
     return {
@@ -166,6 +184,18 @@ class LayerRepair(Repair):
         for name, layer in repaired_layers(model).items():
             model.set_submodule(name, layer.merge())
         return model
+
+
+class FrozenLayerRepair(LayerRepair):
+    """A `LayerRepair` whose ``Options`` are ``FrozenBaseOptions``."""
+
+    extra_sources = ("seft.storage",)
+
+    def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
+        return super().wrap(store(model, self.options.storage), seed=seed)
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        return super().merge(unpack(model), reprune)
 
 
 def repaired_layers(model: nn.Module) -> dict[str, RepairedLinear]:

@@ -14,14 +14,15 @@ from torch import nn
 
 from baselines.pruning import prunable_layers
 from baselines.repair.adapter import AdapterRepair
-from baselines.repair.base import TrainingOptions
+from baselines.repair.base import FrozenBaseOptions, store
 from baselines.repair.dropout import Dropout
+from seft.storage import unpack
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
 
-class LoraOptions(TrainingOptions):
+class LoraOptions(FrozenBaseOptions):
     learning_rate: PositiveFloat = Field(2e-4, description="Peak learning rate.")
     rank: PositiveInt = Field(8, description="Rank r of the update B A.")
     alpha: PositiveInt = Field(16, description="The update is scaled by alpha / rank.")
@@ -33,7 +34,7 @@ class Lora(AdapterRepair):
 
     Options = LoraOptions
     training = "lora"
-    extra_sources = ("baselines.repair.dropout",)
+    extra_sources = ("baselines.repair.dropout", "seft.storage")
 
     def adapter(self, model: nn.Module, seed: int) -> "LoraConfig":
         from peft import LoraConfig
@@ -47,10 +48,11 @@ class Lora(AdapterRepair):
         )
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
-        return self._with_fast_dropout(super().wrap(model, seed=seed))
+        model = super().wrap(store(model, self.options.storage), seed=seed)
+        return self._with_fast_dropout(model)
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
-        return self._with_fast_dropout(super().load(base, folder))
+        return self._with_fast_dropout(super().load(store(base, self.options.storage), folder))
 
     def _with_fast_dropout(self, model: nn.Module) -> nn.Module:
         from peft.tuners.lora import LoraLayer
@@ -61,7 +63,7 @@ class Lora(AdapterRepair):
         return model
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        merged = model.merge_and_unload()
+        merged = unpack(model).merge_and_unload()
         reprune(merged)
         return merged
 
@@ -72,4 +74,4 @@ class LoraDense(Lora):
     keeps_sparsity = False
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        return model.merge_and_unload()
+        return unpack(model).merge_and_unload()

@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from baselines.repair.base import LayerRepair, RepairedLinear, TrainingOptions
+from baselines.repair.base import FrozenBaseOptions, FrozenLayerRepair, RepairedLinear
 
 
-class MaskedLoraOptions(TrainingOptions):
+class MaskedLoraOptions(FrozenBaseOptions):
     learning_rate: PositiveFloat = Field(3e-4, description="Peak learning rate.")
     rank: PositiveInt = Field(8, description="Rank r of B A.")
     alpha: PositiveInt = Field(16, description="The update is scaled by alpha / rank.")
 
 
-class MaskedLora(LayerRepair):
+class MaskedLora(FrozenLayerRepair):
     """LoRA under the base's mask, on every target layer."""
 
     Options = MaskedLoraOptions
@@ -61,11 +61,8 @@ class MaskedLoraLinear(RepairedLinear):
         device = x.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
-        bias = self.base.bias
-        operands = (x, self.base.weight, self.A, self.scale * self.B)
-        return _Product.apply(
-            *(tensor.to(dtype) for tensor in operands), None if bias is None else bias.to(dtype)
-        )
+        operands = (x, self.A, self.scale * self.B)
+        return _Product.apply(*(tensor.to(dtype) for tensor in operands), self.base)
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
@@ -88,19 +85,23 @@ def mask_of(weight: Tensor) -> Tensor:
 class _Product(torch.autograd.Function):
     """x, (..., n) -> (W + (B A) * 1[W]) x + bias, (..., m).
 
-    Of the weight's size nothing but the weight is saved: backward forms the updated weight again.
+    Nothing of the weight's size is saved, no copy of it either: backward forms the updated weight
+    again.
     Of a gradient g, it forms G = (g^T x) * 1[W], from which dA = B^T G and dB = G A^T.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, A: Tensor, B: Tensor, bias: Tensor | None):
-        ctx.save_for_backward(x, weight, A, B)
-        return F.linear(x, updated(weight, A, B), bias)
+    def forward(ctx, x: Tensor, A: Tensor, B: Tensor, base: nn.Linear):
+        ctx.save_for_backward(x, A, B)
+        ctx.base = base
+        bias = None if base.bias is None else base.bias.to(x.dtype)
+        return F.linear(x, updated(base.weight.to(x.dtype), A, B), bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        x, weight, A, B = ctx.saved_tensors
+        x, A, B = ctx.saved_tensors
+        weight = ctx.base.weight.to(x.dtype)
         gradient_x = gradient @ updated(weight, A, B) if ctx.needs_input_grad[0] else None
         product = (gradient.flatten(0, -2).T @ x.flatten(0, -2)).mul_(mask_of(weight))
-        return gradient_x, None, B.T @ product, product @ A.T, None
+        return gradient_x, B.T @ product, product @ A.T, None

@@ -11,13 +11,13 @@ from torch import nn
 
 import seft
 from baselines.pruning.pattern import Pattern
-from baselines.repair.base import Repair, TrainingOptions, trainables
+from baselines.repair.base import FrozenBaseOptions, Repair, trainables
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
-class DeltaOptions(TrainingOptions):
+class DeltaOptions(FrozenBaseOptions):
     """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
 
     fixed: ClassVar[dict[str, Any]] = {}
@@ -52,6 +52,15 @@ class EvolvingOptions(DeltaOptions):
     drop_fraction: float = Field(
         seft.SeftConfig.drop_fraction,
         description="Fraction of a layer's deltas that an evolution drops at the start.",
+    )
+    stagger: bool = Field(
+        seft.SeftConfig.stagger,
+        description="Layers evolve in turn, so that few gradient windows are in memory at a time.",
+    )
+    candidates: int | None = Field(
+        seft.SeftConfig.candidates,
+        description="c: windows keep the gradient of about 2 c + 1 candidates for each delta "
+        "instead of a whole layer's.",
     )
 
 
@@ -91,7 +100,7 @@ class Seft(Repair):
 
     Options = SeftOptions
     training = "seft"
-    extra_sources = ("seft",)
+    extra_sources = ("seft", "seft.storage")
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         return seft.get_seft_model(model, self.options.config(seed, self.pattern))

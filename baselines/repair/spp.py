@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from baselines.repair.base import LayerRepair, RepairedLinear, TrainingOptions
+from baselines.repair.base import FrozenBaseOptions, FrozenLayerRepair, RepairedLinear
 from baselines.repair.dropout import dropout
 
 
-class SppOptions(TrainingOptions):
+class SppOptions(FrozenBaseOptions):
     learning_rate: PositiveFloat = Field(4e-3, description="Peak learning rate.")
     weight_decay: NonNegativeFloat = Field(1e-3, description="Decoupled weight decay of AdamW.")
     rank: PositiveInt = Field(16, description="Rows r of alpha.")
@@ -29,12 +29,12 @@ class SppOptions(TrainingOptions):
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the input of the update.")
 
 
-class Spp(LayerRepair):
+class Spp(FrozenLayerRepair):
     """SPP on every target layer."""
 
     Options = SppOptions
     training = "spp"
-    extra_sources = ("baselines.repair.dropout",)
+    extra_sources = (*FrozenLayerRepair.extra_sources, "baselines.repair.dropout")
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "SppLinear":
         options = self.options
@@ -62,8 +62,8 @@ class SppLinear(RepairedLinear):
         # the update alone, and bfloat16 would round a small update of the weight away.
         x = dropout(x, self.dropout, self.training)
         # y.dtype is what autocast computes in, if it is on.
-        operands = (x, self.base.weight, self.alpha, self.scale * self.beta)
-        return y + _Update.apply(*(tensor.to(y.dtype) for tensor in operands))
+        operands = (x, self.alpha, self.scale * self.beta)
+        return y + _Update.apply(*(tensor.to(y.dtype) for tensor in operands), self.base)
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
@@ -79,7 +79,7 @@ def repeat(alpha: Tensor, outputs: int) -> Tensor:
 
 
 class _Update(torch.autograd.Function):
-    """x, (..., n) -> Delta W x, (..., m), that saves no product of the weight's size.
+    """x, (..., n) -> Delta W x, (..., m), that saves no product or copy of the weight's size.
 
     With V = W * repeat(alpha), Delta W x = beta * (V x). Of a gradient g of Delta W x, backward
     forms P = (g^T x) * W, from which d beta is the row sums of P * repeat(alpha), and d alpha the
@@ -88,14 +88,17 @@ class _Update(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, alpha, beta)
+    def forward(ctx, x: Tensor, alpha: Tensor, beta: Tensor, base: nn.Linear) -> Tensor:
+        ctx.save_for_backward(x, alpha, beta)
+        ctx.base = base
+        weight = base.weight.to(x.dtype)
         return F.linear(x, repeat(alpha, len(weight)).mul_(weight)).mul_(beta.view(-1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        x, weight, alpha, beta = ctx.saved_tensors
+        x, alpha, beta = ctx.saved_tensors
+        weight = ctx.base.weight.to(x.dtype)
         gradient_x = None
         if ctx.needs_input_grad[0]:
             gradient_x = (gradient * beta.view(-1)) @ repeat(alpha, len(weight)).mul_(weight)
@@ -105,4 +108,4 @@ class _Update(torch.autograd.Function):
         selector = beta.new_zeros(len(weight), len(alpha)).scatter_(1, group, beta)
         gradient_alpha = selector.T @ product
         gradient_beta = (product @ alpha.T).gather(1, group)
-        return gradient_x, None, gradient_alpha, gradient_beta
+        return gradient_x, gradient_alpha, gradient_beta, None

@@ -9,6 +9,7 @@ import torch
 from baselines.pruning import Pattern, prunable_layers, prune, sparsity_report
 from baselines.repair import REPAIRS, build_repair
 from baselines.repair.base import trainables
+from seft.storage import Bitmask
 
 DTYPES = [torch.float32, torch.bfloat16]
 TRAINED = [name for name, repair in REPAIRS.items() if repair.training is not None]
@@ -17,6 +18,9 @@ TRAININGS = [name for name in TRAINED if REPAIRS[name].training == name]
 every_repair = pytest.mark.parametrize("name", REPAIRS)
 every_trained = pytest.mark.parametrize("name", TRAINED)
 every_training = pytest.mark.parametrize("name", TRAININGS)
+every_packable = pytest.mark.parametrize(
+    "name", [name for name in TRAINED if "storage" in REPAIRS[name].Options.model_fields]
+)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
 
 
@@ -167,6 +171,22 @@ def test_gradient_checkpointing_changes_nothing(tiny, name):
     )
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
     assert same(state_of(model), state_of(tiny.trained(name, torch.bfloat16)))
+
+
+@every_dtype
+@every_packable
+def test_a_packed_base_changes_nothing(tiny, tmp_path, name, dtype):
+    repair, model = tiny.build(name), tiny.trained(name, dtype)
+    packing = tiny.build(name, storage="bitmask")
+    packed = packing.wrap(tiny.pruned_llama(dtype), seed=0)
+    assert any(isinstance(module, Bitmask) for module in packed.modules())
+    tiny.train(packing, packed)
+    assert same(state_of(packed), state_of(model))
+    packing.save(packed, tmp_path / "saved")
+    loaded = packing.load(tiny.pruned_llama(dtype), tmp_path / "saved")
+    merged = repair.merge(model, tiny.reprune).state_dict()
+    assert same(packing.merge(packed, tiny.reprune).state_dict(), merged)
+    assert same(packing.merge(loaded, tiny.reprune).state_dict(), merged)
 
 
 @every_repair

@@ -29,6 +29,9 @@ def test_options_and_seed_reach_the_library(tiny):
         "stop_fraction": 0.9,
         "init": "random",
         "mask": "fixed",
+        "stagger": True,
+        "candidates": 4,
+        "storage": "bitmask",
     }
     config = build_repair("seft", **options).wrap(tiny.pruned_llama(), seed=5).seft_config
     assert {name: getattr(config, name) for name in options} == options

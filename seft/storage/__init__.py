@@ -1,0 +1,156 @@
+"""Sparse weights as a bit mask and their values, unpacked one layer at a time."""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+STORAGES = ("dense", "bitmask")
+
+
+class Bitmask(nn.Module):
+    """A sparse matrix (m, n) as a bit mask and the values under it.
+
+    Where a fraction d of the entries is under the mask, 16 d + 1 of 16 bits an entry are left of a
+    matrix in bfloat16: at 60 % sparsity less than half.
+
+    Args:
+        weight: the matrix; its values that are not zero are kept (a negative zero becomes zero).
+
+    Attributes:
+        columns: n.
+        bits: the mask, uint8, (m, ceil(n / 8)); column 8 i + j is bit j of byte i.
+        values: the values, row by row.
+        offsets: number of values before each row, (m,), int32, or int64 where that is too small.
+    """
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.columns = weight.shape[1]
+        for name in ("bits", "values", "offsets"):
+            self.register_buffer(name, weight.new_empty(0))
+        self.pack(weight, weight.bool())
+
+    def pack(self, weight: Tensor, mask: Tensor) -> Tensor:
+        """Hold the values of a matrix under a mask, both (m, n); return their flat positions."""
+        place = 2 ** torch.arange(8, dtype=torch.uint8, device=mask.device)
+        groups = F.pad(mask, (0, -self.columns % 8)).unflatten(1, (-1, 8))
+        self.bits = (groups * place).sum(dim=2, dtype=torch.uint8)
+        positions = positions_of(mask.flatten())
+        self.values = weight.flatten().index_select(0, positions)
+        rows = torch.arange(len(weight), device=weight.device) * self.columns
+        small = len(positions) <= torch.iinfo(torch.int32).max
+        self.offsets = torch.searchsorted(positions, rows, out_int32=small)
+        return positions
+
+    def unpack(self) -> Tensor:
+        """The matrix, made anew."""
+        unpack = unpacker(self.bits.device.type)
+        return unpack(self.bits, self.values, self.offsets, self.columns)
+
+
+@cache
+def unpacker(device: str):
+    """What unpacks on a type of device: the Triton kernel on a GPU where there is Triton."""
+    if device == "cuda" and find_spec("triton"):
+        from seft.storage.kernels import unpack
+
+        return unpack
+    return unpack_by_torch
+
+
+def unpack_by_torch(bits: Tensor, values: Tensor, offsets: Tensor, columns: int) -> Tensor:
+    """The matrix of a `Bitmask`, without a kernel of its own, on any device."""
+    # Eight flags at once: a table whose entries, the flags of a byte, are one number each.
+    flags = bits_of_bytes(bits.device).view(torch.int64).squeeze(1)
+    mask = flags.index_select(0, bits.int().flatten()).view_as(bits).view(torch.bool)
+    weight = values.new_zeros(len(bits), columns)
+    # A CPU takes several times as long to fill under a mask.
+    weight.view(-1).index_copy_(0, positions_of(mask[:, :columns].flatten()), values)
+    return weight
+
+
+def positions_of(flags: Tensor) -> Tensor:
+    """Ascending positions of the flags that are set, of a flat bool tensor."""
+    if flags.is_cuda:
+        return flags.nonzero().view(-1)
+    # Several times faster than torch's on a CPU.
+    return torch.from_numpy(np.flatnonzero(flags.numpy()))
+
+
+@cache
+def bits_of_bytes(device: torch.device) -> Tensor:
+    """The bits of each byte, the lowest first, bool, (256, 8)."""
+    byte = torch.arange(256, device=device).unsqueeze(1)
+    return (byte >> torch.arange(8, device=device)) % 2 == 1
+
+
+class BitmaskLinear(nn.Linear):
+    """A frozen linear layer whose weight is kept as a `Bitmask`.
+
+    `weight` unpacks it: a tensor of its own, not a parameter. Forward unpacks, and backward again:
+    no dense weight is kept between them.
+
+    Args:
+        linear: the layer to take the place of.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        # Not that of nn.Linear, which registers a weight.
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.packed = Bitmask(linear.weight.detach())
+        self.register_parameter("bias", linear.bias)
+        self.train(linear.training)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.packed.unpack()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return _Linear.apply(x, self)
+
+
+class _Linear(torch.autograd.Function):
+    """y = x weight^T + bias; saves nothing."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, layer: BitmaskLinear) -> Tensor:
+        ctx.layer = layer
+        bias = layer.bias
+        return F.linear(x, layer.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        return gradient @ ctx.layer.weight.to(gradient.dtype), None
+
+
+def pack(model: nn.Module, layers: Iterable[str]) -> nn.Module:
+    """Keep the weights of some linear layers, given by name, as bit masks; in place."""
+    for name in layers:
+        model.set_submodule(name, BitmaskLinear(model.get_submodule(name)))
+    return model
+
+
+def unpack(model: nn.Module) -> nn.Module:
+    """Make each `BitmaskLinear` of a model a plain layer again; in place."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BitmaskLinear):
+            model.set_submodule(name, plain(module))
+    return model
+
+
+def plain(layer: nn.Linear) -> nn.Linear:
+    """A frozen layer of the class `nn.Linear` itself with the weight and bias of another."""
+    linear = nn.Linear(layer.in_features, layer.out_features, device="meta")
+    linear.weight = nn.Parameter(layer.weight.detach(), requires_grad=False)
+    linear.bias = layer.bias
+    return linear.train(layer.training)
