@@ -30,8 +30,13 @@ def resolved_config(config: "Config", cell: Cell) -> dict:
         if training is not None:
             resolved["training"] = config.training.model_dump(mode="json")
             resolved["repair"] = config.repair_options(training).model_dump(mode="json")
+    return {"hash": config_hash(resolved), "resolved": resolved}
+
+
+def config_hash(resolved: dict) -> str:
+    """SHA-256 of a resolved configuration, whatever the order of its keys."""
     canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
-    return {"hash": hashlib.sha256(canonical.encode()).hexdigest(), "resolved": resolved}
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def describe_error(error: BaseException, stage: str, attempt: int) -> dict:
