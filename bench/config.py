@@ -195,7 +195,7 @@ def _options_model(kind: str, options: Mapping[str, type[BaseModel]]) -> type[Ba
     return create_model(kind, __base__=Strict, **fields)
 
 
-def _pruner_options(name: str) -> type[BaseModel]:
+def pruner_options(name: str) -> type[BaseModel]:
     """Options of a pruner: the keyword parameters of its constructor."""
     fields = {
         parameter.name: (parameter.annotation, parameter.default)
@@ -204,7 +204,7 @@ def _pruner_options(name: str) -> type[BaseModel]:
     return create_model(PRUNERS[name].__name__, __base__=Strict, **fields)
 
 
-PruningOptions = _options_model("PruningOptions", {name: _pruner_options(name) for name in PRUNERS})
+PruningOptions = _options_model("PruningOptions", {name: pruner_options(name) for name in PRUNERS})
 RepairOptions = _options_model(
     "RepairOptions",
     {name: cls.Options for name, cls in REPAIRS.items() if cls.training == name},

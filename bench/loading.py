@@ -1,9 +1,13 @@
 """Models, as the stages of the benchmark load them."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from bench.files import read_json
 
 
 def pick_device(name: str) -> torch.device:
@@ -39,6 +43,18 @@ def load_model(folder: str | Path, device: torch.device, dtype: torch.dtype) -> 
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     return model.to(device).eval()
+
+
+def read_weights(folder: str | Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """Named tensors of a local ``transformers`` folder, one at a time: the whole is never held."""
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+    folder = Path(folder)
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    files = read_json(index)["weight_map"] if index.exists() else {}
+    for name in names:
+        with safe_open(folder / files.get(name, SAFE_WEIGHTS_NAME), framework="pt") as tensors:
+            yield name, tensors.get_tensor(name)
 
 
 def load_tokenizer(folder: str | Path):

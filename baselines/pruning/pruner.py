@@ -21,9 +21,11 @@ class Pruner(ABC):
     """A one-shot pruner; its options are keyword arguments of the constructor.
 
     Attributes:
+        paper: Where the method comes from; None for a control.
         needs_calibration: Whether the pruner looks at the layers' inputs.
     """
 
+    paper: ClassVar[str | None] = None
     needs_calibration: ClassVar[bool] = True
     extra_sources = (
         "baselines.pruning.calibration",

@@ -1,6 +1,7 @@
 """Wanda: Sun et al. 2024, "A simple and effective pruning approach for large language models"."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class Wanda(Pruner):
     consecutive inputs. Ties go to the lower index. Scores are computed in float32; weights that
     stay keep their value.
     """
+
+    paper: ClassVar[str] = "Sun et al., ICLR 2024, arXiv 2306.11695"
 
     def statistic(self, width, device):
         return InputNorm(width, device)

@@ -42,6 +42,9 @@ class Repair(ABC):
     Options: ClassVar[type[RepairOptions]]
     """The method's options, with their descriptions."""
 
+    paper: ClassVar[str | None] = None
+    """Where the method comes from; None for a control."""
+
     training: ClassVar[str | None]
     """Name of the repair whose training this one merges (mostly itself), None for no training."""
 
@@ -88,6 +91,10 @@ class Repair(ABC):
     def seconds_evolving(self, model: nn.Module) -> float:
         """Seconds the training so far has spent on choosing which weights train."""
         return 0.0
+
+    def evolution(self, model: nn.Module) -> list[dict]:
+        """What each evolution of each layer changed, in the form of ``seft``'s log."""
+        return []
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write what tells a wrapped model from its base."""

@@ -28,6 +28,7 @@ class Lora(Repair):
     """LoRA on every target layer, merged and then pruned again to the base's pattern."""
 
     Options = LoraOptions
+    paper = "Hu et al., ICLR 2022, arXiv 2106.09685"
     training = "lora"
     extra_sources = ("baselines.repair.dropout",)
 

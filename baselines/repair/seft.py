@@ -72,6 +72,7 @@ class Seft(Repair):
     """SEFT on every target layer, with as many deltas as LoRA of the matched rank has numbers."""
 
     Options = SeftOptions
+    paper = "Li et al. 2025, arXiv 2505.24037"
     training = "seft"
     extra_sources = ("seft",)
 
@@ -91,6 +92,9 @@ class Seft(Repair):
 
     def seconds_evolving(self, model: nn.Module) -> float:
         return model.seconds_evolving
+
+    def evolution(self, model: nn.Module) -> list[dict]:
+        return model.evolution_log
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write the deltas in SEFT's format."""

@@ -11,14 +11,15 @@ from baselines.repair import build_repair
 from bench.cells import Cell
 from bench.config import Evaluation
 from bench.evaluation import evaluate
-from bench.files import write_json, write_json_lines
+from bench.files import read_json, write_json, write_json_lines
+from bench.history import make_history, no_history, write_history
 from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.provenance import provenance
 from bench.records import describe_error, make_record
 from bench.sources.manifest import MANIFEST, sha256
 from bench.stages.outcome import Attempt, read_outcome
-from bench.stages.repair import repruner
+from bench.stages.repair import LOG_FILE, repruner
 
 
 class Evaluator:
@@ -114,6 +115,7 @@ def evaluate_cell(
     checked: str,
     record: str,
     samples: str,
+    history: str,
     attempt: Attempt,
 ) -> None:
     """Merge the cell's repair into its base, evaluate that, and write the cell's record.
@@ -131,6 +133,7 @@ def evaluate_cell(
         checked: manifest of the data, in the data's folder.
         record: ``record.json`` to write.
         samples: file of the results item by item to write.
+        history: file of the training's course and of what it changed to write.
         attempt: the number of this attempt.
     """
     evaluator = Evaluator(config, model, checked)
@@ -140,7 +143,7 @@ def evaluate_cell(
         "layers": None,
     }
     stages = {"prune": None, "repair": None, "merge": None, "evaluate": None}
-    scores, error = None, None
+    scores, error, course = None, None, no_history()
     for stage, folder in {"prune": base, "repair": trained}.items():
         if folder is not None and error is None:
             outcome = read_outcome(folder)
@@ -152,18 +155,24 @@ def evaluate_cell(
             network = evaluator.load(base)
             if trained is not None:
                 with clock.computing():
-                    network = _merge(cell, evaluator.resolved, network, trained, calibration)
+                    network, evolution = _merge(
+                        cell, evaluator.resolved, network, trained, calibration
+                    )
                 stages["merge"] = clock.costs()
                 clock = StageClock(evaluator.device, since=time.time())
             stage = "evaluate"
             report, scores, stages["evaluate"] = evaluator.measure(network, clock)
             sparsity |= {"achieved": report.sparsity, "layers": report.layers}
+            if trained is not None:
+                log = read_json(Path(trained) / LOG_FILE)
+                course = make_history(log, evolution, base, network)
     except Exception as failure:
         if not attempt.is_last:
             raise
         traceback.print_exc()
         error = describe_error(failure, stage, attempt.number)
     write_json_lines(samples, scores.samples if scores is not None and error is None else [])
+    write_history(history, cell, course)
     write_json(
         record,
         make_record(
@@ -181,8 +190,10 @@ def evaluate_cell(
 
 def _merge(
     cell: Cell, resolved: dict, base: nn.Module, trained: str, calibration: str | None
-) -> nn.Module:
+) -> tuple[nn.Module, list[dict]]:
+    """The merged model, and the log of the training's evolutions."""
     repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **resolved["repair"])
     reprune = repruner(cell.pruner, cell.pattern, resolved["pruning"], calibration)
     wrapped = repair.load(base, Path(trained))
-    return repair.merge(wrapped, reprune).eval()
+    evolution = repair.evolution(wrapped)
+    return repair.merge(wrapped, reprune).eval(), evolution

@@ -27,7 +27,7 @@ rule table1:
         cells="results/cells.csv",
         code=code("bench/tables.py"),
     output:
-        csv="results/table1.csv",
+        csv=report("results/table1.csv", caption="../report/table1.rst", category="Tables"),
         markdown="results/table1.md",
     log:
         "results/logs/table1.log",

@@ -4,10 +4,11 @@ import sys
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from bench.cells import Cell, dense_cell, record_path
+from bench.cells import Cell, dense_cell, history_path, record_path
 from bench.config import load_or_exit
 from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
+from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.loading import takes_gpu
 from bench.preflight import check_or_exit
 from bench.records import forget_failures, resolved_config

@@ -5,6 +5,7 @@ TASK_DATA = sorted(
 
 EVALUATION_CODE = [
     "bench/stages/evaluate.py",
+    "bench/history.py",
     "bench/loading.py",
     *(path.relative_to(ROOT) for path in (ROOT / "bench/evaluation").glob("*.py")),
     *(
@@ -77,6 +78,7 @@ rule evaluate:
     output:
         record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
         samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",
+        history="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/history.json.gz",
     log:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.log",
     benchmark:

@@ -1,0 +1,97 @@
+"""The leaderboard's rows, and everything that is known of their cells."""
+
+import json
+
+import pandas as pd
+
+from bench.report.sources import Sources, plain
+from bench.tables import IDENTITY
+
+# Pruners round down in a row or a block; what differs by more than this was not pruned as asked.
+TOLERANCE = 0.005
+
+COSTS = (
+    "trainable_parameters",
+    "repair_peak_memory_mib",
+    "prune_seconds",
+    "repair_seconds",
+    "evaluate_seconds",
+)
+
+
+def board(sources: Sources) -> dict:
+    """``tasks`` in their order, and a row for each (model, pruner, pattern, repair).
+
+    A row's ``scores`` are, for each task, mean, both ends of the interval, and tie group; its
+    ``cells`` are positions in what :func:`cells` returns.
+    """
+    table, scores = sources.results.costs, sources.results.scores
+    tasks = ["average", *(task for task in scores["task"].unique() if task != "average")]
+    by_row = {identity: rows.set_index("task") for identity, rows in scores.groupby(IDENTITY)}
+    numbers: dict[tuple, list[int]] = {}
+    for number, (_, record) in enumerate(sources.records):
+        identity = tuple(record["cell"][key] for key in IDENTITY)
+        numbers.setdefault(identity, []).append(number)
+    rows = []
+    for row in plain(table):
+        identity = tuple(row[key] for key in IDENTITY)
+        ours = by_row.get(identity, pd.DataFrame())
+        achieved, asked = row["sparsity_achieved"], row["sparsity_requested"]
+        status, _, reason = row["status"].partition(": ")
+        rows.append(
+            {
+                **{key: row[key] for key in (*IDENTITY, "seeds", *COSTS)},
+                "status": status,
+                "reason": reason,
+                "asked": asked,
+                "achieved": achieved,
+                "drifted": achieved is not None and abs(achieved - asked) > TOLERANCE,
+                "recovery": _value(ours, "average", "recovery"),
+                "scores": [
+                    [_value(ours, task, key) for key in ("mean", "ci_low", "ci_high", "tie_group")]
+                    for task in tasks
+                ],
+                "cells": numbers.get(identity, []),
+            }
+        )
+    return {"tasks": tasks, "rows": rows}
+
+
+def _value(rows: pd.DataFrame, task: str, column: str):
+    if task not in rows.index:
+        return None
+    return plain(rows.loc[[task], [column]])[0][column]
+
+
+def cells(sources: Sources) -> dict:
+    """``cells``, one a record, and the ``pool`` of what many of them share.
+
+    A number in a cell's ``config`` and ``provenance`` is a position in the pool.
+    """
+    pool: dict[str, int] = {}
+
+    def pooled(value) -> int:
+        return pool.setdefault(json.dumps(value, sort_keys=True), len(pool))
+
+    found = []
+    for path, record in sources.records:
+        layers = (record["sparsity"]["layers"] or {}).values()
+        found.append(
+            {
+                "path": path,
+                "seed": record["cell"]["seed"],
+                **{key: record[key] for key in ("status", "error", "stages", "metrics", "samples")},
+                "sparsity": {
+                    **{key: record["sparsity"][key] for key in ("requested", "achieved")},
+                    "lowest_layer": min(layers, default=None),
+                    "highest_layer": max(layers, default=None),
+                },
+                "hash": record["config"]["hash"],
+                "config": {
+                    section: pooled(value)
+                    for section, value in record["config"]["resolved"].items()
+                },
+                "provenance": pooled(record["provenance"]),
+            }
+        )
+    return {"cells": found, "pool": [json.loads(value) for value in pool]}
