@@ -8,7 +8,7 @@ STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: table1 smoke report tune timing test test-unit test-workflow test-real lint format lock clean help
+.PHONY: table1 smoke report tune timing test test-unit test-browser test-workflow test-real lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(RUN) snakemake results/table1.csv $(OPTIONS)
@@ -28,10 +28,11 @@ timing: $(STAMP)  ## Print what share of each stage was start-up, loading and co
 
 test: $(STAMP)  ## All tests, fast ones first
 	$(RUN) python -m pytest tests/unit
+	$(RUN) python -m pytest tests/browser
 	$(RUN) python -m pytest tests/workflow
 	$(RUN) python -m pytest tests/real
 
-test-unit test-workflow test-real: test-%: $(STAMP)
+test-unit test-browser test-workflow test-real: test-%: $(STAMP)
 	$(RUN) python -m pytest tests/$*
 
 lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint

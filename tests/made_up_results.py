@@ -53,7 +53,7 @@ def made_up_results(
         for model, pruner, pattern, repair in itertools.product(models, pruners, patterns, repairs)
         for seed in ((0,) if repair == "none" else seeds)
     ]
-    records, histories, strength = {}, [], {name: 0.5 for name in REPAIRS} | STRENGTH
+    records, histories, strength = {}, [], dict.fromkeys(REPAIRS, 0.5) | STRENGTH
     for cell in cells:
         error = FloatingPointError("loss is nan at step 3") if cell in failed else None
         samples = [] if error else made_up_samples(cell, 12, 3, strength)
@@ -130,63 +130,38 @@ def made_up_history(cell: Cell, blocks: int) -> dict:
 
 def made_up_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Means of the table, with intervals; the best and what lies less than a point below tie."""
-    rows = []
-    for _, group in table.groupby(["model", "pruner", "pattern"], sort=False):
-        for task in SCORED:
-            dense = table.loc[
-                (table["model"] == group["model"].iloc[0]) & (table["pruner"] == "dense"), task
-            ].iloc[0]
-            base = group.loc[group["repair"] == "none", task]
-            sign = -1 if task == "wiki_perplexity" else 1
-            best = (sign * group[task]).max()
-            for row in group.to_dict("records"):
-                mean, lost = row[task], dense - base.iloc[0] if len(base) else np.nan
-                rows.append(
-                    {
-                        **{key: row[key] for key in IDENTITY},
-                        "task": task,
-                        "metric": "perplexity" if sign < 0 else "acc",
-                        "seeds": row["seeds"],
-                        "items": 12,
-                        "mean": mean,
-                        "std": row[f"{task}_std"],
-                        "se_seeds": 0.5,
-                        "se_items": 2.0,
-                        "ci_low": mean * 0.93,
-                        "ci_high": mean * 1.06,
-                        "recovery": (mean - base.iloc[0]) / lost if lost else np.nan,
-                        "tie_group": np.nan if pd.isna(mean) else 1 + (best - sign * mean > 1),
-                    }
-                )
-    return pd.DataFrame(rows)
+    parts = []
+    for task in SCORED:
+        part = table[[*IDENTITY, "seeds"]].assign(task=task, items=12, mean=table[task])
+        part["std"] = table[f"{task}_std"]
+        part["metric"] = "perplexity" if task == "wiki_perplexity" else "acc"
+        part["se_seeds"], part["se_items"] = 0.5, 2.0
+        part["ci_low"], part["ci_high"] = part["mean"] * 0.93, part["mean"] * 1.06
+        group = part.groupby(IDENTITY[:3])
+        # The unrepaired base is the first of its group.
+        base = group["mean"].transform("first")
+        dense = part["model"].map(part[part["pruner"] == "dense"].set_index("model")["mean"])
+        part["recovery"] = ((part["mean"] - base) / (dense - base)).replace([np.inf, -np.inf], None)
+        worse = part["mean"] - group["mean"].transform("min" if task == SCORED[-1] else "max")
+        part["tie_group"] = (1 + (worse.abs() > 1)).where(
+            part["mean"].notna() & (part["pruner"] != "dense")
+        )
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def made_up_comparisons(scores: pd.DataFrame) -> pd.DataFrame:
-    rows = []
+    """Each two repairs of a base once, in one made-up test."""
+    base = [*IDENTITY[:3], "task", "seeds", "items"]
     scores = scores[scores["pruner"] != "dense"].dropna(subset="mean")
-    for base, group in scores.groupby([*IDENTITY[:3], "task"], sort=False):
-        for a, b in itertools.combinations(group.to_dict("records"), 2):
-            difference = a["mean"] - b["mean"]
-            p = float(np.exp(-abs(difference)))
-            rows.append(
-                [
-                    *base,
-                    a["repair"],
-                    b["repair"],
-                    a["seeds"],
-                    12,
-                    a["mean"],
-                    b["mean"],
-                    difference,
-                    difference - 2,
-                    difference + 2,
-                    "permutation",
-                    p,
-                    min(1, 3 * p),
-                    3 * p < 0.05,
-                ]
-            )
-    return pd.DataFrame(rows, columns=COMPARED)
+    one = scores[[*base, "repair", "mean"]]
+    pairs = one.merge(one, on=base, suffixes=("_a", "_b"))
+    pairs = pairs[pairs["repair_a"] < pairs["repair_b"]]
+    pairs["difference"] = pairs["mean_a"] - pairs["mean_b"]
+    pairs["ci_low"], pairs["ci_high"] = pairs["difference"] - 2, pairs["difference"] + 2
+    pairs["p_value"] = np.exp(-pairs["difference"].abs())
+    pairs["p_holm"] = (3 * pairs["p_value"]).clip(upper=1)
+    return pairs.assign(test="permutation", significant=pairs["p_holm"] < 0.05)[COMPARED]
 
 
 def made_up_claims() -> pd.DataFrame:
@@ -221,7 +196,7 @@ def made_up_claims() -> pd.DataFrame:
             2.5,
             5,
             1200,
-            "wanda s80: 0.8 (−0.9 to 2.5)",
+            "wanda s80: two seeds are too few",
         ],
         [
             "lighter",

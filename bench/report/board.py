@@ -2,14 +2,13 @@
 
 import json
 
-import pandas as pd
-
 from bench.report.sources import Sources, plain
 from bench.tables import IDENTITY
 
 # Pruners round down in a row or a block; what differs by more than this was not pruned as asked.
 TOLERANCE = 0.005
 
+SCORE = ("mean", "ci_low", "ci_high", "tie_group", "recovery")
 COSTS = (
     "trainable_parameters",
     "repair_peak_memory_mib",
@@ -22,12 +21,15 @@ COSTS = (
 def board(sources: Sources) -> dict:
     """``tasks`` in their order, and a row for each (model, pruner, pattern, repair).
 
-    A row's ``scores`` are, for each task, mean, both ends of the interval, and tie group; its
-    ``cells`` are positions in what :func:`cells` returns.
+    A row's ``scores`` are, for each task, the values of ``SCORE``; its ``cells`` are positions in
+    what :func:`cells` returns.
     """
     table, scores = sources.results.costs, sources.results.scores
     tasks = ["average", *(task for task in scores["task"].unique() if task != "average")]
-    by_row = {identity: rows.set_index("task") for identity, rows in scores.groupby(IDENTITY)}
+    scored = {
+        (tuple(row[key] for key in IDENTITY), row["task"]): [row[key] for key in SCORE]
+        for row in plain(scores[[*IDENTITY, "task", *SCORE]])
+    }
     numbers: dict[tuple, list[int]] = {}
     for number, (_, record) in enumerate(sources.records):
         identity = tuple(record["cell"][key] for key in IDENTITY)
@@ -35,7 +37,8 @@ def board(sources: Sources) -> dict:
     rows = []
     for row in plain(table):
         identity = tuple(row[key] for key in IDENTITY)
-        ours = by_row.get(identity, pd.DataFrame())
+        missing = [None] * len(SCORE)
+        ours = [scored.get((identity, task), missing) for task in tasks]
         achieved, asked = row["sparsity_achieved"], row["sparsity_requested"]
         status, _, reason = row["status"].partition(": ")
         rows.append(
@@ -46,21 +49,11 @@ def board(sources: Sources) -> dict:
                 "asked": asked,
                 "achieved": achieved,
                 "drifted": achieved is not None and abs(achieved - asked) > TOLERANCE,
-                "recovery": _value(ours, "average", "recovery"),
-                "scores": [
-                    [_value(ours, task, key) for key in ("mean", "ci_low", "ci_high", "tie_group")]
-                    for task in tasks
-                ],
+                "scores": ours,
                 "cells": numbers.get(identity, []),
             }
         )
     return {"tasks": tasks, "rows": rows}
-
-
-def _value(rows: pd.DataFrame, task: str, column: str):
-    if task not in rows.index:
-        return None
-    return plain(rows.loc[[task], [column]])[0][column]
 
 
 def cells(sources: Sources) -> dict:

@@ -19,6 +19,7 @@ from bench.report.sources import Sources, plain
 from bench.tables import caption
 
 TEMPLATES = Path(__file__).parent / "templates"
+MINUS = "\N{MINUS SIGN}"
 VERDICTS = ("supported", "refuted", "inconclusive", "not tested")
 
 
@@ -32,8 +33,8 @@ def build_page(sources: Sources) -> str:
         lstrip_blocks=True,
     )
     environment.filters["label"] = pattern_label
-    environment.filters["signed"] = lambda value: "" if value is None else f"{value:+.3g}"
-    environment.filters["number"] = lambda value: "" if value is None else f"{value:.4g}"
+    environment.filters["signed"] = lambda value: _number(value, "+.3g")
+    environment.filters["number"] = lambda value: _number(value, ",.6g")
     records = [record for _, record in sources.records]
     results = sources.results
     claims, reproduction = plain(sources.claims), plain(sources.reproduction)
@@ -59,6 +60,10 @@ def build_page(sources: Sources) -> str:
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
     )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}".replace("-", MINUS)
 
 
 def packed(value) -> str:

@@ -51,7 +51,11 @@ class Sources:
         Args:
             records: paths of the records.
             histories: of the histories.
-            scores, table1, comparisons, claims, reproduction: of the tables.
+            scores: path of the scores.
+            table1: of the main table.
+            comparisons: of the paired comparisons.
+            claims: of the verdicts.
+            reproduction: of the published numbers beside the measured ones.
             tuning: of the sweeps, each named after its model.
             figures: of the figures as SVG: ``figures/<model>/<name>.svg`` or
                 ``figures/<model>/<pattern>/<name>.svg``.

@@ -21,7 +21,7 @@ GRIDS = {
         "patterns": (*(f"s{n}" for n in range(20, 90, 4)), "s85", "2of4", "4of8"),
         "seeds": (0,),
         "failed": [FAILED],
-        "drawn": ["s60", "2of4"],
+        "drawn": ["s60"],
     },
 }
 

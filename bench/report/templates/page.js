@@ -13,10 +13,13 @@ const colours = JSON.parse(document.getElementById("colours").textContent);
 
 const escape = (text) =>
   String(text ?? "").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
-const fixed = (digits) => (value) => (value == null ? "" : value.toFixed(digits));
+const minus = (text) => text.replace(/^-/, "−");
+const fixed = (digits) => (value) => (value == null ? "" : minus(value.toFixed(digits)));
 const grouped = (value) => (value == null ? "" : Math.round(value).toLocaleString("en-GB"));
+const rounded = (digits) => (value) =>
+  value == null ? "" : Math.abs(value) >= 10 ** digits ? grouped(value) : minus(value.toPrecision(digits));
 const significant = (value) =>
-  value == null ? "" : Math.abs(value) >= 1e4 ? grouped(value) : String(+value.toPrecision(4));
+  value == null ? "" : Number.isInteger(value) ? grouped(value) : rounded(4)(value);
 const patternLabel = (pattern) =>
   pattern.includes("of") ? pattern.replace("of", ":") : pattern.replace(/^s(.*)/, "$1 %");
 
@@ -57,7 +60,7 @@ const settings = {
 
 const scoreColumn = (tasks, task, position) => {
   const perplexity = task.endsWith("_perplexity");
-  const show = perplexity ? significant : fixed(1);
+  const show = perplexity ? rounded(4) : fixed(1);
   const title = task.replace(/_perplexity$/, " ppl").replaceAll("_", " ");
   return column(
     title,
@@ -86,14 +89,24 @@ const boardColumns = (tasks) => {
     column(
       "repair",
       (row) => row.repair,
-      (repair) =>
-        `${swatch(repair)}<button type="button" class="open" aria-haspopup="dialog">` +
-        `${escape(repair)}</button>`,
+      (repair, { pruner }) =>
+        `${pruner === "dense" ? "" : swatch(repair)}` +
+        `<button type="button" class="open" aria-haspopup="dialog">` +
+        `${pruner === "dense" ? "dense" : escape(repair)}</button>`,
       { text: "name" }
+    ),
+    column(
+      "status",
+      (row) => row.status,
+      (status, row) =>
+        row.reason
+          ? `<span class="reason" title="${escape(row.reason)}">${escape(status)}: ${escape(row.reason)}</span>`
+          : escape(status),
+      { text: "text" }
     ),
     column("tie group", (row) => row.scores[0][3], significant, { missing: Infinity }),
     scores[0],
-    column("recovery", (row) => row.recovery, fixed(2)),
+    column("recovery", (row) => row.scores[0][4], fixed(2)),
     ...scores.slice(1),
     column(
       "sparsity",
@@ -109,19 +122,10 @@ const boardColumns = (tasks) => {
     ),
     cost("trainable", "trainable_parameters", grouped),
     cost("memory MiB", "repair_peak_memory_mib", grouped),
-    cost("prune s", "prune_seconds", significant),
-    cost("repair s", "repair_seconds", significant),
-    cost("evaluate s", "evaluate_seconds", significant),
+    cost("prune s", "prune_seconds", rounded(3)),
+    cost("repair s", "repair_seconds", rounded(3)),
+    cost("evaluate s", "evaluate_seconds", rounded(3)),
     column("seeds", (row) => row.seeds, significant),
-    column(
-      "status",
-      (row) => row.status,
-      (status, row) =>
-        row.reason
-          ? `<span class="reason">${escape(status)}: ${escape(row.reason)}</span>`
-          : escape(status),
-      { text: "text" }
-    ),
   ];
 };
 
@@ -273,7 +277,7 @@ const openDrawer = async (row, tasks) => {
   drawer.querySelector("h2").textContent = title.join(" · ");
   const scores = tasks.map((task, n) => {
     const [mean, low, high, tie] = row.scores[n];
-    return [task, significant(mean), low == null ? "" : `${significant(low)} to ${significant(high)}`, tie];
+    return [task, rounded(4)(mean), low == null ? "" : `${rounded(4)(low)} to ${rounded(4)(high)}`, tie];
   });
   const content = drawer.querySelector(".content");
   content.innerHTML = tableOf(["over seeds", "mean", "95 % interval", "tie group"], scores);
@@ -306,12 +310,12 @@ const makePairs = async () => {
       named("task"),
       repair("repair_a", "a"),
       repair("repair_b", "b"),
-      column("mean a", (row) => row.mean_a, significant),
-      column("mean b", (row) => row.mean_b, significant),
+      column("mean a", (row) => row.mean_a, rounded(4)),
+      column("mean b", (row) => row.mean_b, rounded(4)),
       column("a − b", (row) => row.difference, (value, row) =>
-        row.significant === "yes" ? `<b>${significant(value)}</b>` : significant(value)),
+        row.significant === "yes" ? `<b>${rounded(3)(value)}</b>` : rounded(3)(value)),
       column("interval", (row) => row.ci_low, (low, row) =>
-        low == null ? "" : `${significant(low)} to ${significant(row.ci_high)}`),
+        low == null ? "" : `${rounded(3)(low)} to ${rounded(3)(row.ci_high)}`),
       column("p", (row) => row.p_value, probability, { missing: Infinity }),
       column("p (Holm)", (row) => row.p_holm, probability, { missing: Infinity }),
       column("items", (row) => row.items, significant),

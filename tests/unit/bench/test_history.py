@@ -1,5 +1,6 @@
 """What is kept of a training, beside its record."""
 
+import itertools
 import math
 
 import pytest
@@ -84,7 +85,7 @@ def test_many_evolutions_are_thinned_and_the_last_one_stays(model, base):
     kept = make_history([], [evolved(UP, step) for step in steps], base, model)["evolution"]["step"]
     assert EVOLUTIONS / 2 < len(kept) <= EVOLUTIONS
     assert kept[-1] == steps[-1]
-    assert len({b - a for a, b in zip(kept, kept[1:], strict=False)}) == 1
+    assert len({b - a for a, b in itertools.pairwise(kept)}) == 1
 
 
 def test_a_history_is_read_back_by_its_cell(tmp_path):
