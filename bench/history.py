@@ -21,14 +21,16 @@ from torch import Tensor, nn
 from baselines.pruning import prunable_layers
 from bench.cells import Cell
 from bench.files import read_json_lines, write_json_lines
-from bench.loading import read_weights
 
 # More than a figure can show; a training of many evolutions would make a large file.
 EVOLUTIONS = 32
 
 
 def make_history(
-    training: list[dict], evolution: list[dict], base: str | Path, model: nn.Module
+    training: list[dict],
+    evolution: list[dict],
+    before: Iterable[tuple[str, Tensor]],
+    model: nn.Module,
 ) -> dict:
     """What is kept of a training.
 
@@ -36,10 +38,10 @@ def make_history(
         training: the training's log.
         evolution: one entry an evolution and layer, as ``seft`` logs them; empty for a method
             whose positions stay.
-        base: folder of the pruned model.
+        before: the pruned model's weights, layer by layer.
         model: the model that the training, merged, made of it.
     """
-    layers = _changes(base, model)
+    layers = _changes(before, model)
     return {
         "training": training,
         "evolution": _evolution(evolution, list(layers)),
@@ -86,12 +88,9 @@ def _thinned(entries: list[dict]) -> list[dict]:
 
 
 @torch.no_grad()
-def _changes(base: str | Path, model: nn.Module) -> dict[str, dict[str, float]]:
-    layers = {f"{name}.weight": layer for name, layer in prunable_layers(model).items()}
-    return {
-        name.removesuffix(".weight"): _change(before.to(layers[name].weight), layers[name].weight)
-        for name, before in read_weights(base, layers)
-    }
+def _changes(before: Iterable[tuple[str, Tensor]], model: nn.Module) -> dict[str, dict]:
+    after = {name: layer.weight for name, layer in prunable_layers(model).items()}
+    return {name: _change(weight.to(after[name]), after[name]) for name, weight in before}
 
 
 def _change(before: Tensor, after: Tensor) -> dict[str, float]:

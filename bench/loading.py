@@ -1,12 +1,13 @@
 """Models, as the stages of the benchmark load them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from baselines.pruning import prunable_layers
 from bench.files import read_json
 
 
@@ -45,16 +46,20 @@ def load_model(folder: str | Path, device: torch.device, dtype: torch.dtype) -> 
     return model.to(device).eval()
 
 
-def read_weights(folder: str | Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    """Named tensors of a local ``transformers`` folder, one at a time: the whole is never held."""
+def read_layers(folder: str | Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights of the prunable layers of ``model`` as a local ``transformers`` folder has them.
+
+    They are read one at a time, by the layers' names: a second model is never held.
+    """
     from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
     folder = Path(folder)
     index = folder / SAFE_WEIGHTS_INDEX_NAME
     files = read_json(index)["weight_map"] if index.exists() else {}
-    for name in names:
-        with safe_open(folder / files.get(name, SAFE_WEIGHTS_NAME), framework="pt") as tensors:
-            yield name, tensors.get_tensor(name)
+    for name in prunable_layers(model):
+        key = f"{name}.weight"
+        with safe_open(folder / files.get(key, SAFE_WEIGHTS_NAME), framework="pt") as tensors:
+            yield name, tensors.get_tensor(key)
 
 
 def load_tokenizer(folder: str | Path):

@@ -92,10 +92,6 @@ class Repair(ABC):
         """Seconds the training so far has spent on choosing which weights train."""
         return 0.0
 
-    def evolution(self, model: nn.Module) -> list[dict]:
-        """What each evolution of each layer changed, in the form of ``seft``'s log."""
-        return []
-
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write what tells a wrapped model from its base."""
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -104,6 +100,11 @@ class Repair(ABC):
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """What ``save`` writes: the trained tensors by name."""
         return {name: parameter.detach() for name, parameter in trainables(model).items()}
+
+    @staticmethod
+    def evolution(folder: str | Path) -> list[dict]:
+        """What ``save`` wrote of each evolution of each layer, in the form of ``seft``'s log."""
+        return []
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
         """Wrap a pruned model and give it what ``save`` wrote.

@@ -1,5 +1,6 @@
 """SEFT, sparsity evolution fine-tuning (Li et al. 2025), by the `seft` library."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ from torch import nn
 import seft
 from baselines.pruning.pattern import Pattern
 from baselines.repair.base import Repair, TrainingOptions, trainables
+from seft.model import LOG_NAME
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -93,12 +95,14 @@ class Seft(Repair):
     def seconds_evolving(self, model: nn.Module) -> float:
         return model.seconds_evolving
 
-    def evolution(self, model: nn.Module) -> list[dict]:
-        return model.evolution_log
-
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write the deltas in SEFT's format."""
         model.save_pretrained(folder)
+
+    @staticmethod
+    def evolution(folder: str | Path) -> list[dict]:
+        lines = (Path(folder) / LOG_NAME).read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
         return seft.SeftModel.from_pretrained(base, folder, is_trainable=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 from torch import nn
 
 from baselines.pruning import Pattern, sparsity_report
-from baselines.repair import build_repair
+from baselines.repair import REPAIRS, build_repair
 from bench.cells import Cell
 from bench.config import Evaluation
 from bench.evaluation import evaluate
 from bench.files import read_json, write_json, write_json_lines
 from bench.history import make_history, no_history, write_history
-from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype
+from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype, read_layers
 from bench.measure import StageClock
 from bench.provenance import provenance
 from bench.records import describe_error, make_record
@@ -155,17 +155,19 @@ def evaluate_cell(
             network = evaluator.load(base)
             if trained is not None:
                 with clock.computing():
-                    network, evolution = _merge(
-                        cell, evaluator.resolved, network, trained, calibration
-                    )
+                    network = _merge(cell, evaluator.resolved, network, trained, calibration)
                 stages["merge"] = clock.costs()
                 clock = StageClock(evaluator.device, since=time.time())
             stage = "evaluate"
             report, scores, stages["evaluate"] = evaluator.measure(network, clock)
             sparsity |= {"achieved": report.sparsity, "layers": report.layers}
             if trained is not None:
-                log = read_json(Path(trained) / LOG_FILE)
-                course = make_history(log, evolution, base, network)
+                course = make_history(
+                    read_json(Path(trained) / LOG_FILE),
+                    REPAIRS[cell.repair].evolution(Path(trained)),
+                    read_layers(base, network),
+                    network,
+                )
     except Exception as failure:
         if not attempt.is_last:
             raise
@@ -190,10 +192,8 @@ def evaluate_cell(
 
 def _merge(
     cell: Cell, resolved: dict, base: nn.Module, trained: str, calibration: str | None
-) -> tuple[nn.Module, list[dict]]:
-    """The merged model, and the log of the training's evolutions."""
+) -> nn.Module:
     repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **resolved["repair"])
     reprune = repruner(cell.pruner, cell.pattern, resolved["pruning"], calibration)
     wrapped = repair.load(base, Path(trained))
-    evolution = repair.evolution(wrapped)
-    return repair.merge(wrapped, reprune).eval(), evolution
+    return repair.merge(wrapped, reprune).eval()

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.cells import Cell, dense_cell, history_path, record_path
 from bench.history import EVOLUTIONS, make_history, no_history, read_histories, write_history
-from bench.loading import read_weights
+from bench.loading import read_layers
 
 CELL = Cell("m", "wanda", "s60", "seft", 0)
 UP = "model.layers.1.mlp.up_proj"
@@ -50,7 +50,7 @@ def test_changes_are_measured_layer_by_layer_against_the_base_on_disk(model, bas
         weight[0, 0] = 2  # enters
         weight[0, 1] = 0  # leaves
         weight[0, 2] = 3  # changes
-    layers = make_history([], [], base, model)["layers"]
+    layers = make_history([], [], read_layers(base, model), model)["layers"]
     assert len(layers) == 2 * 7
     change = math.sqrt(2**2 + 1**2 + 2**2) / math.sqrt(8 * 16 - 1)
     assert layers.pop(UP) == {
@@ -61,17 +61,18 @@ def test_changes_are_measured_layer_by_layer_against_the_base_on_disk(model, bas
     assert all(set(layer.values()) == {0} for layer in layers.values())
 
 
-def test_weights_are_read_one_at_a_time_from_several_files(model, base):
-    names = [f"{UP}.weight", "model.layers.0.self_attn.q_proj.weight"]
-    read = dict(read_weights(base, names))
-    assert list(read) == names
-    assert all(torch.equal(tensor, model.get_parameter(name)) for name, tensor in read.items())
+def test_layers_are_read_by_name_from_several_files(model, base):
+    read = dict(read_layers(base, model))
+    assert len(read) == 2 * 7
+    assert all(
+        torch.equal(tensor, model.get_submodule(name).weight) for name, tensor in read.items()
+    )
 
 
 def test_evolutions_are_shares_by_step_and_layer(model, base):
     log = [evolved(UP, 2), evolved(UP, 1, grown=0, reactivated=0)]
-    evolution = make_history([], log, base, model)["evolution"]
-    layer = list(make_history([], [], base, model)["layers"]).index(UP)
+    evolution = make_history([], log, read_layers(base, model), model)["evolution"]
+    layer = list(make_history([], [], read_layers(base, model), model)["layers"]).index(UP)
     assert evolution == {
         "step": [1, 2],
         "layer": [layer] * 2,
@@ -82,7 +83,8 @@ def test_evolutions_are_shares_by_step_and_layer(model, base):
 
 def test_many_evolutions_are_thinned_and_the_last_one_stays(model, base):
     steps = range(1, 10 * EVOLUTIONS)
-    kept = make_history([], [evolved(UP, step) for step in steps], base, model)["evolution"]["step"]
+    log = [evolved(UP, step) for step in steps]
+    kept = make_history([], log, read_layers(base, model), model)["evolution"]["step"]
     assert EVOLUTIONS / 2 < len(kept) <= EVOLUTIONS
     assert kept[-1] == steps[-1]
     assert len({b - a for a, b in itertools.pairwise(kept)}) == 1
