@@ -5,6 +5,7 @@ PAGE_CODE = [
     for path in ROOT.glob(pattern)
 ]
 
+SWEEPS = [path.relative_to(ROOT) for path in (ROOT / "config/tuning").glob("*.csv")]
 FIGURES = [
     *expand("results/figures/{model}/{figure}.svg", model=CONFIG.grid.models, figure=OF_MODEL),
     *expand(
@@ -76,7 +77,7 @@ rule page:
         claims="results/claims.csv",
         reproduction="results/reproduction.csv",
         figures=FIGURES,
-        tuning=sorted(Path("config/tuning").glob("*.csv")),
+        tuning=code(*SWEEPS),
         code=lambda w: code(
             *PAGE_CODE,
             *(file for name in PRUNERS for file in PRUNERS.sources(name)),
