@@ -1,7 +1,7 @@
 """The tables of a made-up grid, as a run leaves them in ``results/``, and what the page reads."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +66,8 @@ def made_up_results(
             write_history(
                 histories[-1], cell, made_up_history(cell, blocks) if trained else no_history()
             )
+    scores = made_up_scores(records.values())
     table = table1(list(records.values()))
-    scores = made_up_scores(table)
     sweep = made_up_sweep()
     tables = {
         "table1": table,
@@ -128,12 +128,26 @@ def made_up_history(cell: Cell, blocks: int) -> dict:
     }
 
 
-def made_up_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Means of the table, with intervals; the best and what lies less than a point below tie."""
+def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
+    """Means over seeds, with intervals; the best and what lies less than a point below tie."""
+    measured = [
+        {
+            **record["cell"],
+            **{
+                metric["task"]: metric["value"] * (1 if metric["metric"] == "perplexity" else 100)
+                for metric in record["metrics"]
+                if metric["metric"] == TASKS[metric["task"]]
+            },
+        }
+        for record in records
+    ]
+    seeds = pd.DataFrame(measured, columns=[*IDENTITY, "seed", *TASKS])
+    seeds["average"] = seeds[[task for task in TASKS if task != "wiki"]].mean(axis=1)
+    rows = seeds.rename(columns={"wiki": "wiki_perplexity"}).groupby(IDENTITY, sort=False)
     parts = []
     for task in SCORED:
-        part = table[[*IDENTITY, "seeds"]].assign(task=task, items=12, mean=table[task])
-        part["std"] = table[f"{task}_std"]
+        part = rows[task].agg(["mean", "std", "count"]).reset_index()
+        part = part.rename(columns={"count": "seeds"}).assign(task=task, items=12)
         part["metric"] = "perplexity" if task == "wiki_perplexity" else "acc"
         part["se_seeds"], part["se_items"] = 0.5, 2.0
         part["ci_low"], part["ci_high"] = part["mean"] * 0.93, part["mean"] * 1.06
@@ -143,9 +157,8 @@ def made_up_scores(table: pd.DataFrame) -> pd.DataFrame:
         dense = part["model"].map(part[part["pruner"] == "dense"].set_index("model")["mean"])
         part["recovery"] = ((part["mean"] - base) / (dense - base)).replace([np.inf, -np.inf], None)
         worse = part["mean"] - group["mean"].transform("min" if task == SCORED[-1] else "max")
-        part["tie_group"] = (1 + (worse.abs() > 1)).where(
-            part["mean"].notna() & (part["pruner"] != "dense")
-        )
+        tied = part["mean"].notna() & (part["pruner"] != "dense")
+        part["tie_group"] = (1 + (worse.abs() > 1)).where(tied)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
