@@ -8,13 +8,17 @@ STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: table1 smoke tune export timing profile test test-unit test-workflow test-real lint format lock clean help
+.PHONY: table1 smoke report tune export timing profile test test-unit test-browser test-workflow test-real lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(RUN) snakemake results/table1.csv $(OPTIONS)
 
 smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
+
+report: $(STAMP)  ## Build the leaderboard, reports/index.html, and Snakemake's own report
+	$(RUN) snakemake reports/index.html figures $(OPTIONS)
+	$(RUN) snakemake reports/index.html figures $(OPTIONS) --report reports/snakemake.html
 
 tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
 	$(RUN) snakemake results/tuning.csv $(OPTIONS)
@@ -30,10 +34,11 @@ profile: $(STAMP)  ## Measure memory and time of each repair's training, side by
 
 test: $(STAMP)  ## All tests, fast ones first
 	$(RUN) python -m pytest tests/unit
+	$(RUN) python -m pytest tests/browser
 	$(RUN) python -m pytest tests/workflow
 	$(RUN) python -m pytest tests/real
 
-test-unit test-workflow test-real: test-%: $(STAMP)
+test-unit test-browser test-workflow test-real: test-%: $(STAMP)
 	$(RUN) python -m pytest tests/$*
 
 lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint

@@ -6,6 +6,7 @@ values, ``<layer>.values``, row by row; elsewhere they are the dense model's. Al
 norms, biases, head) is the dense model's, too.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from baselines.pruning import PRUNERS, prunable_layers
-from bench.loading import load_model
+from bench.loading import load_model, read_layers
 from bench.sources.manifest import MANIFEST, sha256
 
 BASE_FILE = "base.safetensors"
@@ -86,6 +87,27 @@ def load_base(
                 values = tensors[f"{name}.values"].to(device, dtype)
                 layer.weight.masked_scatter_(stays, values)
     return model
+
+
+def read_base_layers(
+    folder: str | Path, *, dense: str | Path, model: nn.Module
+) -> Iterator[tuple[str, Tensor]]:
+    """Weights of the base's pruned layers, read one at a time: a second model is never held.
+
+    Args:
+        folder: of the base.
+        dense: folder of the dense model.
+        model: a model with the same layers, which are read in their order.
+    """
+    with safe_open(Path(folder) / BASE_FILE, framework="pt") as file:
+        changed = {name for name in file.keys() if name.endswith(".values")}  # noqa: SIM118
+        for name, weight in read_layers(dense, model):
+            stays = unpack_bits(file.get_tensor(f"{name}.mask"), weight.shape)
+            weight = weight.masked_fill(~stays, 0)
+            if f"{name}.values" in changed:
+                values = file.get_tensor(f"{name}.values")
+                weight = weight.to(values.dtype).masked_scatter_(stays, values)
+            yield name, weight
 
 
 def pack_bits(mask: Tensor) -> Tensor:

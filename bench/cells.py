@@ -33,3 +33,8 @@ def record_path(cell: Cell) -> str:
     if cell.pruner == DENSE:
         return f"results/cells/{cell.model}/{DENSE}/record.json"
     return f"results/cells/{cell.model}/{cell.base}/{cell.repair}/seed{cell.seed}/record.json"
+
+
+def history_path(cell: Cell) -> str:
+    """Where the history of the cell's training lies, relative to the working folder."""
+    return record_path(cell).replace("record.json", "history.json.gz")

@@ -196,7 +196,7 @@ def _options_model(kind: str, options: Mapping[str, type[BaseModel]]) -> type[Ba
     return create_model(kind, __base__=Strict, **fields)
 
 
-def _pruner_options(name: str) -> type[BaseModel]:
+def pruner_options(name: str) -> type[BaseModel]:
     """Options of a pruner: the keyword parameters of its constructor."""
     fields = {
         parameter.name: (parameter.annotation, parameter.default)
@@ -208,7 +208,7 @@ def _pruner_options(name: str) -> type[BaseModel]:
 # The repairs that train; others merge what one of these has trained, or nothing.
 TRAININGS = {name: cls for name, cls in REPAIRS.items() if cls.training == name}
 
-PruningOptions = _options_model("PruningOptions", {name: _pruner_options(name) for name in PRUNERS})
+PruningOptions = _options_model("PruningOptions", {name: pruner_options(name) for name in PRUNERS})
 RepairOptions = _options_model(
     "RepairOptions", {name: cls.Options for name, cls in TRAININGS.items()}
 )

@@ -1,9 +1,14 @@
 """Models, as the stages of the benchmark load them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from baselines.pruning import prunable_layers
+from bench.files import read_json
 
 
 def pick_device(name: str) -> torch.device:
@@ -39,6 +44,22 @@ def load_model(folder: str | Path, device: torch.device, dtype: torch.dtype) -> 
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     return model.to(device).eval()
+
+
+def read_layers(folder: str | Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights of the prunable layers of ``model`` as a local ``transformers`` folder has them.
+
+    They are read one at a time, by the layers' names: a second model is never held.
+    """
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+    folder = Path(folder)
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    files = read_json(index)["weight_map"] if index.exists() else {}
+    for name in prunable_layers(model):
+        key = f"{name}.weight"
+        with safe_open(folder / files.get(key, SAFE_WEIGHTS_NAME), framework="pt") as tensors:
+            yield name, tensors.get_tensor(key)
 
 
 def load_tokenizer(folder: str | Path):

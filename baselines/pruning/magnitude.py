@@ -16,6 +16,7 @@ class Magnitude(Pruner):
     value.
     """
 
+    paper: ClassVar[str] = "Han et al., NeurIPS 2015, arXiv 1506.02626"
     needs_calibration: ClassVar[bool] = False
     keeps_weights: ClassVar[bool] = True
 

@@ -32,6 +32,7 @@ class Pruner(ABC):
             ``baselines.pruning.owl``).
 
     Attributes:
+        paper: Where the method comes from; None for a control.
         needs_calibration: Whether the pruner's criterion looks at the layers' inputs.
         keeps_weights: Whether the weights that stay keep their value, so that a mask tells the
             pruned model from the dense one.
@@ -42,6 +43,7 @@ class Pruner(ABC):
         Field(description="Sparsity of the decoder blocks: `uniform`, or `owl` (not with N:M)."),
     ] = "uniform"
 
+    paper: ClassVar[str | None] = None
     needs_calibration: ClassVar[bool] = True
     keeps_weights: ClassVar[bool] = False
     extra_sources: ClassVar[tuple[str, ...]] = (

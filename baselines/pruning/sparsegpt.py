@@ -4,6 +4,7 @@ one-shot".
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -54,6 +55,8 @@ class SparseGPT(Pruner):
         damping: Fraction of the mean of diag(H) that is added to the diagonal.
         block_size: Columns a mask is chosen for at once, in an unstructured pattern.
     """
+
+    paper: ClassVar[str] = "Frantar and Alistarh, ICML 2023, arXiv 2301.00774"
 
     damping: float = 0.01
     block_size: int = 128

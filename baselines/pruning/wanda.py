@@ -17,6 +17,7 @@ class Wanda(Pruner):
     stay keep their value.
     """
 
+    paper: ClassVar[str] = "Sun et al., ICLR 2024, arXiv 2306.11695"
     keeps_weights: ClassVar[bool] = True
 
     def statistic(self, width, device):

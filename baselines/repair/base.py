@@ -53,6 +53,9 @@ class Repair(ABC):
     Options: ClassVar[type[RepairOptions]]
     """The method's options, with their descriptions."""
 
+    paper: ClassVar[str | None] = None
+    """Where the method comes from; None for a control."""
+
     training: ClassVar[str | None]
     """Name of the repair whose training this one merges (mostly itself), None for no training."""
 
@@ -108,6 +111,11 @@ class Repair(ABC):
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """What ``save`` writes: the trained tensors by name."""
         return {name: parameter.detach() for name, parameter in trainables(model).items()}
+
+    @staticmethod
+    def evolution(folder: str | Path) -> list[dict]:
+        """What ``save`` wrote of each evolution of each layer, in the form of ``seft``'s log."""
+        return []
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
         """Wrap a pruned model and give it what ``save`` wrote.

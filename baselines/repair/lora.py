@@ -33,6 +33,7 @@ class Lora(AdapterRepair):
     """LoRA on every target layer, merged and then pruned again to the base's pattern."""
 
     Options = LoraOptions
+    paper = "Hu et al., ICLR 2022, arXiv 2106.09685"
     training = "lora"
     extra_sources = ("baselines.repair.dropout", "seft.storage")
 

@@ -1,5 +1,6 @@
 """SEFT, sparsity evolution fine-tuning (Li et al. 2025), by the `seft` library."""
 
+import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 import seft
 from baselines.pruning.pattern import Pattern
 from baselines.repair.base import FrozenBaseOptions, Repair, trainables
+from seft.model import LOG_NAME
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -99,6 +101,7 @@ class Seft(Repair):
     """SEFT on every target layer, with as many deltas as LoRA of the matched rank has numbers."""
 
     Options = SeftOptions
+    paper = "Li et al. 2025, arXiv 2505.24037"
     training = "seft"
     extra_sources = ("seft", "seft.storage")
 
@@ -122,6 +125,11 @@ class Seft(Repair):
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write the deltas in SEFT's format."""
         model.save_pretrained(folder)
+
+    @staticmethod
+    def evolution(folder: str | Path) -> list[dict]:
+        lines = (Path(folder) / LOG_NAME).read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
         return seft.SeftModel.from_pretrained(base, folder, is_trainable=True)

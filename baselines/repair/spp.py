@@ -33,6 +33,7 @@ class Spp(FrozenLayerRepair):
     """SPP on every target layer."""
 
     Options = SppOptions
+    paper = "Lu et al., ICML 2024, arXiv 2405.16057"
     training = "spp"
     extra_sources = (*FrozenLayerRepair.extra_sources, "baselines.repair.dropout")
 

@@ -7,19 +7,20 @@ from pathlib import Path
 from torch import nn
 
 from baselines.pruning import Pattern, sparsity_report
-from baselines.repair import build_repair
-from bench.bases import load_base
+from baselines.repair import REPAIRS, build_repair
+from bench.bases import load_base, read_base_layers
 from bench.cells import Cell
 from bench.config import Evaluation
 from bench.evaluation import evaluate
-from bench.files import write_json, write_json_lines
+from bench.files import read_json, write_json, write_json_lines
+from bench.history import make_history, no_history, write_history
 from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.provenance import provenance
 from bench.records import describe_error, make_record
 from bench.sources.manifest import MANIFEST, sha256
 from bench.stages.outcome import Attempt, read_outcome
-from bench.stages.repair import repruner
+from bench.stages.repair import LOG_FILE, repruner
 
 
 class Evaluator:
@@ -115,6 +116,7 @@ def evaluate_cell(
     checked: str,
     record: str,
     samples: str,
+    history: str,
     attempt: Attempt,
 ) -> None:
     """Merge the cell's repair into its base, evaluate that, and write the cell's record.
@@ -132,6 +134,7 @@ def evaluate_cell(
         checked: manifest of the data, in the data's folder.
         record: ``record.json`` to write.
         samples: file of the results item by item to write.
+        history: file of the training's course and of what it changed to write.
         attempt: the number of this attempt.
     """
     evaluator = Evaluator(config, model, checked)
@@ -141,7 +144,7 @@ def evaluate_cell(
         "layers": None,
     }
     stages = {"prune": None, "repair": None, "merge": None, "evaluate": None}
-    scores, error = None, None
+    scores, error, course = None, None, no_history()
     for stage, folder in {"prune": base, "repair": trained}.items():
         if folder is not None and error is None:
             outcome = read_outcome(folder)
@@ -159,12 +162,20 @@ def evaluate_cell(
             stage = "evaluate"
             report, scores, stages["evaluate"] = evaluator.measure(network, clock)
             sparsity |= {"achieved": report.sparsity, "layers": report.layers}
+            if trained is not None:
+                course = make_history(
+                    read_json(Path(trained) / LOG_FILE),
+                    REPAIRS[cell.repair].evolution(Path(trained)),
+                    read_base_layers(base, dense=model, model=network),
+                    network,
+                )
     except Exception as failure:
         if not attempt.is_last:
             raise
         traceback.print_exc()
         error = describe_error(failure, stage, attempt.number)
     write_json_lines(samples, scores.samples if scores is not None and error is None else [])
+    write_history(history, cell, course)
     write_json(
         record,
         make_record(

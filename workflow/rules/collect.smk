@@ -52,7 +52,7 @@ rule table1:
         scores="results/scores.csv",
         code=code(*TABLE_CODE),
     output:
-        csv="results/table1.csv",
+        csv=report("results/table1.csv", caption="../report/table1.rst", category="Tables"),
         markdown="results/table1.md",
         latex="results/table1.tex",
     log:

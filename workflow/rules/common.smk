@@ -4,10 +4,11 @@ import sys
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from bench.cells import Cell, dense_cell, record_path
+from bench.cells import Cell, dense_cell, history_path, record_path
 from bench.config import load_or_exit
 from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
+from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.loading import takes_gpu
 from bench.plan import make_plan
 from bench.preflight import check_or_exit
@@ -121,3 +122,18 @@ def tuning_trials(wildcards):
         for repair, rates in tuning.learning_rates.items()
         for rate in rates
     ]
+
+
+def figure_files(folder, names, **labels):
+    """Outputs of figures: each in all formats, one of which Snakemake's report shows."""
+    files = {}
+    for name in names:
+        for kind in FORMATS:
+            files[f"{name}_{kind}"] = f"{folder}/{name}.{kind}"
+        files[f"{name}_svg"] = report(
+            files[f"{name}_svg"],
+            caption=f"../report/{name}.rst",
+            category="Figures",
+            labels={"figure": name, "model": "{model}", **labels},
+        )
+    return files

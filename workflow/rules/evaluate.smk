@@ -6,6 +6,7 @@ TASK_DATA = sorted(
 EVALUATION_CODE = [
     "bench/stages/evaluate.py",
     "bench/bases.py",
+    "bench/history.py",
     "bench/loading.py",
     *sources("bench/evaluation", "*.py"),
     *(
@@ -78,6 +79,7 @@ rule evaluate:
     output:
         record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
         samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",
+        history="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/history.json.gz",
     log:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.log",
     benchmark:

@@ -17,5 +17,6 @@ with Job(snakemake) as job:  # noqa: F821
         checked=smk.input.checked,
         record=smk.output.record,
         samples=smk.output.samples,
+        history=smk.output.history,
         attempt=job.attempt,
     )

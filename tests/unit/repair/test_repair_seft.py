@@ -64,3 +64,10 @@ def test_evolving_is_timed(tiny):
     repair = tiny.build("seft")
     assert repair.seconds_evolving(repair.wrap(tiny.pruned_llama(), seed=0)) == 0
     assert repair.seconds_evolving(tiny.trained("seft", torch.float32)) > 0
+
+
+def test_the_evolutions_of_a_saved_training_can_be_read(tiny, tmp_path):
+    repair, model = tiny.build("seft"), tiny.trained("seft")
+    repair.save(model, tmp_path)
+    assert repair.evolution(tmp_path) == model.evolution_log != []
+    assert tiny.build("full").evolution(tmp_path) == []

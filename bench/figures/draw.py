@@ -1,0 +1,40 @@
+"""Draws figures by their names."""
+
+from importlib import import_module
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from bench.figures import FORMATS
+from bench.figures.results import Results
+from bench.figures.style import METADATA, SETTINGS
+from bench.files import whole
+
+
+def draw(name: str, results: Results, model: str, pattern: str | None = None) -> Figure | None:
+    """The figure ``name`` of a model, or of one pattern of it; None where nothing is to show."""
+    where = (model,) if pattern is None else (model, pattern)
+    with matplotlib.rc_context(SETTINGS):
+        return import_module(f"bench.figures.{name}").draw(results, *where)
+
+
+def write(stem: str | Path, name: str, results: Results, *where: str) -> None:
+    """Write a figure in all formats; where there is nothing to show, it says so.
+
+    Equal results give equal bytes.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = draw(name, results, *where) or _nothing(name)
+        # Laid out once for all formats, which takes longer than drawing.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for kind in FORMATS:
+            with whole(f"{stem}.{kind}") as path:
+                figure.savefig(path, format=kind, metadata=METADATA[kind])
+
+
+def _nothing(name: str) -> Figure:
+    figure = Figure(figsize=(4, 0.8))
+    figure.text(0.5, 0.5, f"{name}: no cell of this grid has anything to show", ha="center")
+    return figure

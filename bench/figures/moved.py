@@ -1,0 +1,85 @@
+"""Where weights moved: layer by projection."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from bench.figures.layers import block_of, projection_of, stack
+from bench.figures.results import Results
+from bench.figures.style import in_order, log_ticks, panels
+
+MEASURES = {
+    "change": "relative change",
+    "entered": "share that entered",
+}
+
+
+def draw(results: Results, model: str, pattern: str) -> Figure | None:
+    """The figure of one pattern of a model; None where nothing was trained."""
+    results = results.of(model, pattern)
+    changes = changes_by_layer(results)
+    if changes.empty:
+        return None
+    repairs, pruners = in_order(changes["repair"]), results.pruners
+    projections = list(dict.fromkeys(changes["projection"]))
+    shape = (changes["block"].max() + 1, len(projections))
+    height = 0.4 + 0.45 * len(repairs)
+    figure, axes = panels(len(MEASURES), pruners, height=height, sharex=True)
+    for row, (measure, label) in zip(axes, MEASURES.items(), strict=True):
+        norm = _norm(changes[measure])
+        for axis, pruner in zip(row, pruners, strict=True):
+            ours = changes[changes["pruner"] == pruner]
+            matrices = {
+                repair: _matrix(rows, measure, shape[0], projections)
+                for repair, rows in ours.groupby("repair")
+            }
+            image = stack(axis, matrices, repairs, shape, norm)
+        for axis in row[1:]:
+            axis.set_yticklabels([])
+        bar = figure.colorbar(
+            image,
+            ax=row,
+            label=label,
+            aspect=11 * height,
+            pad=0.01,
+            ticks=LogLocator(subs=log_ticks(changes[measure])),
+            format="{x:.3g}",
+        )
+        bar.minorticks_off()
+        bar.outline.set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xticks(range(len(projections)), projections)
+    return figure
+
+
+def changes_by_layer(results: Results) -> pd.DataFrame:
+    """One row a cell and layer."""
+    rows = [
+        {
+            "pruner": cell.pruner,
+            "repair": cell.repair,
+            "block": block_of(layer),
+            "projection": projection_of(layer),
+            **change,
+        }
+        for cell, history in results.histories.items()
+        for layer, change in history["layers"].items()
+    ]
+    return pd.DataFrame(rows, columns=["pruner", "repair", "block", "projection", *MEASURES])
+
+
+def _matrix(rows: pd.DataFrame, measure: str, blocks: int, projections: list[str]) -> np.ndarray:
+    """Means over seeds, of shape (blocks, projections); NaN where nothing moved."""
+    means = rows.pivot_table(index="block", columns="projection", values=measure, aggfunc="mean")
+    matrix = means.reindex(index=range(blocks), columns=projections).to_numpy(dtype=float)
+    return np.where(matrix > 0, matrix, np.nan)
+
+
+def _norm(values: pd.Series) -> LogNorm:
+    """From the smallest to the largest value that is not zero."""
+    positive = values[values > 0]
+    if positive.empty:
+        return LogNorm(1e-3, 1)
+    return LogNorm(positive.min(), max(positive.max(), 1.01 * positive.min()))

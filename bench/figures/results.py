@@ -1,0 +1,79 @@
+"""What figures are drawn from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.cells import DENSE, Cell
+from bench.figures.style import in_order, pattern_order
+from bench.history import read_histories
+from bench.tables import PERPLEXITY
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores, costs and histories of the cells of a grid, whatever part of it there is.
+
+    Attributes:
+        scores: ``results/scores.csv``.
+        costs: ``results/table1.csv``.
+        histories: by cell, of the cells that were trained.
+    """
+
+    scores: pd.DataFrame
+    costs: pd.DataFrame
+    histories: dict[Cell, dict]
+
+    @classmethod
+    def read(cls, scores: str | Path, costs: str | Path, histories: Iterable) -> "Results":
+        return cls(pd.read_csv(scores), pd.read_csv(costs), read_histories(histories))
+
+    def of(self, model: str, pattern: str | None = None) -> "Results":
+        """Those of one model, or one pattern of it; the dense model's among them."""
+
+        def kept(frame: pd.DataFrame) -> pd.DataFrame:
+            ours = frame["model"] == model
+            if pattern is not None:
+                ours &= frame["pattern"].isin([pattern, DENSE])
+            return frame[ours]
+
+        histories = {
+            cell: history
+            for cell, history in self.histories.items()
+            if cell.model == model and pattern in (None, cell.pattern)
+        }
+        return Results(kept(self.scores), kept(self.costs), histories)
+
+    @property
+    def pruners(self) -> list[str]:
+        return [name for name in self.costs["pruner"].unique() if name != DENSE]
+
+    @property
+    def patterns(self) -> list[str]:
+        found = set(self.costs["pattern"]) - {DENSE}
+        return sorted(found, key=pattern_order)
+
+    @property
+    def repairs(self) -> list[str]:
+        return in_order(self.costs.loc[self.costs["pruner"] != DENSE, "repair"])
+
+    @property
+    def corpora(self) -> list[str]:
+        """Tasks that are scored by perplexity."""
+        return [task for task in self.scores["task"].unique() if task.endswith(f"_{PERPLEXITY}")]
+
+    def dense(self, task: str) -> float | None:
+        """The dense model's score."""
+        rows = self.scores[(self.scores["pruner"] == DENSE) & (self.scores["task"] == task)]
+        values = rows["mean"].dropna()
+        return None if values.empty else float(values.iloc[0])
+
+
+def task_label(task: str) -> str:
+    """The name of an axis: the task, and what is measured."""
+    if task == "average":
+        return "average accuracy (%)"
+    corpus = task.removesuffix(f"_{PERPLEXITY}")
+    return f"{task} accuracy (%)" if corpus == task else f"{corpus} perplexity"

@@ -1,0 +1,85 @@
+"""Accuracy and perplexity against sparsity."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from baselines.pruning.pattern import Pattern
+from bench.figures.results import Results, task_label
+from bench.figures.style import (
+    REFERENCE,
+    key,
+    legend,
+    look,
+    panels,
+    pattern_label,
+    reference_key,
+    scale,
+)
+
+
+def draw(results: Results, model: str) -> Figure | None:
+    """The figure of one model; None where nothing is scored."""
+    results = results.of(model)
+    sparse = results.scores[results.scores["pattern"].isin(results.patterns)]
+    tasks = ["average", *results.corpora]
+    if sparse["mean"].isna().all():
+        return None
+    pruners, positions = results.pruners, _positions(results.patterns)
+    figure, axes = panels(len(tasks), pruners, sharex=True, sharey="row")
+    for row, task in zip(axes, tasks, strict=True):
+        for axis, pruner in zip(row, pruners, strict=True):
+            shown = sparse[(sparse["task"] == task) & (sparse["pruner"] == pruner)]
+            for number, repair in enumerate(results.repairs):
+                shift = (number - (len(results.repairs) - 1) / 2) * 6 / len(results.repairs)
+                _draw_repair(axis, shown[shown["repair"] == repair], repair, positions, shift)
+            dense = results.dense(task)
+            if dense is not None:
+                axis.axhline(dense, color=REFERENCE, linestyle="--", linewidth=1, zorder=1)
+        if task != "average":
+            scale(row, sparse.loc[sparse["task"] == task, "mean"])
+        row[0].set_ylabel(task_label(task))
+    for axis in axes[-1]:
+        axis.set_xticks(list(positions.values()), map(pattern_label, positions))
+        axis.set_xlim(min(positions.values()) - 5, max(positions.values()) + 5)
+        axis.set_xlabel("sparsity")
+    legend(figure, [reference_key("dense"), *map(key, results.repairs)])
+    return figure
+
+
+def _positions(patterns: list[str]) -> dict[str, float]:
+    """Unstructured patterns at their percentage, N:M patterns to the right of them."""
+    positions: dict[str, float] = {}
+    for pattern in patterns:
+        parsed = Pattern.parse(pattern)
+        last = max(positions.values(), default=40.0)
+        positions[pattern] = 100 * parsed.sparsity if parsed.m is None else last + 10
+    return positions
+
+
+def _draw_repair(
+    axis: Axes, scores: pd.DataFrame, repair: str, positions: dict[str, float], shift: float
+) -> None:
+    """A line with a band over the unstructured patterns, points with bars elsewhere."""
+    scores = scores.dropna(subset="mean")
+    scores = scores.assign(x=scores["pattern"].map(positions)).sort_values("x")
+    structured = scores["pattern"].str.contains("of")
+    line, points = scores[~structured], scores[structured]
+    style = look(repair)
+    if len(line) > 1:
+        axis.plot(line["x"], line["mean"], **style)
+        axis.fill_between(
+            line["x"],
+            line["ci_low"],
+            line["ci_high"],
+            color=style["color"],
+            alpha=0.12,
+            linewidth=0,
+        )
+    else:
+        points = scores
+    if not points.empty:
+        around = [points["mean"] - points["ci_low"], points["ci_high"] - points["mean"]]
+        axis.errorbar(
+            points["x"] + shift, points["mean"], around, **style | {"linestyle": ""}, elinewidth=0.8
+        )

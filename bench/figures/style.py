@@ -1,0 +1,146 @@
+"""How every figure looks: a colour and a marker for each method, the same wherever it appears.
+
+The colours are those of Okabe and Ito, which the colour-blind tell apart, without yellow, which
+paper swallows; black is the pruned model without repair. Markers tell methods apart without colour,
+and lines the second six methods from the first.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from baselines.pruning.pattern import Pattern
+from baselines.repair import REPAIRS
+
+UNREPAIRED = "#000000"
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7")
+MARKERS = "sD^vPX<>ph*dH8"
+LINES = {"-": "", "--": "////", ":": "...."}  # and the hatch of bars
+REFERENCE = "#767676"
+
+# Nothing in a file that differs between two runs: equal results, equal bytes.
+METADATA = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+PANEL = (2.35, 1.9)
+SETTINGS = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.5,
+    "figure.dpi": 160,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "figures",
+    "pdf.fonttype": 42,
+}
+
+
+def look(repair: str) -> dict:
+    """Colour, marker and line of a repair, as matplotlib takes them."""
+    if repair == "none":
+        return {"color": UNREPAIRED, "marker": "o", "linestyle": "-"}
+    number = [name for name in REPAIRS if name != "none"].index(repair)
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": list(LINES)[number // len(COLOURS) % len(LINES)],
+    }
+
+
+def bar(repair: str) -> dict:
+    """Colour and hatch of a repair's bar."""
+    style = look(repair)
+    return {"color": style["color"], "hatch": LINES[style["linestyle"]], "edgecolor": "white"}
+
+
+def in_order(repairs: Iterable[str]) -> list[str]:
+    """Repairs, each once, in the order of their registry."""
+    present = set(repairs)
+    return [repair for repair in REPAIRS if repair in present]
+
+
+def pattern_label(pattern: str) -> str:
+    """``s60`` as 60 %, ``2of4`` as 2:4."""
+    return pattern.replace("of", ":") if "of" in pattern else f"{pattern.removeprefix('s')} %"
+
+
+def pattern_order(pattern: str) -> tuple:
+    """Unstructured patterns by sparsity, then N:M."""
+    parsed = Pattern.parse(pattern)
+    return (parsed.m or 0, parsed.sparsity)
+
+
+def panels(
+    rows: int, columns: Sequence[str], *, height: float = PANEL[1], **options
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a panel for each row and named column."""
+    figure = Figure(
+        figsize=(max(1.8 * PANEL[0], PANEL[0] * len(columns)), 0.5 + height * rows),
+        layout="constrained",
+    )
+    axes = figure.subplots(rows, len(columns), squeeze=False, **options)
+    for title, axis in zip(columns, axes[0], strict=True):
+        axis.set_title(title)
+    for axis in axes[:, 1:].flat:
+        axis.tick_params(left=False, which="both")
+    return figure, axes.tolist()
+
+
+def scale(axes: Iterable[Axes], values: pd.Series, direction: str = "y") -> None:
+    """Few and plain ticks; a logarithmic axis where values differ by more than a factor of 5."""
+    logarithmic = values.max() > 5 * values[values > 0].min()
+    for panel in axes:
+        axis = getattr(panel, f"{direction}axis")
+        if logarithmic:
+            getattr(panel, f"set_{direction}scale")("log")
+            axis.set_major_locator(LogLocator(subs=log_ticks(values)))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        else:
+            axis.set_major_locator(MaxNLocator(5 if direction == "y" else 4))
+
+
+def log_ticks(values: pd.Series) -> tuple[int, ...]:
+    """Which multiples of the powers of ten a logarithmic axis names."""
+    return (1, 2, 5) if values.max() < 500 * values[values > 0].min() else (1,)
+
+
+def legend(figure: Figure, handles: Sequence) -> None:
+    """One legend below all panels."""
+    if handles:
+        rows = 1 if len(handles) <= 7 else -(-len(handles) // 6)
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=-(-len(handles) // rows),
+            columnspacing=1.3,
+            handlelength=2.2,
+        )
+
+
+def key(repair: str, **changes) -> Line2D:
+    """A repair's entry in a legend."""
+    return Line2D([], [], label=repair, **(look(repair) | changes))
+
+
+def reference_key(label: str, linestyle: str = "--") -> Line2D:
+    return Line2D([], [], label=label, color=REFERENCE, linestyle=linestyle, linewidth=1)

@@ -1,0 +1,81 @@
+"""How the topology evolves: which weights come back, and what stays of the start."""
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from bench.figures.layers import stack
+from bench.figures.results import Results
+from bench.figures.style import in_order, panels
+
+MEASURES = {
+    "reactivated": "reactivated share",
+    "overlap": "overlap with the start",
+}
+
+
+def draw(results: Results, model: str, pattern: str) -> Figure | None:
+    """The figure of one pattern of a model; None where no repair evolves."""
+    results = results.of(model, pattern)
+    evolving = _first_seeds(results)
+    if not evolving:
+        return None
+    repairs, pruners = in_order(repair for _, repair in evolving), results.pruners
+    steps = max((_steps(history) for history in evolving.values()), key=len)
+    height = 0.4 + len(repairs)
+    figure, axes = panels(len(MEASURES), pruners, height=height, sharex=True)
+    for row, (measure, label) in zip(axes, MEASURES.items(), strict=True):
+        matrices = {where: _matrix(history, measure) for where, history in evolving.items()}
+        values = np.concatenate([matrix.ravel() for matrix in matrices.values()])
+        norm = Normalize(np.nanmin(values), max(np.nanmax(values), np.nanmin(values) + 1e-6))
+        shape = tuple(np.max([matrix.shape for matrix in matrices.values()], axis=0))
+        for axis, pruner in zip(row, pruners, strict=True):
+            ours = {repair: matrix for (p, repair), matrix in matrices.items() if p == pruner}
+            image = stack(axis, ours, repairs, shape, norm)
+        for axis in row[1:]:
+            axis.set_yticklabels([])
+        figure.colorbar(
+            image, ax=row, label=label, aspect=11 * height, pad=0.01
+        ).outline.set_visible(False)
+    every = -(-len(steps) // 6)
+    for axis in axes[-1]:
+        axis.set_xticks(range(0, len(steps), every), steps[::every])
+        axis.set_xlabel("optimizer step of the evolution")
+    return figure
+
+
+def _first_seeds(results: Results) -> dict[tuple[str, str], dict]:
+    """The history of the first seed of each pruner and repair that evolves."""
+    found: dict[tuple[str, str], dict] = {}
+    for cell, history in sorted(results.histories.items(), key=lambda item: item[0]):
+        if history["evolution"]["step"]:
+            found.setdefault((cell.pruner, cell.repair), history)
+    return found
+
+
+def _matrix(history: dict, measure: str) -> np.ndarray:
+    """Values of shape (layers, evolutions); NaN where a layer has fewer evolutions."""
+    evolution = history["evolution"]
+    numbers = _numbers(evolution["layer"])
+    matrix = np.full((len(history["layers"]), max(numbers) + 1), np.nan)
+    matrix[evolution["layer"], numbers] = np.array(evolution[measure], dtype=float)
+    return matrix
+
+
+def _steps(history: dict) -> list[int]:
+    """The step of each evolution; the first layer's, where layers take turns."""
+    evolution = history["evolution"]
+    steps: dict[int, int] = {}
+    for number, step in zip(_numbers(evolution["layer"]), evolution["step"], strict=True):
+        steps.setdefault(number, step)
+    return list(steps.values())
+
+
+def _numbers(layers: list[int]) -> list[int]:
+    """For each evolution, how many its layer had before."""
+    seen: dict[int, int] = {}
+    numbers = []
+    for layer in layers:
+        numbers.append(seen.setdefault(layer, 0))
+        seen[layer] += 1
+    return numbers

@@ -1,0 +1,58 @@
+"""Training curves."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from baselines.repair import REPAIRS
+from bench.figures.results import Results
+from bench.figures.style import key, legend, look, panels, scale
+
+MARKS = 6
+
+
+def draw(results: Results, model: str, pattern: str) -> Figure | None:
+    """The figure of one pattern of a model; None where nothing was trained."""
+    results = results.of(model, pattern)
+    log = losses(results)
+    if log.empty:
+        return None
+    pruners = results.pruners
+    trainings = [repair for repair in results.repairs if repair in set(log["training"])]
+    figure, axes = panels(1, pruners, height=2.2, sharex=True, sharey=True)
+    for axis, pruner in zip(axes[0], pruners, strict=True):
+        for number, training in enumerate(trainings):
+            ours = log[(log["pruner"] == pruner) & (log["training"] == training)]
+            over_seeds = ours.groupby("step")["loss"].agg(["mean", "min", "max"])
+            every = max(1, len(over_seeds) // MARKS)
+            style = look(training)
+            axis.plot(over_seeds["mean"], **style, markevery=(number % every, every))
+            axis.fill_between(
+                over_seeds.index,
+                over_seeds["min"],
+                over_seeds["max"],
+                color=style["color"],
+                alpha=0.12,
+                linewidth=0,
+            )
+        axis.set_xlabel("optimizer step")
+    scale(axes[0], log["loss"])
+    axes[0][0].set_ylabel("training loss (nats)")
+    legend(figure, list(map(key, trainings)))
+    return figure
+
+
+def losses(results: Results) -> pd.DataFrame:
+    """Loss by pruner, training, seed and step; a training that several repairs share once."""
+    rows = [
+        {
+            "pruner": cell.pruner,
+            "training": REPAIRS[cell.repair].training,
+            "seed": cell.seed,
+            "step": entry["step"],
+            "loss": entry["loss"],
+        }
+        for cell, history in results.histories.items()
+        for entry in history["training"]
+    ]
+    columns = ["pruner", "training", "seed", "step", "loss"]
+    return pd.DataFrame(rows, columns=columns).drop_duplicates(columns[:-1])

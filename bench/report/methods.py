@@ -1,0 +1,122 @@
+"""Method cards: what each pruner and repair of the page is."""
+
+import inspect
+import re
+import sys
+
+import pandas as pd
+
+from baselines.pruning import PRUNERS
+from baselines.registry import Registry
+from baselines.repair import REPAIRS
+from bench.config import pruner_options
+from bench.figures.style import in_order, look
+from bench.report.sources import Sources
+
+
+def cards(sources: Sources) -> list[dict]:
+    """A card for each method that a record is of, pruners first.
+
+    Each has ``kind``, ``name``, ``definition`` (one or two lines), ``paper``, ``options`` and, for
+    a repair that trains, ``rates``: where its learning rate comes from.
+    """
+    records = [record for _, record in sources.records]
+    used = {record["cell"]["pruner"] for record in records}
+    pruners = [name for name in PRUNERS if name in used]
+    repairs = in_order(record["cell"]["repair"] for record in records)
+    return [
+        *(_card("pruner", PRUNERS, name, _options(records, "pruner", name)) for name in pruners),
+        *(
+            {
+                **_card("repair", REPAIRS, name, _options(records, "repair", name)),
+                "colour": look(name)["color"],
+                "rates": _rates(records, sources.tuning, name),
+            }
+            for name in repairs
+        ),
+    ]
+
+
+def _card(kind: str, registry: Registry, name: str, options: list[dict]) -> dict:
+    method = registry[name]
+    paper = method.paper
+    return {
+        "kind": kind,
+        "name": name,
+        "definition": definition(method),
+        "paper": paper,
+        "link": _link(paper) if paper else None,
+        "options": options,
+    }
+
+
+def definition(method: type) -> list[str]:
+    """The first sentences of the method's module and class, as they say it."""
+    documents = (sys.modules[method.__module__].__doc__, inspect.getdoc(method))
+    return list(dict.fromkeys(_first_paragraph(text) for text in documents))
+
+
+def _first_paragraph(text: str) -> str:
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    # What introduces a formula ends in a colon; the formula stays in the documentation.
+    return re.sub(r"``?", "", paragraph).rstrip(":")
+
+
+def _link(paper: str) -> str | None:
+    found = re.search(r"arXiv (\d{4}\.\d{5})", paper)
+    return f"https://arxiv.org/abs/{found[1]}" if found else None
+
+
+def _options(records: list[dict], kind: str, name: str) -> list[dict]:
+    """Options with their descriptions, and the values that the records used."""
+    section = "pruning" if kind == "pruner" else "repair"
+    used = [
+        record["config"]["resolved"].get(section) or {}
+        for record in records
+        if record["cell"][kind] == name
+    ]
+    fields = (pruner_options(name) if kind == "pruner" else REPAIRS[name].Options).model_fields
+    names = [option for option in fields if any(option in values for values in used)]
+    return [
+        {
+            "name": option,
+            "values": _distinct(values[option] for values in used if option in values),
+            "meaning": fields[option].description or "",
+        }
+        for option in names
+    ]
+
+
+def _distinct(values) -> str:
+    shown = (f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    return ", ".join(dict.fromkeys(shown))
+
+
+def _rates(records: list[dict], tuning: pd.DataFrame, name: str) -> list[str]:
+    """For each model, the learning rate, and the recorded sweep that chose it."""
+    training = REPAIRS[name].training
+    if training is None:
+        return []
+    rates: dict[tuple[str, float], None] = {}
+    for record in records:
+        if record["cell"]["repair"] == name:
+            rate = record["config"]["resolved"]["repair"]["learning_rate"]
+            rates[record["cell"]["model"], rate] = None
+    return [f"{model}: {rate:g}, {_chosen(tuning, model, training, rate)}" for model, rate in rates]
+
+
+def _chosen(tuning: pd.DataFrame, model: str, training: str, rate: float) -> str:
+    if tuning.empty:
+        return "from the configuration; no sweep is recorded"
+    trials = tuning[(tuning["model"] == model) & (tuning["repair"] == training)]
+    best = trials[trials["chosen"]]
+    if best.empty:
+        return "from the configuration; no sweep of this model is recorded"
+    tried = ", ".join(f"{value:g}" for value in trials["learning_rate"])
+    best = best.iloc[0]
+    if best["learning_rate"] != rate:
+        return f"from the configuration; the recorded sweep chose {best['learning_rate']:g}"
+    return (
+        f"the lowest validation loss ({best['validation_loss']:.3f}, pruned model "
+        f"{best['base_validation_loss']:.3f}) of {tried}, on {best['pruner']} {best['pattern']}"
+    )

@@ -1,0 +1,115 @@
+"""Builds the page."""
+
+import base64
+import gzip
+import json
+from functools import cache
+from importlib.metadata import distribution
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from bench.config import project_root
+from bench.figures import OF_MODEL, OF_PATTERN
+from bench.figures.style import in_order, look, pattern_label
+from bench.report.board import TOLERANCE, board, cells
+from bench.report.methods import cards
+from bench.report.sources import Sources, plain
+from bench.tables import caption
+
+TEMPLATES = Path(__file__).parent / "templates"
+MINUS = "\N{MINUS SIGN}"
+VERDICTS = ("supported", "refuted", "inconclusive", "not tested")
+
+
+def build_page(sources: Sources) -> str:
+    """The page's HTML: complete in itself, equal for equal sources."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["label"] = pattern_label
+    environment.filters["signed"] = lambda value: _number(value, "+.3g")
+    environment.filters["number"] = lambda value: _number(value, ",.6g")
+    records = [record for _, record in sources.records]
+    results = sources.results
+    claims, reproduction = plain(sources.claims), plain(sources.reproduction)
+    return environment.get_template("page.html.jinja").render(
+        claims=claims,
+        verdicts={v: sum(claim["verdict"] == v for claim in claims) for v in VERDICTS},
+        reproduction=reproduction,
+        cards=cards(sources),
+        facts=_facts(records),
+        protocol=caption(records),
+        tolerance=TOLERANCE,
+        models=list(results.costs["model"].unique()),
+        patterns=results.patterns,
+        captions={name: _caption(name) for name in (*OF_MODEL, *OF_PATTERN)},
+        colours={repair: look(repair)["color"] for repair in in_order(results.costs["repair"])},
+        payload={
+            "board": packed(board(sources)),
+            "cells": packed(cells(sources)),
+            "comparisons": packed(plain(sources.comparisons)),
+            "figures": packed(sources.figures),
+        },
+        datatables=_datatables(),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}".replace("-", MINUS)
+
+
+def packed(value) -> str:
+    """JSON, compressed, in base64: a large grid in a small page."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+@cache
+def _datatables() -> dict[str, str]:
+    """The table library, DataTables, as a data URI: its bundle comes with the package itables."""
+    package = distribution("itables")
+    source = Path(package.locate_file("itables/html/dt_bundle.js")).read_bytes()
+    return {
+        "uri": f"data:text/javascript;base64,{base64.b64encode(source).decode()}",
+        "version": package.version,
+    }
+
+
+def _caption(name: str) -> str:
+    text = (project_root() / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
+    return " ".join(text.split())
+
+
+def _facts(records: list[dict]) -> dict:
+    """What all numbers of the page have in common, or do not."""
+    provenance = [record["provenance"] for record in records]
+
+    def distinct(values) -> list:
+        return sorted({value for value in values if value is not None})
+
+    return {
+        "cells": len(records),
+        "failed": sum(record["status"] != "ok" for record in records),
+        "seeds": distinct(record["cell"]["seed"] for record in records),
+        "commits": distinct(
+            entry["git"]["commit"][:10] + (" with changes" if entry["git"]["dirty"] else "")
+            for entry in provenance
+            if entry.get("git")
+        ),
+        "packages": {
+            name: distinct(entry["packages"].get(name) for entry in provenance)
+            for name in ("torch", "transformers", "peft", "lm-eval")
+        },
+        "machines": distinct(
+            (entry["accelerator"] or {}).get("name") or entry["cpu"] for entry in provenance
+        ),
+        "dtypes": distinct(entry["dtype"] for entry in provenance),
+    }

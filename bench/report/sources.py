@@ -1,0 +1,99 @@
+"""What the page is made from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.figures.results import Results
+from bench.records import read_records
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Records, and the tables made from them; a table that has not been made yet is empty.
+
+    Attributes:
+        records: of every cell, with the path of its file.
+        results: what figures are drawn from.
+        comparisons: ``results/comparisons.csv``.
+        claims: ``results/claims.csv``.
+        reproduction: ``results/reproduction.csv``.
+        tuning: recorded sweeps of learning rates, one row a trial.
+        figures: SVG of each figure: by its name, then by model, or model and pattern.
+    """
+
+    records: list[tuple[str, dict]]
+    results: Results
+    comparisons: pd.DataFrame
+    claims: pd.DataFrame
+    reproduction: pd.DataFrame
+    tuning: pd.DataFrame
+    figures: dict[str, dict[str, str]]
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        records: Iterable[str | Path],
+        histories: Iterable[str | Path],
+        scores: str | Path,
+        table1: str | Path,
+        comparisons: str | Path,
+        claims: str | Path,
+        reproduction: str | Path,
+        tuning: Iterable[str | Path],
+        figures: Iterable[str | Path],
+    ) -> "Sources":
+        """Read all of it.
+
+        Args:
+            records: paths of the records.
+            histories: of the histories.
+            scores: path of the scores.
+            table1: of the main table.
+            comparisons: of the paired comparisons.
+            claims: of the verdicts.
+            reproduction: of the published numbers beside the measured ones.
+            tuning: of the sweeps, each named after its model.
+            figures: of the figures as SVG: ``figures/<model>/<name>.svg`` or
+                ``figures/<model>/<pattern>/<name>.svg``.
+        """
+        records = list(records)
+        sweeps = [pd.read_csv(path).assign(model=Path(path).stem) for path in tuning]
+        return cls(
+            list(zip(map(str, records), read_records(records), strict=True)),
+            Results.read(scores, table1, histories),
+            pd.read_csv(comparisons),
+            pd.read_csv(claims),
+            pd.read_csv(reproduction),
+            pd.concat(sweeps, ignore_index=True) if sweeps else pd.DataFrame(),
+            _read_figures(map(Path, figures)),
+        )
+
+
+def _read_figures(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
+    drawn: dict[str, dict[str, str]] = {}
+    for path in paths:
+        where = path.parent.parts[path.parts.index("figures") + 1 :]
+        drawn.setdefault(path.stem, {})["/".join(where)] = path.read_text(encoding="utf-8")
+    return drawn
+
+
+def plain(frame: pd.DataFrame) -> list[dict]:
+    """Rows as JSON takes them: what is missing is null, numbers have six digits."""
+    return [
+        {column: _plain(value) for column, value in row.items()}
+        for row in frame.to_dict(orient="records")
+    ]
+
+
+def _plain(value):
+    if isinstance(value, list | dict):
+        return value
+    if pd.isna(value):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else float(f"{value:.6g}")
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,372 @@
+const unpack = async (name) => {
+  const text = document.getElementById(`payload-${name}`).textContent;
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+};
+const once = (make) => {
+  let made;
+  return () => (made ??= make());
+};
+const cells = once(() => unpack("cells"));
+const colours = JSON.parse(document.getElementById("colours").textContent);
+
+const escape = (text) =>
+  String(text ?? "").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+const minus = (text) => text.replace(/^-/, "−");
+const fixed = (digits) => (value) => (value == null ? "" : minus(value.toFixed(digits)));
+const grouped = (value) => (value == null ? "" : Math.round(value).toLocaleString("en-GB"));
+const rounded = (digits) => (value) =>
+  value == null ? "" : Math.abs(value) >= 10 ** digits ? grouped(value) : minus(value.toPrecision(digits));
+const significant = (value) =>
+  value == null ? "" : Number.isInteger(value) ? grouped(value) : rounded(4)(value);
+const patternLabel = (pattern) =>
+  pattern.includes("of") ? pattern.replace("of", ":") : pattern.replace(/^s(.*)/, "$1 %");
+
+// A cell is shown in one form and sorted by another; what is missing sorts as the worst.
+const column = (title, value, show, options = {}) => ({
+  title,
+  className: options.text ? options.text : "number",
+  type: options.text ? "string" : "num",
+  data: null,
+  render: (row, use) => {
+    const plain = value(row);
+    if (use === "display") return show(plain, row);
+    return use === "sort" ? plain ?? options.missing ?? -Infinity : plain ?? "";
+  },
+  ...options.more,
+});
+const named = (key, show = escape) =>
+  column(key, (row) => row[key], show, { text: "text" });
+const swatch = (repair) =>
+  `<span class="swatch" style="background:${colours[repair] ?? "#767676"}"></span>`;
+
+const layout = {
+  topStart: "info",
+  topEnd: ["pageLength", "search"],
+  bottomStart: null,
+  bottomEnd: "paging",
+};
+const settings = {
+  autoWidth: false,
+  deferRender: true,
+  order: [],
+  pageLength: 50,
+  lengthMenu: [25, 50, 100, { label: "all", value: -1 }],
+  layout,
+};
+
+// ---- Leaderboard
+
+const scoreColumn = (tasks, task, position) => {
+  const perplexity = task.endsWith("_perplexity");
+  const show = perplexity ? rounded(4) : fixed(1);
+  const title = task.replace(/_perplexity$/, " ppl").replaceAll("_", " ");
+  return column(
+    title,
+    (row) => row.scores[position][0],
+    (mean, row) => {
+      const [, low, high, tie] = row.scores[position];
+      const text = show(mean);
+      const interval = low == null ? "" : `<small>${show(low)}–${show(high)}</small>`;
+      return (tie === 1 ? `<b>${text}</b>` : text) + interval;
+    },
+    {
+      missing: perplexity ? Infinity : -Infinity,
+      more: { name: task === "average" || perplexity ? "score" : "task" },
+    }
+  );
+};
+const cost = (title, key, show) =>
+  column(title, (row) => row[key], show, { missing: Infinity, more: { name: "cost" } });
+
+const boardColumns = (tasks) => {
+  const scores = tasks.map((task, position) => scoreColumn(tasks, task, position));
+  return [
+    named("model"),
+    named("pruner"),
+    column("pattern", (row) => row.pattern, (p) => escape(patternLabel(p)), { text: "text" }),
+    column(
+      "repair",
+      (row) => row.repair,
+      (repair, { pruner }) =>
+        `${pruner === "dense" ? "" : swatch(repair)}` +
+        `<button type="button" class="open" aria-haspopup="dialog">` +
+        `${pruner === "dense" ? "dense" : escape(repair)}</button>`,
+      { text: "name" }
+    ),
+    column(
+      "status",
+      (row) => row.status,
+      (status, row) =>
+        row.reason
+          ? `<span class="reason" title="${escape(row.reason)}">${escape(status)}: ${escape(row.reason)}</span>`
+          : escape(status),
+      { text: "text" }
+    ),
+    column("tie group", (row) => row.scores[0][3], significant, { missing: Infinity }),
+    scores[0],
+    column("recovery", (row) => row.scores[0][4], fixed(2)),
+    ...scores.slice(1),
+    column(
+      "sparsity",
+      (row) => row.achieved,
+      (achieved, row) =>
+        achieved == null
+          ? ""
+          : (100 * achieved).toFixed(1) +
+            (row.drifted
+              ? ` <span class="warning" title="asked for ${(100 * row.asked).toFixed(1)} %">` +
+                `⚠ asked ${(100 * row.asked).toFixed(0)}</span>`
+              : "")
+    ),
+    cost("trainable", "trainable_parameters", grouped),
+    cost("memory MiB", "repair_peak_memory_mib", grouped),
+    cost("prune s", "prune_seconds", rounded(3)),
+    cost("repair s", "repair_seconds", rounded(3)),
+    cost("evaluate s", "evaluate_seconds", rounded(3)),
+    column("seeds", (row) => row.seeds, significant),
+  ];
+};
+
+// One line between bases, while the rows stand in their own order.
+const ruled = (table) => {
+  let previous;
+  const natural = table.order().length === 0;
+  table.rows({ page: "current" }).every(function () {
+    const { model, pruner, pattern } = this.data();
+    const base = `${model} ${pruner} ${pattern}`;
+    this.node().classList.toggle("group", natural && previous !== undefined && base !== previous);
+    previous = base;
+  });
+};
+
+const values = (rows, key) => [...new Set(rows.flatMap((row) => row[key]))];
+const fill = (form, rows, label = {}) => {
+  for (const select of form.querySelectorAll("select")) {
+    for (const value of values(rows, select.name)) {
+      const text = select.name === "pattern" ? patternLabel(value) : value;
+      select.append(new Option(label[select.name]?.(value) ?? text, value));
+    }
+  }
+};
+const filtered = (form, table, matches) => {
+  const apply = () => {
+    const wanted = [...form.querySelectorAll("select")].filter((select) => select.value !== "");
+    table.search.fixed("filters", (text, row) =>
+      wanted.every((select) => matches(row, select.name, select.value))
+    );
+    table.draw();
+  };
+  form.addEventListener("change", apply);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  apply();
+};
+const isEqual = (row, key, value) => [row[key]].flat().some((own) => String(own) === value);
+
+const makeBoard = async () => {
+  const { tasks, rows } = await unpack("board");
+  const element = document.getElementById("board");
+  const table = new DataTable(element, {
+    ...settings,
+    data: rows,
+    columns: boardColumns(tasks),
+    drawCallback() {
+      ruled(this.api());
+    },
+    language: { emptyTable: "No cell has been recorded.", search: "search", lengthMenu: "_MENU_ rows" },
+  });
+  const form = document.querySelector('[data-table="board"]');
+  fill(form, rows);
+  filtered(form, table, isEqual);
+  const show = { tasks: "task:name", costs: "cost:name" };
+  form.addEventListener("change", ({ target }) => {
+    if (target.name in show) table.columns(show[target.name]).visible(target.checked);
+    if (target.name === "intervals") element.classList.toggle("no-intervals", !target.checked);
+  });
+  element.addEventListener("click", (event) => {
+    const row = event.target.closest("tbody tr");
+    if (row && table.row(row).data()) openDrawer(table.row(row).data(), tasks);
+  });
+  let length;
+  addEventListener("beforeprint", () => {
+    length = table.page.len();
+    table.page.len(-1).draw();
+  });
+  addEventListener("afterprint", () => table.page.len(length).draw());
+};
+
+// ---- Drawer
+
+const drawer = document.getElementById("drawer");
+const tableOf = (heads, rows) =>
+  `<div class="scroll"><table class="plain"><thead><tr>` +
+  heads.map((head, n) => `<th scope="col" class="${n ? "number" : ""}">${escape(head)}</th>`).join("") +
+  `</tr></thead><tbody>` +
+  rows
+    .map(
+      ([first, ...rest]) =>
+        `<tr><th scope="row">${escape(first)}</th>` +
+        rest.map((value) => `<td class="number">${escape(value)}</td>`).join("") +
+        "</tr>"
+    )
+    .join("") +
+  "</tbody></table></div>";
+const definitions = (entries) =>
+  `<dl>${entries
+    .filter(([, value]) => value != null && value !== "")
+    .map(([name, value]) => `<dt>${escape(name)}</dt><dd>${escape(value)}</dd>`)
+    .join("")}</dl>`;
+const mebibytes = (bytes) => (bytes == null ? "" : grouped(bytes / 2 ** 20));
+const percent = (fraction) => (fraction == null ? "" : `${(100 * fraction).toFixed(2)} %`);
+
+const cellHtml = (cell, pool) => {
+  const stages = Object.entries(cell.stages).filter(([, costs]) => costs);
+  const { sparsity, error } = cell;
+  const provenance = pool[cell.provenance];
+  const config = Object.fromEntries(
+    Object.entries(cell.config).map(([section, position]) => [section, pool[position]])
+  );
+  const repair = cell.stages.repair;
+  return (
+    `<h3>seed ${cell.seed}: ${escape(cell.status)}</h3>` +
+    (error
+      ? `<p class="warning">${escape(error.stage)}, attempt ${error.attempt}: ` +
+        `${escape(error.class)}: ${escape(error.message)}</p>`
+      : "") +
+    definitions([
+      ["sparsity asked for", percent(sparsity.requested)],
+      ["achieved", percent(sparsity.achieved)],
+      ["layers", sparsity.lowest_layer == null ? "" : `${percent(sparsity.lowest_layer)} to ${percent(sparsity.highest_layer)}`],
+      ["trainable", repair && grouped(repair.trainable_parameters)],
+      ["tokens", repair && grouped(repair.tokens)],
+      ["steps", repair && grouped(repair.steps)],
+      ["tokens a second", repair && significant(repair.tokens_per_second)],
+      ["seconds evolving", repair && significant(repair.seconds_evolving)],
+      ["record", cell.path],
+      ["results by item", cell.samples],
+    ]) +
+    (cell.metrics.length
+      ? "<h4>Scores</h4>" +
+        tableOf(
+          ["task", "metric", "value", "standard error", "items", "few-shot", "limit", "version"],
+          cell.metrics.map((m) => [
+            m.task, m.metric, significant(m.value), significant(m.stderr), m.n, m.few_shot, m.limit, m.version,
+          ])
+        )
+      : "") +
+    (stages.length
+      ? "<h4>Costs</h4>" +
+        tableOf(
+          ["stage", "computing s", "loading s", "start-up s", "host MiB", "device MiB"],
+          stages.map(([stage, c]) => [
+            stage, significant(c.seconds), significant(c.loading_seconds), significant(c.startup_seconds),
+            mebibytes(c.peak_rss_bytes), mebibytes(c.peak_device_bytes),
+          ])
+        )
+      : "") +
+    `<h4>Provenance</h4><pre>${escape(JSON.stringify(provenance, null, 2))}</pre>` +
+    `<h4>Resolved configuration</h4><p class="caption">SHA-256 ${escape(cell.hash)}</p>` +
+    `<pre>${escape(JSON.stringify(config, null, 2))}</pre>`
+  );
+};
+
+const openDrawer = async (row, tasks) => {
+  const { model, pruner, pattern, repair } = row;
+  const title = pruner === "dense" ? [model, "dense"] : [model, pruner, patternLabel(pattern), repair];
+  drawer.querySelector("h2").textContent = title.join(" · ");
+  const scores = tasks.map((task, n) => {
+    const [mean, low, high, tie] = row.scores[n];
+    return [task, rounded(4)(mean), low == null ? "" : `${rounded(4)(low)} to ${rounded(4)(high)}`, tie];
+  });
+  const content = drawer.querySelector(".content");
+  content.innerHTML = tableOf(["over seeds", "mean", "95 % interval", "tie group"], scores);
+  drawer.showModal();
+  drawer.scrollTop = 0;
+  const { cells: all, pool } = await cells();
+  content.innerHTML += row.cells.map((number) => cellHtml(all[number], pool)).join("");
+};
+drawer.querySelector(".close").addEventListener("click", () => drawer.close());
+drawer.addEventListener("click", (event) => event.target === drawer && drawer.close());
+
+// ---- Comparisons
+
+const makePairs = async () => {
+  const rows = await unpack("comparisons");
+  for (const row of rows) {
+    row.repair = [row.repair_a, row.repair_b];
+    row.significant = row.significant ? "yes" : "no";
+  }
+  const repair = (key, title) =>
+    column(title, (row) => row[key], (name) => swatch(name) + escape(name), { text: "text" });
+  const probability = (p) => (p == null ? "" : p < 0.001 ? "< 0.001" : p.toFixed(3));
+  const table = new DataTable("#pairs", {
+    ...settings,
+    data: rows,
+    columns: [
+      named("model"),
+      named("pruner"),
+      column("pattern", (row) => row.pattern, (p) => escape(patternLabel(p)), { text: "text" }),
+      named("task"),
+      repair("repair_a", "a"),
+      repair("repair_b", "b"),
+      column("mean a", (row) => row.mean_a, rounded(4)),
+      column("mean b", (row) => row.mean_b, rounded(4)),
+      column("a − b", (row) => row.difference, (value, row) =>
+        row.significant === "yes" ? `<b>${rounded(3)(value)}</b>` : rounded(3)(value)),
+      column("interval", (row) => row.ci_low, (low, row) =>
+        low == null ? "" : `${rounded(3)(low)} to ${rounded(3)(row.ci_high)}`),
+      column("p", (row) => row.p_value, probability, { missing: Infinity }),
+      column("p (Holm)", (row) => row.p_holm, probability, { missing: Infinity }),
+      column("items", (row) => row.items, significant),
+      column("seeds", (row) => row.seeds, significant),
+      named("test"),
+    ],
+    language: { emptyTable: "No two repairs have been compared.", search: "search", lengthMenu: "_MENU_ rows" },
+  });
+  const form = document.querySelector('[data-table="pairs"]');
+  fill(form, rows);
+  const tasks = form.elements.task;
+  if ([...tasks.options].some((option) => option.value === "average")) tasks.value = "average";
+  filtered(form, table, isEqual);
+};
+
+// ---- Figures
+
+const makeFigures = async () => {
+  const drawn = await unpack("figures");
+  const form = document.querySelector("#figures form");
+  const { model, pattern } = form.elements;
+  const show = () => {
+    for (const figure of document.querySelectorAll("[data-figure]")) {
+      const found = drawn[figure.dataset.figure] ?? {};
+      const svg = found[model.value] ?? found[`${model.value}/${pattern.value}`];
+      figure.hidden = svg === undefined;
+      if (svg === undefined) continue;
+      const image = figure.querySelector("img");
+      URL.revokeObjectURL(image.src);
+      image.src = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+      image.alt = `${figure.dataset.figure}, ${model.value}, ${patternLabel(pattern.value)}: ` +
+        figure.querySelector("figcaption").textContent;
+    }
+  };
+  form.addEventListener("change", show);
+  show();
+};
+
+// What is far below is made when it comes near.
+const whenNear = (id, make) => {
+  const observer = new IntersectionObserver(
+    (entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      make();
+    },
+    { rootMargin: "800px" }
+  );
+  observer.observe(document.getElementById(id));
+};
+
+await makeBoard();
+makeFigures();
+whenNear("comparisons", makePairs);

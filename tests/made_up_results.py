@@ -1,0 +1,269 @@
+"""The tables of a made-up grid, as a run leaves them in ``results/``, and what the page reads."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from made_up import STRENGTH, TASKS, made_up_record, made_up_samples
+
+from baselines.repair import REPAIRS
+from bench.cells import Cell, dense_cell, history_path, record_path
+from bench.figures import OF_MODEL, OF_PATTERN
+from bench.figures.draw import write
+from bench.figures.results import Results
+from bench.files import write_json
+from bench.history import no_history, write_history
+from bench.report import Sources
+from bench.tables import IDENTITY, table1
+
+PROJECTIONS = [f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")]
+PROJECTIONS += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+SCORED = (*(task for task in TASKS if task != "wiki"), "average", "wiki_perplexity")
+COMPARED = [*IDENTITY[:3], "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
+COMPARED += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
+CLAIMED = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
+CLAIMED += ["inconclusive", "estimate", "ci_low", "ci_high", "needed_seeds", "needed_items"]
+CLAIMED += ["detail"]
+REPRODUCED = ["model", "context", "data_set", "metric", "method", "pattern", "published"]
+REPRODUCED += ["measured", "difference", "relative_difference", "tolerance", "verdict", "source"]
+
+
+def made_up_results(
+    results: Path,
+    *,
+    models: Sequence[str] = ("tiny",),
+    pruners: Sequence[str] = ("magnitude", "wanda", "sparsegpt"),
+    patterns: Sequence[str] = ("s60",),
+    repairs: Sequence[str] = ("none", "full", "lora", "lora-dense", "spp", "seft"),
+    seeds: Sequence[int] = (0, 1),
+    failed: Sequence[Cell] = (),
+    blocks: int = 6,
+    drawn: Sequence[str] = (),
+) -> Sources:
+    """Write records, histories and tables into a folder `results`; what the page is made from.
+
+    A sweep is recorded for the first model alone, and of it the figures of the patterns `drawn`
+    are drawn.
+    """
+    cells = [dense_cell(model) for model in models]
+    cells += [
+        Cell(model, pruner, pattern, repair, seed)
+        for model, pruner, pattern, repair in itertools.product(models, pruners, patterns, repairs)
+        for seed in ((0,) if repair == "none" else seeds)
+    ]
+    records, histories, strength = {}, [], dict.fromkeys(REPAIRS, 0.5) | STRENGTH
+    for cell in cells:
+        error = FloatingPointError("loss is nan at step 3") if cell in failed else None
+        samples = [] if error else made_up_samples(cell, 12, 3, strength)
+        path = results.parent / record_path(cell)
+        records[path] = made_up_record(cell, samples, error)
+        write_json(path, records[path])
+        if cell.pruner != "dense":
+            histories.append(results.parent / history_path(cell))
+            trained = cell.repair != "none" and error is None
+            write_history(
+                histories[-1], cell, made_up_history(cell, blocks) if trained else no_history()
+            )
+    scores = made_up_scores(records.values())
+    table = table1(list(records.values()))
+    sweep = made_up_sweep()
+    tables = {
+        "table1": table,
+        "scores": scores,
+        "comparisons": made_up_comparisons(scores),
+        "claims": made_up_claims(),
+        "reproduction": made_up_reproduction(),
+        f"tuning/{models[0]}": sweep,
+    }
+    for name, frame in tables.items():
+        (results / f"{name}.csv").parent.mkdir(exist_ok=True)
+        frame.to_csv(results / f"{name}.csv", index=False)
+    read = Results.read(results / "scores.csv", results / "table1.csv", histories)
+    figures = [(name, (models[0],)) for name in OF_MODEL if drawn]
+    figures += [(name, (models[0], pattern)) for name in OF_PATTERN for pattern in drawn]
+    stems = [results.joinpath("figures", *where, name) for name, where in figures]
+    for stem, (name, where) in zip(stems, figures, strict=True):
+        write(stem, name, read, *where)
+    return Sources.read(
+        records=records,
+        histories=histories,
+        figures=[stem.with_suffix(".svg") for stem in stems],
+        tuning=[results / f"tuning/{models[0]}.csv"],
+        **{name: results / f"{name}.csv" for name in tables if "/" not in name},
+    )
+
+
+def made_up_history(cell: Cell, blocks: int) -> dict:
+    """Losses that fall; with SEFT, positions that evolve."""
+    random = np.random.default_rng(len(cell.repair) + cell.seed)
+    layers = [f"model.layers.{block}.{name}" for block in range(blocks) for name in PROJECTIONS]
+    evolves = cell.repair in ("seft", "random-grow", "spiel")
+    steps = [step for step in range(8, 48, 8) for _ in layers] if evolves else []
+    moves = evolves or cell.repair in ("lora", "lora-dense")
+    return {
+        "training": [
+            {
+                "step": step,
+                "loss": 2.5 + 2 * np.exp(-step / (8 + len(cell.repair))) + random.normal(0, 0.05),
+                "learning_rate": 1e-3,
+            }
+            for step in range(1, 49)
+        ],
+        "evolution": {
+            "step": steps,
+            "layer": list(range(len(layers))) * (len(steps) // len(layers)),
+            "reactivated": list(random.uniform(0, 0.5, len(steps))),
+            "overlap": [1 - step / 2000 for step in steps],
+        },
+        "layers": {
+            layer: {
+                "change": random.uniform(0.001, 0.1),
+                "entered": random.uniform(0.001, 0.02) if moves else 0.0,
+                "left": random.uniform(0.001, 0.02) if moves else 0.0,
+            }
+            for layer in layers
+        },
+    }
+
+
+def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
+    """Means over seeds, with intervals; the best and what lies less than a point below tie."""
+    measured = [
+        {
+            **record["cell"],
+            **{
+                metric["task"]: metric["value"] * (1 if metric["metric"] == "perplexity" else 100)
+                for metric in record["metrics"]
+                if metric["metric"] == TASKS[metric["task"]]
+            },
+        }
+        for record in records
+    ]
+    seeds = pd.DataFrame(measured, columns=[*IDENTITY, "seed", *TASKS])
+    seeds["average"] = seeds[[task for task in TASKS if task != "wiki"]].mean(axis=1)
+    rows = seeds.rename(columns={"wiki": "wiki_perplexity"}).groupby(IDENTITY, sort=False)
+    parts = []
+    for task in SCORED:
+        part = rows[task].agg(["mean", "std", "count"]).reset_index()
+        part = part.rename(columns={"count": "seeds"}).assign(task=task, items=12)
+        part["metric"] = "perplexity" if task == "wiki_perplexity" else "acc"
+        part["se_seeds"], part["se_items"] = 0.5, 2.0
+        part["ci_low"], part["ci_high"] = part["mean"] * 0.93, part["mean"] * 1.06
+        group = part.groupby(IDENTITY[:3])
+        # The unrepaired base is the first of its group.
+        base = group["mean"].transform("first")
+        dense = part["model"].map(part[part["pruner"] == "dense"].set_index("model")["mean"])
+        part["recovery"] = ((part["mean"] - base) / (dense - base)).replace([np.inf, -np.inf], None)
+        worse = part["mean"] - group["mean"].transform("min" if task == SCORED[-1] else "max")
+        tied = part["mean"].notna() & (part["pruner"] != "dense")
+        part["tie_group"] = (1 + (worse.abs() > 1)).where(tied)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def made_up_comparisons(scores: pd.DataFrame) -> pd.DataFrame:
+    """Each two repairs of a base once, in one made-up test."""
+    base = [*IDENTITY[:3], "task", "seeds", "items"]
+    scores = scores[scores["pruner"] != "dense"].dropna(subset="mean")
+    one = scores[[*base, "repair", "mean"]]
+    pairs = one.merge(one, on=base, suffixes=("_a", "_b"))
+    pairs = pairs[pairs["repair_a"] < pairs["repair_b"]]
+    pairs["difference"] = pairs["mean_a"] - pairs["mean_b"]
+    pairs["ci_low"], pairs["ci_high"] = pairs["difference"] - 2, pairs["difference"] + 2
+    pairs["p_value"] = np.exp(-pairs["difference"].abs())
+    pairs["p_holm"] = (3 * pairs["p_value"]).clip(upper=1)
+    return pairs.assign(test="permutation", significant=pairs["p_holm"] < 0.05)[COMPARED]
+
+
+def made_up_claims() -> pd.DataFrame:
+    rows = [
+        [
+            "repairs",
+            "SEFT repairs",
+            "SEFT is better than the unrepaired base, at each sparsity.",
+            "supported",
+            6,
+            6,
+            0,
+            0,
+            5.2,
+            3.1,
+            7.4,
+            None,
+            None,
+            None,
+        ],
+        [
+            "fixed-80",
+            "Gain on a fixed 80 % base",
+            "SEFT gains accuracy over LoRA on that base; no gain refutes it.",
+            "inconclusive",
+            3,
+            1,
+            0,
+            2,
+            0.8,
+            -0.9,
+            2.5,
+            5,
+            1200,
+            "wanda s80: two seeds are too few",
+        ],
+        [
+            "lighter",
+            "Lighter than full fine-tuning",
+            "Memory and time are below full fine-tuning's.",
+            "refuted",
+            3,
+            0,
+            3,
+            0,
+            12.0,
+            9.0,
+            15.0,
+            None,
+            None,
+            None,
+        ],
+        [
+            "families",
+            "Across families",
+            "The same sign in each model family.",
+            "not tested",
+            0,
+            0,
+            0,
+            0,
+            None,
+            None,
+            None,
+            None,
+            None,
+            "one model",
+        ],
+    ]
+    return pd.DataFrame(rows, columns=CLAIMED)
+
+
+def made_up_reproduction() -> pd.DataFrame:
+    shared = ["LLaMA-7B", 2048, "wikitext2", "perplexity"]
+    rows = [
+        [*shared, "dense", "dense", 5.68, 5.7, 0.02, 0.0035, 0.05, "inside", "OWL README"],
+        [*shared, "wanda", "s50", 7.26, 7.9, 0.64, 0.088, 0.05, "outside", "BESA README"],
+        *(
+            [*shared, "wanda", f"s{s}", 10.0, None, None, None, 0.05, "not measured", "OWL README"]
+            for s in (60, 70, 80)
+        ),
+    ]
+    return pd.DataFrame(rows, columns=REPRODUCED)
+
+
+def made_up_sweep() -> pd.DataFrame:
+    rows = [
+        ["wanda", "s60", "seft", rate, 4.8, loss, loss == 3.5]
+        for rate, loss in ((3e-4, 3.9), (1e-3, 3.5), (3e-3, None))
+    ]
+    columns = ["pruner", "pattern", "repair", "learning_rate", "base_validation_loss"]
+    return pd.DataFrame(rows, columns=[*columns, "validation_loss", "chosen"])

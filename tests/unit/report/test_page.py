@@ -1,0 +1,143 @@
+"""What the page is made of."""
+
+import base64
+import gzip
+import json
+import re
+
+import pandas as pd
+import pytest
+from made_up_results import made_up_results
+
+from baselines.pruning import PRUNERS
+from baselines.repair import REPAIRS
+from bench.cells import Cell
+from bench.report import Sources, build_page
+from bench.report.board import SCORE, board, cells
+from bench.report.methods import cards, definition
+from bench.report.page import packed
+
+FAILED = Cell("tiny", "wanda", "s60", "spp", 1)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> Sources:
+    return made_up_results(
+        tmp_path_factory.mktemp("page") / "results", failed=[FAILED], drawn=["s60"]
+    )
+
+
+@pytest.fixture(scope="module")
+def page(sources) -> str:
+    return build_page(sources)
+
+
+def row_of(sources, pruner, repair):
+    rows = board(sources)["rows"]
+    return next(row for row in rows if (row["pruner"], row["repair"]) == (pruner, repair))
+
+
+def card_of(sources, name):
+    return next(card for card in cards(sources) if card["name"] == name)
+
+
+def test_the_board_has_the_tables_rows_in_their_order(sources):
+    table, rows = sources.results.costs, board(sources)["rows"]
+    for key in ("pruner", "repair", "seeds"):
+        assert [row[key] for row in rows] == list(table[key])
+
+
+def test_a_row_holds_scores_with_interval_and_tie_group(sources):
+    shown = board(sources)
+    score = row_of(sources, "wanda", "seft")["scores"][shown["tasks"].index("average")]
+    scores = sources.results.scores.set_index(["pruner", "repair", "task"])
+    expected = scores.loc[("wanda", "seft", "average"), list(SCORE)]
+    assert score == pytest.approx(list(expected), rel=1e-5)
+
+
+def test_a_failed_cell_says_why_and_the_others_still_count(sources):
+    row = row_of(sources, "wanda", "spp")
+    assert row["status"] == "failed (1 of 2 seeds)"
+    assert row["reason"] == "repair: FloatingPointError: loss is nan at step 3"
+    assert row["scores"][0][0] is not None
+    errors = [cell["error"] for cell in cells(sources)["cells"] if cell["status"] == "failed"]
+    assert [error["class"] for error in errors] == ["FloatingPointError"]
+
+
+def test_lost_sparsity_is_marked_and_kept_sparsity_is_not(sources):
+    assert row_of(sources, "wanda", "lora-dense")["drifted"]
+    assert not row_of(sources, "wanda", "lora")["drifted"]
+
+
+def test_a_cell_of_the_drawer_has_its_whole_configuration_and_provenance(sources):
+    shown = cells(sources)
+    for number, (path, record) in enumerate(sources.records):
+        cell = shown["cells"][number]
+        config = {name: shown["pool"][at] for name, at in cell["config"].items()}
+        assert config == record["config"]["resolved"]
+        assert shown["pool"][cell["provenance"]] == record["provenance"]
+        assert cell["path"] == path
+    row = row_of(sources, "wanda", "full")
+    assert [shown["cells"][number]["seed"] for number in row["cells"]] == [0, 1]
+
+
+def test_cards_name_definition_paper_options_and_where_the_rate_is_from(sources):
+    card = card_of(sources, "lora")
+    assert len(card["definition"]) == 2
+    assert card["link"] == "https://arxiv.org/abs/2106.09685"
+    rate = next(option for option in card["options"] if option["name"] == "learning_rate")
+    assert rate == {"name": "learning_rate", "values": "0.001", "meaning": "Peak learning rate."}
+    assert "no sweep" in card["rates"][0]
+    assert card_of(sources, "seft")["rates"] == [
+        "tiny: 0.001, the lowest validation loss (3.500, pruned model 4.800) of 0.0003, 0.001, "
+        "0.003, on wanda s60"
+    ]
+    assert card_of(sources, "none")["rates"] == []
+
+
+@pytest.mark.parametrize("method", [*PRUNERS.values(), *REPAIRS.values()])
+def test_every_registered_method_can_say_in_two_lines_what_it_is(method):
+    lines = definition(method)
+    assert 1 <= len(lines) <= 2
+    for line in lines:
+        assert 15 < len(line) < 400
+        assert "`" not in line
+    assert method.paper is None or re.search(r"\d{4}", method.paper)
+
+
+def test_the_page_holds_everything_and_names_no_other_address(page):
+    for script in re.findall(r"<(?:script|link|img)[^>]*>", page):
+        assert not re.search(r'(src|href)="(?!data:,")', script), script
+    for part in ("board", "cells", "comparisons", "figures"):
+        text = re.search(rf'id="payload-{part}">([^<]*)<', page)[1]
+        assert json.loads(gzip.decompress(base64.b64decode(text)))
+    assert "12 items" in page
+    assert "2 of 5 published numbers are measured here" in page
+    assert "1 supported, 1 refuted, 1 inconclusive, 1 not tested" in page
+
+
+def test_equal_sources_give_equal_pages(sources, page):
+    assert build_page(sources) == page
+
+
+def test_a_page_of_nothing_but_records_is_built(sources):
+    results = type(sources.results)(
+        sources.results.scores[:0], sources.results.costs, sources.results.histories
+    )
+    empty = pd.DataFrame()
+    bare = Sources(sources.records, results, empty, empty, empty, empty, {})
+    page = build_page(bare)
+    assert "No claim has been tested" in page
+    assert "No published number" in page
+
+
+def test_text_of_records_is_escaped(tmp_path):
+    sources = made_up_results(tmp_path / "results", failed=[FAILED])
+    claims = sources.claims.assign(title="<script>alert(1)</script>")
+    page = build_page(Sources(**{**vars(sources), "claims": claims}))
+    assert "<script>alert" not in page
+
+
+def test_missing_is_null_in_what_is_packed():
+    with pytest.raises(ValueError, match="JSON"):
+        packed({"value": float("nan")})
