@@ -12,8 +12,8 @@ from bench.bases import load_base
 from bench.cells import DENSE, Cell
 from bench.files import whole
 from bench.loading import load_tokenizer, pick_device
+from bench.merging import merge
 from bench.records import read_records
-from bench.stages.evaluate import merge
 
 CELLS = Path("results/cells")
 EXPORTS = Path("results/export")

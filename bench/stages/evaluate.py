@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from baselines.pruning import Pattern, sparsity_report
-from baselines.repair import REPAIRS, build_repair
+from baselines.repair import REPAIRS
 from bench.bases import load_base, read_base_layers
 from bench.cells import Cell
 from bench.config import Evaluation
@@ -16,11 +16,11 @@ from bench.files import read_json, write_json, write_json_lines
 from bench.history import make_history, no_history, write_history
 from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype
 from bench.measure import StageClock
+from bench.merging import merge
 from bench.provenance import provenance
 from bench.records import describe_error, make_record
 from bench.sources.manifest import MANIFEST, sha256
-from bench.stages.outcome import Attempt, read_outcome
-from bench.stages.repair import LOG_FILE, repruner
+from bench.stages.outcome import LOG_FILE, Attempt, read_outcome
 
 
 class Evaluator:
@@ -190,27 +190,3 @@ def evaluate_cell(
             error=error,
         ),
     )
-
-
-def merge(
-    cell: Cell, resolved: dict, base: nn.Module, trained: str, calibration: str | None
-) -> nn.Module:
-    """The cell's model: its base with what was trained merged into it, in place.
-
-    Args:
-        cell: whose model it is.
-        resolved: its resolved configuration.
-        base: the pruned model.
-        trained: folder of the training.
-        calibration: tokens to re-prune with, or None for a pruner that needs none.
-    """
-    repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **resolved["repair"])
-    reprune = repruner(
-        base,
-        pruner=cell.pruner,
-        pattern=cell.pattern,
-        options=resolved["pruning"],
-        calibration=calibration,
-    )
-    wrapped = repair.load(base, Path(trained))
-    return repair.merge(wrapped, reprune).eval()

@@ -9,6 +9,7 @@ from bench.files import read_json, remove, whole, write_json
 from bench.records import describe_error
 
 STAGE_FILE = "stage.json"
+LOG_FILE = "training.json"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
 """Train a repair on a pruned base, and merge it into a plain model again."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import nn
 
-from baselines.pruning import Pattern, prune, zero_fractions
+from baselines.pruning import Pattern
 from baselines.repair import build_repair
 from bench.bases import load_base
 from bench.cells import Cell
@@ -16,37 +14,14 @@ from bench.data.tokens import Packed
 from bench.files import write_json
 from bench.loading import pick_device, pick_dtype
 from bench.measure import StageClock
-from bench.stages.outcome import Attempt, read_outcome, run_stage
+from bench.merging import repruner
+from bench.stages.outcome import LOG_FILE, Attempt, read_outcome, run_stage
 from bench.training import Blocks, TrainingReport, train, validation_loss
-
-LOG_FILE = "training.json"
 
 
 def read_blocks(path: str) -> Blocks:
     packed = Packed.load(path)
     return Blocks(packed.input_ids, packed.labels)
-
-
-def repruner(
-    base: nn.Module, *, pruner: str, pattern: str, options: dict, calibration: str | None
-) -> Callable[[nn.Module], None]:
-    """Prunes a merged model as its base was pruned.
-
-    Where that was not uniform, each layer becomes as sparse as it is in ``base``: an allocation
-    made anew from the merged model would be another one. (SparseGPT rounds in each block of
-    columns: it can miss by one weight a block.)
-    """
-    target = {"pattern": pattern}
-    if options.get("allocation", "uniform") != "uniform":
-        target = {"sparsity": zero_fractions(base)}
-        options = {name: value for name, value in options.items() if name != "allocation"}
-
-    def reprune(model: nn.Module) -> None:
-        device = next(model.parameters()).device
-        tokens = load_file(calibration)["input_ids"].to(device) if calibration else None
-        prune(model, pruner, **target, calibration=tokens, **options)
-
-    return reprune
 
 
 def train_repair(

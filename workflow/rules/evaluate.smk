@@ -8,6 +8,7 @@ EVALUATION_CODE = [
     "bench/bases.py",
     "bench/history.py",
     "bench/loading.py",
+    "bench/merging.py",
     *sources("bench/evaluation", "*.py"),
     *(
         path.relative_to(ROOT)

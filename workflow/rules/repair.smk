@@ -45,7 +45,7 @@ rule try_learning_rate:
         blocks="resources/tokens/{model}/train.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
-        code=lambda w: code(*REPAIR_CODE, *REPAIRS.sources(w.repair)),
+        code=lambda w: code("bench/merging.py", *REPAIR_CODE, *REPAIRS.sources(w.repair)),
     output:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:

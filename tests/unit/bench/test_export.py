@@ -109,6 +109,7 @@ class Workspace:
             checked="resources/data/manifest.json",
             record=record,
             samples="results/samples.jsonl.gz",
+            history="results/history.json.gz",
             attempt=Attempt(),
         )
         return record.removesuffix("/record.json")
