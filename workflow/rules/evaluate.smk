@@ -30,12 +30,14 @@ rule evaluate_dense:
         "results/logs/{model}/dense/evaluate.log",
     benchmark:
         "results/benchmarks/{model}/dense/evaluate.tsv"
+    retries: ATTEMPTS - 1
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, dense_cell(w.model)),
     message:
@@ -55,12 +57,14 @@ rule check_dense:
         f"{CHECKPOINTS}/{{model}}/dense.json",
     log:
         "results/logs/{model}/dense/check.log",
+    retries: ATTEMPTS - 1
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate"),
     message:
         "Check that {wildcards.model} scores as expected before it is pruned"
     script:
@@ -92,7 +96,8 @@ rule evaluate:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, Cell(**w)),
     message:

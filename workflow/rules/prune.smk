@@ -23,7 +23,8 @@ rule prune:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("prune"),
+        runtime=duration("prune"),
     params:
         options=lambda w: CONFIG.pruner_options(w.pruner),
         runtime=RUNTIME,
