@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 
 from baselines.repair.base import Repair
-from bench.checkpoints import Checkpoints, CheckpointingTrainer
+from bench.checkpoints import CheckpointingTrainer, Checkpoints
 from bench.config import Training
 from bench.data.tokens import IGNORED
 

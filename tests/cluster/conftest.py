@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections import defaultdict
@@ -41,13 +42,12 @@ def local(tmp_path_factory) -> Project:
 
 
 def on_slurm(folder: Path, slurm: Slurm, **changed_resources: dict) -> Project:
-    """A project that runs through ``profiles/slurm``, some rules asking for other resources."""
+    """A project that runs through ``profiles/slurm``, some rules asking for something else."""
     project = offline(folder)
     project.environment |= slurm.environment
     path = project.folder / "profiles/slurm/config.yaml"
     profile = yaml.safe_load(path.read_text())
-    for rule, resources in changed_resources.items():
-        profile["set-resources"][rule] |= resources
+    profile["set-resources"] |= changed_resources
     path.write_text(yaml.safe_dump(profile))
     project.where = [
         "--workflow-profile",
@@ -64,12 +64,19 @@ def on_slurm(folder: Path, slurm: Slurm, **changed_resources: dict) -> Project:
 
 
 @pytest.fixture(scope="session")
-def story(slurm, tmp_path_factory):
+def story(slurm, local, tmp_path_factory):
     """What happened, step by step, to a run that was disturbed in every way."""
-    # Snakemake alone takes more than this; the retry gets what the workflow asks for.
-    memory = {"mem_mb": "150 if attempt == 1 else 2500"}
     folder = tmp_path_factory.mktemp("cluster") / "project"
-    project = on_slurm(folder, slurm, prune=memory)
+    project = on_slurm(
+        folder,
+        slurm,
+        # Python alone takes more than it gets at first.
+        prune={"gpu": 1, "mem_mb": "100 if attempt == 1 else 2500"},
+        # The other form in which clusters want GPUs asked for.
+        evaluate={"gres": "gpu:1"},
+    )
+    # Model, data and tokens are fetched and made on the submitting machine: as they were.
+    shutil.copytree(local.folder / "resources", folder / "resources")
     output = (folder.parent / "first.log").open("w+")
     first = subprocess.Popen(
         project.command(changes=GRID),

@@ -55,14 +55,17 @@ class Slurm:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
+        self.environment = {
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        }
         self._daemons: dict[str, subprocess.Popen] = {}
-        for name in ("state", "spool"):
+        for name in ("state", "spool", "bin"):
             (folder / name).mkdir()
         folder.chmod(0o755)
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o600)
-        (folder / "gres.conf").write_text("Name=gpu Count=2\n")
+        (folder / "gres.conf").write_text("Name=gpu File=/dev/null,/dev/zero\n")
         controller, daemon = free_ports(2)
         (folder / "slurm.conf").write_text(
             CONFIGURATION.format(
@@ -76,6 +79,13 @@ class Slurm:
             )
         )
 
+        # Snakemake's plugin hides SLURM_CONF from the srun in a job: other machines need none.
+        srun = folder / "bin/srun"
+        srun.write_text(
+            f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n'
+        )
+        srun.chmod(0o755)
+
     def start(self) -> None:
         munge = ("key-file", "socket", "pid-file", "log-file", "seed-file")
         files = [f"--{name}={self.folder}/munge.{name.removesuffix('-file')}" for name in munge]
@@ -83,11 +93,11 @@ class Slurm:
         wait_for(lambda: (self.folder / "munge.socket").exists())
         self.start_controller()
         self._start("slurmd", "-D", "-f", str(self.folder / "slurm.conf"))
-        wait_for(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"))
+        wait_for(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), seconds=30)
 
     def start_controller(self) -> None:
         self._start("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
-        wait_for(lambda: "UP" in self.ask("scontrol", "ping"))
+        wait_for(lambda: "UP" in self.ask("scontrol", "ping"), seconds=30)
 
     def stop_controller(self) -> None:
         self._stop("slurmctld")
@@ -150,7 +160,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(condition: Callable, seconds: float = 180):
+def wait_for(condition: Callable, seconds: float = 300):
     """What ``condition`` returns as soon as that is true."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -25,6 +25,8 @@ RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
 DEVICE = "cuda" if ACCELERATOR else "cpu"
 ATTEMPTS = CONFIG.runtime.retries + 1
+# On a cluster, the Snakemake inside a job would try again with the memory that was too little.
+RETRIES = CONFIG.runtime.retries if workflow.is_main_process else 0
 
 set_environment(ROOT)
 

@@ -30,7 +30,7 @@ rule evaluate_dense:
         "results/logs/{model}/dense/evaluate.log",
     benchmark:
         "results/benchmarks/{model}/dense/evaluate.tsv"
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
@@ -57,7 +57,7 @@ rule check_dense:
         f"{CHECKPOINTS}/{{model}}/dense.json",
     log:
         "results/logs/{model}/dense/check.log",
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
@@ -88,7 +88,7 @@ rule evaluate:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.tsv"
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads

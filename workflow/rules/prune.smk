@@ -15,7 +15,7 @@ rule prune:
         "results/logs/{model}/{pruner}-{pattern}/prune.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/prune.tsv"
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads

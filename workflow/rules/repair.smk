@@ -19,7 +19,7 @@ rule repair:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.tsv"
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
@@ -54,7 +54,7 @@ rule try_learning_rate:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-lr{rate}/tune.log",
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads

@@ -91,11 +91,14 @@ def assert_same(first, second) -> None:
     assert first[2].batch_order == second[2].batch_order
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("inside", [False, True], ids=["after a step", "inside a step"])
+@pytest.mark.parametrize(
+    ("dtype", "inside"),
+    [(torch.float32, False), (torch.bfloat16, True)],
+    ids=["float32 after a step", "bfloat16 inside a step"],
+)
 @every_training
 def test_a_training_that_is_asked_to_end_goes_on_bit_identically(
-    run, tmp_path, name, inside, dtype
+    run, tmp_path, name, dtype, inside
 ):
     with pytest.raises(SystemExit, match="stopped after step 3 of 8"):
         run(name, dtype, interruption=Ask(3, inside))
