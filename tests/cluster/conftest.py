@@ -16,7 +16,7 @@ from project import Project, offline
 
 GRID = {
     "grid": {"pruners": ["magnitude"], "repairs": ["none", "full"]},
-    "training": {"length": 16, "batch_size": 1, "steps": 200},
+    "training": {"mixture": [{"data": "squad"}], "length": 32, "batch_size": 1, "steps": 150},
     "runtime": {"retries": 2, "checkpoint_minutes": 0},
 }
 BASE = "results/checkpoints/tiny/magnitude-s60"
@@ -38,6 +38,7 @@ def local(tmp_path_factory) -> Project:
     project = offline(tmp_path_factory.mktemp("local") / "project")
     answer = project.run(changes=GRID)
     assert answer.returncode == 0, answer.stdout
+    assert (project.table()["status"] == "ok").all(), answer.stdout
     return project
 
 
@@ -89,16 +90,20 @@ def story(slurm, local, tmp_path_factory):
     )
     try:
         # A job is cancelled in the middle of its training.
-        wait_for(lambda: list((folder / f"{TRAINED}.training").glob("checkpoint-*")))
+        training = folder / f"{TRAINED}.training"
+        wait_for(lambda: steps(training))
         (cancelled,) = slurm.running("repair")
         slurm.ask("scancel", cancelled)
-        # The controller stops; the training that is taken up again ends without it.
-        (resumed,) = wait_for(lambda: [job for job in slurm.running("repair") if job != cancelled])
+        wait_for(lambda: cancelled not in slurm.active())
+        stopped = max(steps(training))
+        # The controller stops; the training that has been taken up again ends without it.
+        wait_for(lambda: max(steps(training)) > stopped)
+        (resumed,) = slurm.running("repair")
         slurm.stop_controller()
         wait_for((folder / TRAINED / "stage.json").exists)
         slurm.start_controller()
         # Snakemake is killed while a job runs; what it leaves behind is cancelled.
-        wait_for(lambda: slurm.running("evaluate"))
+        wait_for(lambda: slurm.running("evaluate", "tiny_magnitude_s60_full"))
         before = {path: path.stat().st_mtime_ns for path in folder.glob("results/**/*.json")}
         os.killpg(first.pid, signal.SIGKILL)
         slurm.ask("scancel", *slurm.active())
@@ -115,12 +120,18 @@ def story(slurm, local, tmp_path_factory):
     return SimpleNamespace(
         project=project,
         cancelled=cancelled,
+        stopped=stopped,
         resumed=resumed,
         before=before,
         first=submitted(told),
         second=submitted(again.stdout),
         finished=slurm.finished(),
     )
+
+
+def steps(training: Path) -> list[int]:
+    """The steps that there are checkpoints of."""
+    return [int(path.name.removeprefix("checkpoint-")) for path in training.glob("checkpoint-*")]
 
 
 def submitted(told: str) -> dict[str, list[str]]:

@@ -132,13 +132,12 @@ class Slurm:
             check=False,
         ).stdout
 
-    def running(self, rule: str) -> list[str]:
+    def running(self, rule: str, wildcards: str = "") -> list[str]:
         """Numbers of the jobs of a rule that are running."""
         lines = self.ask("squeue", "--noheader", "--states=R", "--format=%i|%k").splitlines()
         jobs = dict(line.split("|") for line in lines)
-        return [
-            job for job, comment in jobs.items() if comment.startswith(f"rule_{rule}_wildcards_")
-        ]
+        told = f"rule_{rule}_wildcards_{wildcards}"
+        return [job for job, comment in jobs.items() if comment.startswith(told)]
 
     def active(self) -> list[str]:
         """Numbers of the jobs that wait or run."""
