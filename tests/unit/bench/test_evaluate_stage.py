@@ -29,6 +29,7 @@ def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monk
         checked=str(tmp_path / "data/manifest.json"),
         record=str(tmp_path / "record.json"),
         samples=str(tmp_path / "samples.jsonl.gz"),
+        history=str(tmp_path / "history.json.gz"),
         attempt=Attempt(2, 2, "results/logs/evaluate.log"),
     )
     record = read_json(tmp_path / "record.json")

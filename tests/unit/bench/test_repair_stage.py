@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import bench.training
 from bench.config import Training
 from bench.data.tokens import Packed
+from bench.files import write_json
 from bench.stages.outcome import Attempt, read_outcome
 from bench.stages.prune import prune_base
 from bench.stages.repair import train_repair
@@ -34,6 +35,7 @@ def stage(tmp_path):
         num_key_value_heads=2,
     )
     LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    write_json(tmp_path / "model/manifest.json", {})
     prune_base(
         str(tmp_path / "model"),
         None,
