@@ -8,7 +8,7 @@ STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: table1 smoke report tune export timing profile test test-unit test-browser test-workflow test-real lint format lock clean help
+.PHONY: table1 smoke report tune export timing profile test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(RUN) snakemake results/table1.csv $(OPTIONS)
@@ -40,6 +40,9 @@ test: $(STAMP)  ## All tests, fast ones first
 
 test-unit test-browser test-workflow test-real: test-%: $(STAMP)
 	$(RUN) python -m pytest tests/$*
+
+test-cluster: $(STAMP)  ## A run on a real Slurm of one machine, installed where that is allowed
+	$(RUN) tests/cluster/run
 
 lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint
 	$(RUN) ruff check .

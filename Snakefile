@@ -9,6 +9,10 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+# Taken with `--software-deployment-method apptainer` alone (docs/cluster.md).
+container: "sparse-repair-bench.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/prune.smk"

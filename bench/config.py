@@ -89,6 +89,10 @@ class ModelSpec(Strict):
         default=[],
         description="Input widths of the model's linear layers, to check N:M before it is fetched.",
     )
+    parameters: PositiveInt | None = Field(
+        default=None,
+        description="How many, to ask a scheduler for memory and time before it is fetched.",
+    )
 
 
 class Calibration(Strict):
@@ -177,6 +181,10 @@ class Runtime(Strict):
     )
     retries: NonNegativeInt = Field(
         default=0, description="How often a failing job runs again before its cell is a failed row."
+    )
+    checkpoint_minutes: NonNegativeInt = Field(
+        default=15,
+        description="From one checkpoint of a training to the next; 0: one after each step.",
     )
 
 

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written under a temporary name, then renamed."""
 
+import errno
 import gzip
 import json
 import os
@@ -27,6 +28,24 @@ def whole(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         remove(temporary)
+
+
+# Of a file that does not fit, what fits is written: less than this is left then.
+FULL = 2**20
+
+
+@contextmanager
+def naming_full_disk(folder: str | Path) -> Iterator[None]:
+    """Raise ``OSError`` (no space left) for an error while there is none left in ``folder``.
+
+    Libraries that write tensors often do not say why they could not.
+    """
+    try:
+        yield
+    except Exception as error:
+        if shutil.disk_usage(folder).free >= FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def remove(path: Path) -> None:

@@ -41,8 +41,11 @@ class Job:
 
     def __init__(self, snakemake):
         self.snakemake = snakemake
-        attempt = snakemake.resources.get("attempt", 1)
-        self.attempt = Attempt(attempt, snakemake.resources.get("attempts", 1))
+        self.attempt = Attempt(
+            snakemake.resources.get("attempt", 1),
+            snakemake.resources.get("attempts", 1),
+            snakemake.log[0],
+        )
 
     def __enter__(self) -> "Job":
         self._terminal = sys.stderr

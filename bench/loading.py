@@ -1,5 +1,6 @@
 """Models, as the stages of the benchmark load them."""
 
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,10 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("runtime.device = 'cuda': no GPU here; allowed: auto, cpu")
+        raise RuntimeError(
+            f"runtime.device = 'cuda': {platform.node()} has no GPU that torch can use; "
+            "allowed: auto, cpu, or a node with a GPU"
+        )
     return torch.device(name)
 
 

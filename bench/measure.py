@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class StageClock:
         self.seconds = 0.0
         self.peak_rss_bytes: int | None = None
         self.peak_device_bytes: int | None = None
+        self._update: Callable[[], None] = lambda: None
+        self._seconds_before_interruption = 0.0
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -38,26 +40,45 @@ class StageClock:
             torch.cuda.reset_peak_memory_stats(self.device)
             device_before = torch.cuda.memory_allocated(self.device)
         rss_before = reset_peak_rss()
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
+        seconds_before, start = self.seconds, time.perf_counter()
+
+        def update() -> None:
             if on_device:
                 torch.cuda.synchronize(self.device)
                 peak = torch.cuda.max_memory_allocated(self.device)
-                self.peak_device_bytes = peak - device_before
-            self.seconds += time.perf_counter() - start
-            self.peak_rss_bytes = max(0, peak_rss() - rss_before)
+                self.peak_device_bytes = max(self.peak_device_bytes or 0, peak - device_before)
+            self.seconds = seconds_before + time.perf_counter() - start
+            self.peak_rss_bytes = max(self.peak_rss_bytes or 0, peak_rss() - rss_before)
 
-    def costs(self) -> dict:
-        """The stage's entry in ``record.json``."""
-        total = time.time() - self._constructed
+        self._update = update
+        try:
+            yield
+        finally:
+            update()
+            self._update = lambda: None
+
+    def computed(self) -> dict:
+        """What computing has cost so far; inside :meth:`computing`, up to now."""
+        self._update()
         return {
-            "seconds": self.seconds,
-            "startup_seconds": self.startup_seconds,
-            "loading_seconds": total - self.seconds,
+            "seconds": self._seconds_before_interruption + self.seconds,
             "peak_rss_bytes": self.peak_rss_bytes,
             "peak_device_bytes": self.peak_device_bytes,
+        }
+
+    def go_on_from(self, computed: dict) -> None:
+        """Count what :meth:`computed` said in an earlier job that this one goes on from."""
+        self._seconds_before_interruption = computed["seconds"]
+        self.peak_rss_bytes = computed["peak_rss_bytes"]
+        self.peak_device_bytes = computed["peak_device_bytes"]
+
+    def costs(self) -> dict:
+        """The stage's entry in ``record.json``; start-up and loading are those of its last job."""
+        computed = self.computed()
+        return {
+            **computed,
+            "startup_seconds": self.startup_seconds,
+            "loading_seconds": time.time() - self._constructed - self.seconds,
         }
 
 

@@ -22,7 +22,12 @@ JOB_ID_VARIABLES = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 
 
 def provenance(device, dtype) -> dict:
-    """The ``provenance`` entry of a record, but for the manifests' hashes."""
+    """The ``provenance`` entry of a record, but for the manifests' hashes.
+
+    Args:
+        device: that was computed on; None if none could be had.
+        dtype: that was computed in; None without a device.
+    """
     return {
         "git": git_state(Path(__file__).parent),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -30,10 +35,15 @@ def provenance(device, dtype) -> dict:
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "accelerator": accelerator(device),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype and str(dtype).removeprefix("torch."),
         "threads": _threads(),
-        "cluster_job": next((os.environ[v] for v in JOB_ID_VARIABLES if v in os.environ), None),
+        "cluster_job": cluster_job(),
     }
+
+
+def cluster_job() -> str | None:
+    """The scheduler's number of the job that this process belongs to."""
+    return next((os.environ[v] for v in JOB_ID_VARIABLES if v in os.environ), None)
 
 
 def git_state(folder: Path) -> dict | None:
@@ -61,7 +71,7 @@ def cpu_name() -> str:
 
 
 def accelerator(device) -> dict | None:
-    if device.type != "cuda":
+    if device is None or device.type != "cuda":
         return None
     import torch
 

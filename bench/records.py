@@ -39,7 +39,7 @@ def config_hash(resolved: dict) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def describe_error(error: BaseException, stage: str, attempt: int) -> dict:
+def describe_error(error: BaseException, stage: str, attempt: int, log: str | None = None) -> dict:
     """The ``error`` entry of a failed record."""
     message = " ".join(str(error).split()) or type(error).__name__
     return {
@@ -47,6 +47,7 @@ def describe_error(error: BaseException, stage: str, attempt: int) -> dict:
         "message": message[:500],
         "stage": stage,
         "attempt": attempt,
+        "log": log,
     }
 
 

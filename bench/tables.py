@@ -210,4 +210,7 @@ def _status(records: list[dict]) -> str:
 
 def _reason(record: dict) -> str | None:
     error = record["error"]
-    return None if error is None else f"{error['stage']}: {error['class']}: {error['message']}"
+    if error is None:
+        return None
+    log = f" ({error['log']})" if error.get("log") else ""
+    return f"{error['stage']}: {error['class']}: {error['message']}{log}"

@@ -1,21 +1,27 @@
 """One training set-up for every repair: same data, order, budget and schedule."""
 
+import gc
 import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.utils.data import Dataset
-from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 
 from baselines.repair.base import Repair
+from bench.checkpoints import CheckpointingTrainer, Checkpoints
 from bench.config import Training
 from bench.data.tokens import IGNORED
+
+Result = TypeVar("Result")
 
 
 class Blocks(Dataset):
@@ -33,20 +39,30 @@ class Blocks(Dataset):
 
 
 class Served(Dataset):
-    """Blocks as a training is served them, with a digest of what it was served in which order."""
+    """Blocks as a training is served them.
+
+    Attributes:
+        order: numbers of the blocks served so far.
+    """
 
     def __init__(self, blocks: Blocks):
         self.blocks = blocks
-        self.digest = hashlib.sha256()
+        self.order: list[int] = []
 
     def __len__(self) -> int:
         return len(self.blocks)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        block = self.blocks[index]
-        for values in block.values():
-            self.digest.update(values.numpy().tobytes())
-        return block
+        self.order.append(int(index))
+        return self.blocks[index]
+
+    def digest(self) -> str:
+        """SHA-256 of the blocks served so far, in their order."""
+        digest = hashlib.sha256()
+        for index in self.order:
+            for values in self.blocks[index].values():
+                digest.update(values.numpy().tobytes())
+        return digest.hexdigest()
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -111,7 +127,7 @@ def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> t
     return CrossEntropy.apply(outputs.logits, targets) / count
 
 
-class RepairTrainer(Trainer):
+class RepairTrainer(CheckpointingTrainer):
     """The Trainer, but for logits that nothing is done with."""
 
     def compute_loss(self, model, inputs, *args, **kwargs):
@@ -146,13 +162,20 @@ class TrainingReport:
         loss_tokens: those of them that count in the loss.
         batch_order: SHA-256 of the blocks in the order in which they were served: two trainings
             with the same one saw the same tokens in the same order.
-        log: step, loss and learning rate.
+        micro_batch: blocks a forward pass.
+        gradient_accumulation: forward passes an optimizer step.
+        resumed: the steps at which it was taken up again after an interruption.
+        log: step, loss (mean since the entry before, or since the training was taken up) and
+            learning rate.
     """
 
     steps: int
     tokens: int
     loss_tokens: int
     batch_order: str
+    micro_batch: int
+    gradient_accumulation: int
+    resumed: list[int]
     log: list[dict]
 
 
@@ -164,8 +187,13 @@ def train(
     *,
     seed: int,
     dtype: torch.dtype,
+    micro_batch: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingReport:
     """Train what ``repair`` made trainable in ``model``, in place.
+
+    Taken up from the last of ``checkpoints``, on the same device and with the same micro-batch,
+    it ends with the same weights, bit for bit, as if it had not been interrupted.
 
     Args:
         model: what ``repair.wrap`` returned, on its device.
@@ -174,24 +202,34 @@ def train(
         settings: budget and schedule.
         seed: of the order of the blocks and of dropout.
         dtype: bfloat16 trains under autocast; float32 does not.
+        micro_batch: blocks a forward pass; divides ``settings.batch_size``, its default. Fewer
+            take more passes an optimizer step: the batch that the step is of stays the same.
+        checkpoints: where to go on from, and to leave checkpoints; none without.
 
     Raises:
         FloatingPointError: when the loss is not finite.
+        SystemExit: the process was asked to end; the last checkpoint is of this moment.
     """
     if len(blocks) != settings.blocks:
         raise ValueError(f"{len(blocks)} blocks; {settings.blocks} are trained on")
+    micro_batch = micro_batch or settings.batch_size
+    accumulation = settings.batch_size // micro_batch * settings.gradient_accumulation
     device = next(model.parameters()).device
     if device.type == "cpu":
         short_attention(model, settings.length)
     served = Served(blocks)
-    with TemporaryDirectory() as scratch:
+    with (
+        TemporaryDirectory(dir=checkpoints and checkpoints.folder) as scratch,
+        checkpoints.heeding_sigterm() if checkpoints else nullcontext(),
+    ):
         trainer = RepairTrainer(
+            repair,
             model=model,
             args=TrainingArguments(
                 output_dir=scratch,
                 max_steps=settings.steps,
-                per_device_train_batch_size=settings.batch_size,
-                gradient_accumulation_steps=settings.gradient_accumulation,
+                per_device_train_batch_size=micro_batch,
+                gradient_accumulation_steps=accumulation,
                 learning_rate=repair.options.learning_rate,
                 weight_decay=repair.options.weight_decay,
                 lr_scheduler_type="cosine_with_min_lr",
@@ -213,22 +251,51 @@ def train(
             train_dataset=served,
             compute_loss_func=next_token_loss,
             optimizers=(repair.optimizer(model), None),
-            callbacks=[FiniteLoss(), *repair.callbacks()],
+            callbacks=[FiniteLoss(), *repair.callbacks(), *([checkpoints] if checkpoints else [])],
         )
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(Progress)
-        trainer.train()
+        trainer.train(resume_from_checkpoint=checkpoints and checkpoints.last)
     return TrainingReport(
         steps=trainer.state.global_step,
         tokens=blocks.input_ids.numel(),
         loss_tokens=int((blocks.labels[:, 1:] != IGNORED).sum()),
-        batch_order=served.digest.hexdigest(),
+        batch_order=served.digest(),
+        micro_batch=micro_batch,
+        gradient_accumulation=accumulation,
+        resumed=checkpoints.resumed if checkpoints else [],
         log=[
             {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
             for entry in trainer.state.log_history
             if "loss" in entry
         ],
     )
+
+
+def in_memory(micro_batch: int, train: Callable[[int], Result]) -> Result:
+    """What ``train`` returns for the largest micro-batch that the device has memory for.
+
+    Args:
+        micro_batch: to begin with; halved (where it is odd: divided by its smallest divisor) each
+            time that the device runs out of memory.
+        train: a training from its beginning, or from its last checkpoint.
+
+    Raises:
+        torch.OutOfMemoryError: a single block is too much.
+    """
+    while True:
+        try:
+            return train(micro_batch)
+        except torch.OutOfMemoryError as error:
+            if micro_batch == 1:
+                raise
+            smaller = max(n for n in range(1, micro_batch) if micro_batch % n == 0)
+            reason = str(error).partition(".")[0]
+            print(f"{reason}: micro-batch {smaller} instead of {micro_batch}", file=sys.stderr)
+        # Here the error is forgotten, and with it the frames that held what filled the device.
+        micro_batch = smaller
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 @torch.inference_mode()

@@ -32,11 +32,15 @@ class Project:
         folder: the copy to make.
         configuration: configuration files, laid over the default one.
         environment: variables to set beside the inherited ones.
+
+    Attributes:
+        where: Snakemake's options that say where jobs run.
     """
 
     def __init__(self, folder: Path, configuration: Sequence[str] = (), **environment: str):
         self.folder = folder
         self.configuration = configuration
+        self.where = ["--cores", "2"]
         # The modules are to be those of the copy.
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         self.environment = {**inherited, **environment}
@@ -55,7 +59,7 @@ class Project:
         if changes is not None:
             (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
             files.append("changes.yaml")
-        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        snakemake = [sys.executable, "-m", "snakemake", *self.where]
         return [*snakemake, *arguments, "--configfile", *files]
 
     def run(self, *arguments: str, **laid_over) -> subprocess.CompletedProcess:

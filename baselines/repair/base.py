@@ -47,7 +47,8 @@ class Repair(ABC):
     Called in this order: ``wrap`` (or ``load``), training with ``optimizer`` and ``callbacks``,
     ``save``, ``merge``. What ``save`` wrote, loaded and merged, equals what ``merge`` gives at
     once, bit for bit. ``wrap``, ``load`` and ``merge`` change the model they are given and return
-    the one to use from then on.
+    the one to use from then on. A training that was interrupted goes on from its last
+    ``checkpoint``, which ``restore`` brings into a model wrapped anew.
     """
 
     Options: ClassVar[type[RepairOptions]]
@@ -132,10 +133,18 @@ class Repair(ABC):
             )
             if expected != found:
                 raise ValueError(f"{folder}: {name}: shape {expected} expected, {found} saved")
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(saved[name])
+        self.restore(model, saved)
         return model
+
+    def checkpoint(self, model: nn.Module) -> dict[str, Tensor]:
+        """What training has changed in a wrapped model, as it is: enough to train on from there."""
+        return {name: parameter.detach() for name, parameter in trainables(model).items()}
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module, checkpoint: dict[str, Tensor]) -> None:
+        """Bring a wrapped model to where it was when ``checkpoint`` was taken."""
+        for name, parameter in trainables(model).items():
+            parameter.copy_(checkpoint[name])
 
     @abstractmethod
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:

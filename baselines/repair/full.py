@@ -6,8 +6,6 @@ are kept in float32, with their gradient and AdamW's moments: 16 bytes a weight 
 weight. The layer's own weight tensor, in the base's dtype, holds them rounded.
 """
 
-from pathlib import Path
-
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
@@ -41,10 +39,9 @@ class Full(LayerRepair):
             for name, layer in repaired_layers(model).items()
         }
 
-    def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
-        model = super().load(base, folder)
+    def restore(self, model: nn.Module, checkpoint: dict[str, Tensor]) -> None:
+        super().restore(model, checkpoint)
         write_back(model)
-        return model
 
 
 class MaskedLinear(RepairedLinear):

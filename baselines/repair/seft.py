@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 import seft
 from baselines.pruning.pattern import Pattern
@@ -133,6 +133,13 @@ class Seft(Repair):
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
         return seft.SeftModel.from_pretrained(base, folder, is_trainable=True)
+
+    def checkpoint(self, model: nn.Module) -> dict[str, Tensor]:
+        """The deltas, where they are, and the gradients gathered for the next evolution."""
+        return model.state_dict()
+
+    def restore(self, model: nn.Module, checkpoint: dict[str, Tensor]) -> None:
+        model.load_state_dict(checkpoint)
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
         return model.merge_and_unload()

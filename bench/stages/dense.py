@@ -6,7 +6,6 @@ from bench.band import band_problems
 from bench.cells import dense_cell
 from bench.config import Config
 from bench.files import write_json
-from bench.measure import StageClock
 from bench.records import resolved_config
 from bench.stages.evaluate import Evaluator
 
@@ -23,7 +22,8 @@ def check_dense(config: Config, model: str, *, folder: str, checked: str, output
     """
     resolved = resolved_config(config, dense_cell(model))
     evaluator = Evaluator(resolved, folder, checked)
-    _, scores, _ = evaluator.measure(evaluator.load(folder), StageClock(evaluator.device))
+    clock = evaluator.start()
+    _, scores, _ = evaluator.measure(evaluator.load(folder), clock)
     found = {"config": resolved, "metrics": scores.metrics}
     problems = list(band_problems(config, model, found))
     if problems:

@@ -4,6 +4,7 @@ import time
 import traceback
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from baselines.pruning import Pattern, sparsity_report
@@ -39,8 +40,19 @@ class Evaluator:
         self.model = Path(model)
         self.checked = Path(checked)
         self.settings = Evaluation(**resolved["evaluation"])
-        self.device = pick_device(resolved["runtime"]["device"])
-        self.dtype = pick_dtype(resolved["runtime"]["dtype"], self.device)
+        self.device: torch.device | None = None
+        self.dtype: torch.dtype | None = None
+
+    def start(self) -> StageClock:
+        """Find the device, and start measuring on it.
+
+        Raises:
+            RuntimeError: a GPU is asked for, and there is none.
+        """
+        runtime = self.resolved["runtime"]
+        self.device = pick_device(runtime["device"])
+        self.dtype = pick_dtype(runtime["dtype"], self.device)
+        return StageClock(self.device)
 
     def load(self, folder: str | Path) -> nn.Module:
         return load_model(folder, self.device, self.dtype)
@@ -84,7 +96,7 @@ def evaluate_dense(
         samples: file of the results item by item to write.
     """
     evaluator = Evaluator(config, model, checked)
-    clock = StageClock(evaluator.device)
+    clock = evaluator.start()
     report, scores, costs = evaluator.measure(evaluator.load(model), clock)
     write_json_lines(samples, scores.samples)
     write_json(
@@ -152,7 +164,7 @@ def evaluate_cell(
     stage = "merge"
     try:
         if error is None:
-            clock = StageClock(evaluator.device)
+            clock = evaluator.start()
             network = load_base(base, dense=model, device=evaluator.device, dtype=evaluator.dtype)
             if trained is not None:
                 with clock.computing():
@@ -173,7 +185,7 @@ def evaluate_cell(
         if not attempt.is_last:
             raise
         traceback.print_exc()
-        error = describe_error(failure, stage, attempt.number)
+        error = describe_error(failure, stage, attempt.number, attempt.log)
     write_json_lines(samples, scores.samples if scores is not None and error is None else [])
     write_history(history, cell, course)
     write_json(

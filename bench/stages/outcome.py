@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.files import read_json, remove, whole, write_json
+from bench.files import naming_full_disk, read_json, remove, whole, write_json
+from bench.provenance import cluster_job
 from bench.records import describe_error
 
 STAGE_FILE = "stage.json"
@@ -14,10 +15,11 @@ LOG_FILE = "training.json"
 
 @dataclass(frozen=True)
 class Attempt:
-    """Which try of a job this is, of how many."""
+    """Which try of a job this is, of how many, and where its log is."""
 
     number: int = 1
     allowed: int = 1
+    log: str | None = None
 
     @property
     def is_last(self) -> bool:
@@ -49,15 +51,18 @@ def run_stage(
         outcome = next((o for o in map(read_outcome, needs) if o["error"] is not None), None)
         if outcome is None:
             try:
-                costs = work(folder)
-                outcome = {"error": None, "costs": {**costs, "disk_bytes": disk_bytes(folder)}}
+                with naming_full_disk(folder):
+                    costs = work(folder)
+                costs |= {"disk_bytes": disk_bytes(folder), "cluster_job": cluster_job()}
+                outcome = {"error": None, "costs": costs}
             except Exception as error:
                 if not attempt.is_last:
                     raise
                 traceback.print_exc()
                 remove(folder)
                 folder.mkdir()
-                outcome = {"error": describe_error(error, stage, attempt.number), "costs": None}
+                reason = describe_error(error, stage, attempt.number, attempt.log)
+                outcome = {"error": reason, "costs": None}
         write_json(folder / STAGE_FILE, outcome)
 
 

@@ -7,16 +7,18 @@ from torch import nn
 
 from baselines.pruning import Pattern
 from baselines.repair import build_repair
+from baselines.repair.base import Repair
 from bench.bases import load_base
 from bench.cells import Cell
+from bench.checkpoints import Checkpoints, digest
 from bench.config import Training
 from bench.data.tokens import Packed
-from bench.files import write_json
+from bench.files import remove, write_json
 from bench.loading import pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.merging import repruner
 from bench.stages.outcome import LOG_FILE, Attempt, read_outcome, run_stage
-from bench.training import Blocks, TrainingReport, train, validation_loss
+from bench.training import Blocks, TrainingReport, in_memory, train, validation_loss
 
 
 def read_blocks(path: str) -> Blocks:
@@ -36,9 +38,13 @@ def train_repair(
     training: dict,
     seed: int,
     runtime: dict,
+    code: list[str],
+    checkpoint_minutes: float,
     attempt: Attempt,
 ) -> None:
     """Train ``method`` on the pruned base; write what differs from the base, and what it cost.
+
+    Until it is over, its checkpoints lie in the folder ``<output>.training``.
 
     Args:
         model: folder of the dense model.
@@ -51,35 +57,67 @@ def train_repair(
         training: budget and schedule, the same for every method.
         seed: moves the order of the blocks and the initialisation.
         runtime: device and dtype.
+        code: source files that decide the result.
+        checkpoint_minutes: from one checkpoint to the next; 0: each step.
         attempt: the number of this attempt.
     """
+    settings = Training(**training)
+    interrupted = f"{output}.training"
 
     def work(folder: Path) -> dict:
         device = pick_device(runtime["device"])
         dtype = pick_dtype(runtime["dtype"], device)
-        clock = StageClock(device)
-        network = load_base(base, dense=model, device=device, dtype=dtype)
         repair = build_repair(method, pattern=Pattern.parse(pattern), **options)
-        with clock.computing():
-            network = repair.wrap(network, seed=seed)
-            report = train(
-                network, repair, read_blocks(blocks), Training(**training), seed=seed, dtype=dtype
+
+        def trained(micro_batch: int) -> tuple[nn.Module, TrainingReport, StageClock]:
+            clock = StageClock(device)
+            network = load_base(base, dense=model, device=device, dtype=dtype)
+            start = digest(
+                network,
+                [blocks, *code],
+                method=method,
+                pattern=pattern,
+                options=options,
+                training=training,
+                seed=seed,
+                dtype=str(dtype),
             )
+            checkpoints = Checkpoints(interrupted, start, checkpoint_minutes, clock)
+            with clock.computing():
+                network = repair.wrap(network, seed=seed)
+                report = train(
+                    network,
+                    repair,
+                    read_blocks(blocks),
+                    settings,
+                    seed=seed,
+                    dtype=dtype,
+                    micro_batch=min(micro_batch, checkpoints.micro_batch or micro_batch),
+                    checkpoints=checkpoints,
+                )
+            return network, report, clock
+
+        network, report, clock = in_memory(settings.batch_size, trained)
         repair.save(network, folder)
         write_json(folder / LOG_FILE, report.log)
-        return {**clock.costs(), **_budget(network, repair, report, clock.seconds)}
+        return {**clock.costs(), **_budget(network, repair, report, clock)}
 
     run_stage("repair", output, attempt, work, needs=(base,))
+    if read_outcome(output)["error"] is None:
+        remove(Path(interrupted))
 
 
-def _budget(model: nn.Module, repair, report: TrainingReport, seconds: float) -> dict:
+def _budget(model: nn.Module, repair: Repair, report: TrainingReport, clock: StageClock) -> dict:
     return {
         "trainable_parameters": repair.trainable_parameters(model),
         "tokens": report.tokens,
         "loss_tokens": report.loss_tokens,
         "steps": report.steps,
         "batch_order": report.batch_order,
-        "tokens_per_second": report.tokens / seconds,
+        "micro_batch": report.micro_batch,
+        "gradient_accumulation": report.gradient_accumulation,
+        "resumed": report.resumed,
+        "tokens_per_second": report.tokens / clock.computed()["seconds"],
         "seconds_evolving": repair.seconds_evolving(model),
     }
 
@@ -124,8 +162,8 @@ def try_learning_rate(
     device = pick_device(runtime["device"])
     dtype = pick_dtype(runtime["dtype"], device)
     settings = Training(**training)
-    network = load_base(base, dense=model, device=device, dtype=dtype)
     held_out = read_blocks(validation)
+    network = load_base(base, dense=model, device=device, dtype=dtype)
     before = validation_loss(network, held_out, settings.batch_size)
     repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **options)
     reprune = repruner(
@@ -135,9 +173,25 @@ def try_learning_rate(
         options=pruning,
         calibration=calibration,
     )
-    network = repair.wrap(network, seed=cell.seed)
+    # Each training begins from a base of its own.
+    del network
+
+    def trained(micro_batch: int) -> nn.Module:
+        network = load_base(base, dense=model, device=device, dtype=dtype)
+        network = repair.wrap(network, seed=cell.seed)
+        train(
+            network,
+            repair,
+            read_blocks(blocks),
+            settings,
+            seed=cell.seed,
+            dtype=dtype,
+            micro_batch=micro_batch,
+        )
+        return network
+
     try:
-        train(network, repair, read_blocks(blocks), settings, seed=cell.seed, dtype=dtype)
+        network = in_memory(settings.batch_size, trained)
     except FloatingPointError:
         after = None
     else:

@@ -13,6 +13,7 @@ from bench.loading import takes_gpu
 from bench.plan import make_plan
 from bench.preflight import check_or_exit
 from bench.records import forget_failures, resolved_config
+from bench.resources import memory_mib, minutes, parameters
 
 ROOT = Path(workflow.basedir)
 CONFIG = load_or_exit(config)
@@ -22,7 +23,10 @@ CHECKPOINTS = CONFIG.checkpoints
 RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
+DEVICE = "cuda" if ACCELERATOR else "cpu"
 ATTEMPTS = CONFIG.runtime.retries + 1
+# On a cluster, the Snakemake inside a job would try again with the memory that was too little.
+RETRIES = CONFIG.runtime.retries if workflow.is_main_process else 0
 
 set_environment(ROOT)
 
@@ -76,13 +80,22 @@ def attempt(wildcards, attempt):
     return attempt
 
 
-def memory_mib(floor):
-    """Memory of a job: more at each attempt."""
+def memory(stage):
+    """Memory of a job, in MiB: by the size of its model, more at each attempt."""
 
     def mem_mb(wildcards, attempt):
-        return floor * attempt
+        return attempt * memory_mib(stage, parameters(CONFIG, wildcards.model), DEVICE)
 
     return mem_mb
+
+
+def duration(stage):
+    """Time of a job, in minutes: by the size of its model, more at each attempt."""
+
+    def runtime(wildcards, attempt):
+        return attempt * minutes(stage, CONFIG, parameters(CONFIG, wildcards.model), DEVICE)
+
+    return runtime
 
 
 def data_folder(name):

@@ -31,12 +31,14 @@ rule evaluate_dense:
         "results/logs/{model}/dense/evaluate.log",
     benchmark:
         "results/benchmarks/{model}/dense/evaluate.tsv"
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, dense_cell(w.model)),
     message:
@@ -56,12 +58,14 @@ rule check_dense:
         f"{CHECKPOINTS}/{{model}}/dense.json",
     log:
         "results/logs/{model}/dense/check.log",
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate"),
     message:
         "Check that {wildcards.model} scores as expected before it is pruned"
     script:
@@ -85,7 +89,7 @@ rule evaluate:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.tsv"
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
@@ -93,7 +97,8 @@ rule evaluate:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, Cell(**w)),
     message:

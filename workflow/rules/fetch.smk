@@ -3,11 +3,12 @@ rule fetch_source:
         directory("resources/sources/{source}"),
     log:
         "results/logs/fetch/source-{source}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     resources:
         downloads=1,
-        mem_mb=memory_mib(1000),
+        mem_mb=1000,
     params:
         source=lambda w: CONFIG.sources[w.source].model_dump(mode="json"),
     message:
@@ -21,12 +22,13 @@ rule fetch_model:
         directory("resources/models/{model}"),
     log:
         "results/logs/fetch/model-{model}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
         downloads=1,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("fetch"),
     params:
         source=lambda w: CONFIG.models[w.model].source.model_dump(mode="json"),
     message:
@@ -48,10 +50,11 @@ rule prepare_data:
         directory("resources/data/{data}"),
     log:
         "results/logs/fetch/data-{data}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory_mib(1000),
+        mem_mb=1000,
     params:
         spec=lambda w: CONFIG.data[w.data].model_dump(mode="json"),
     message:

@@ -15,7 +15,7 @@ rule prune:
         "results/logs/{model}/{pruner}-{pattern}/prune.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/prune.tsv"
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
@@ -23,7 +23,8 @@ rule prune:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        mem_mb=memory_mib(3000),
+        mem_mb=memory("prune"),
+        runtime=duration("prune"),
     params:
         options=lambda w: CONFIG.pruner_options(w.pruner),
         runtime=RUNTIME,

@@ -1,5 +1,6 @@
 REPAIR_CODE = [
     "bench/bases.py",
+    "bench/checkpoints.py",
     "bench/loading.py",
     "bench/stages/repair.py",
     "bench/training.py",
@@ -18,7 +19,7 @@ rule repair:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.tsv"
-    retries: ATTEMPTS - 1
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
@@ -26,7 +27,10 @@ rule repair:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        mem_mb=memory_mib(4000),
+        # Decides nothing: as a parameter it would make a change of it rerun everything.
+        checkpoint_minutes=CONFIG.runtime.checkpoint_minutes,
+        mem_mb=memory("repair"),
+        runtime=duration("repair"),
     params:
         options=lambda w: CONFIG.repair_options(w.repair).model_dump(),
         training=CONFIG.training.model_dump(),
@@ -50,12 +54,14 @@ rule try_learning_rate:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-lr{rate}/tune.log",
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory_mib(4000),
+        mem_mb=memory("repair"),
+        runtime=duration("repair"),
     params:
         options=lambda w: {
             **CONFIG.repair_options(w.repair).model_dump(),

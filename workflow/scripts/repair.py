@@ -16,5 +16,7 @@ with Job(snakemake) as job:  # noqa: F821
         training=smk.params.training,
         seed=int(smk.wildcards.seed),
         runtime=smk.params.runtime,
+        code=smk.input.code,
+        checkpoint_minutes=smk.resources.checkpoint_minutes,
         attempt=job.attempt,
     )

@@ -11,6 +11,7 @@ from bench.data import DataError
 from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
 from bench.job import Job
 from bench.measure import StageClock
+from bench.provenance import cluster_job
 from bench.stages.outcome import Attempt, read_outcome, run_stage
 
 
@@ -27,7 +28,7 @@ def succeed(folder):
 def test_a_stage_that_succeeds(tmp_path):
     run_stage("prune", tmp_path / "base", Attempt(), succeed)
     assert (tmp_path / "base/weights").read_text() == "all of it"
-    costs = {"seconds": 1.0, "disk_bytes": len("all of it")}
+    costs = {"seconds": 1.0, "disk_bytes": len("all of it"), "cluster_job": cluster_job()}
     assert read_outcome(tmp_path / "base") == {"error": None, "costs": costs}
 
 
@@ -38,7 +39,7 @@ def test_while_retries_remain_the_error_is_raised_and_nothing_is_left(tmp_path):
 
 
 def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path):
-    run_stage("repair", tmp_path / "lora", Attempt(2, 2), fail)
+    run_stage("repair", tmp_path / "lora", Attempt(2, 2, "lora.log"), fail)
     assert [path.name for path in (tmp_path / "lora").iterdir()] == ["stage.json"]
     assert read_outcome(tmp_path / "lora") == {
         "error": {
@@ -46,6 +47,7 @@ def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path)
             "message": "out of luck",
             "stage": "repair",
             "attempt": 2,
+            "log": "lora.log",
         },
         "costs": None,
     }
@@ -146,7 +148,7 @@ def test_a_jobs_standard_error_is_in_its_log_as_well(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     with Job(snakemake(tmp_path)) as job:
         print("half way", file=sys.stderr)
-        assert job.attempt == Attempt(2, 3)
+        assert job.attempt == Attempt(2, 3, str(tmp_path / "job.log"))
         assert job.optional("trained") is None
         assert job.optional("base") == "base"
     assert terminal.getvalue() == (tmp_path / "job.log").read_text() == "half way\n"

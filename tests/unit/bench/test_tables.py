@@ -152,16 +152,16 @@ def test_seeds_give_mean_and_sample_deviation():
 
 
 def test_a_failed_cell_is_a_row_with_its_reason():
-    error = describe_error(FloatingPointError("loss is nan\nat step 3"), "repair", 2)
+    error = describe_error(FloatingPointError("loss is nan\nat step 3"), "repair", 2, "a.log")
     cells = grid("lora")
     failed = record(cells[0], error=error, achieved=None)
     row = table1([failed]).iloc[0]
-    assert row["status"] == "failed: repair: FloatingPointError: loss is nan at step 3"
+    assert row["status"] == "failed: repair: FloatingPointError: loss is nan at step 3 (a.log)"
     assert math.isnan(row["social_iqa"])
     assert pd.isna(row["sparsity_achieved"])
     long = cells_table([failed])
     assert len(long) == 1
-    assert long["error"][0] == "repair: FloatingPointError: loss is nan at step 3"
+    assert long["error"][0] == "repair: FloatingPointError: loss is nan at step 3 (a.log)"
     assert pd.isna(long["task"][0])
 
 

@@ -1,0 +1,182 @@
+"""An interrupted training goes on where it was, and ends as if it had not been interrupted."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from baselines.repair import REPAIRS
+from baselines.repair.base import trainables
+from bench.checkpoints import WEIGHTS_FILE, Checkpoints, digest
+from bench.config import Training
+from bench.measure import StageClock
+from bench.training import Blocks, train
+
+TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
+SETTINGS = Training(
+    mixture=[{"data": "x"}], length=12, batch_size=2, gradient_accumulation=2, steps=8
+)
+
+every_training = pytest.mark.parametrize("name", TRAININGS)
+
+
+class Ask(TrainerCallback):
+    """Sends the process what a scheduler sends: after a step, or in the middle of one."""
+
+    def __init__(self, step: int, inside: bool = False):
+        self.step = step
+        self.inside = inside
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        if self.inside and state.global_step == self.step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if not self.inside and state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Fail(TrainerCallback):
+    """Ends the training without a warning, as a kill does."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise RuntimeError("killed")
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """Trains a repair; returns what it trained, and the report."""
+
+    def go(name, dtype=torch.float32, *, interruption=None, minutes=60, keep=True):
+        repair = tiny.build(name)
+        if interruption is not None:
+            callbacks = repair.callbacks()
+            repair.callbacks = lambda: [*callbacks, interruption]
+        model = repair.wrap(tiny.pruned_llama(dtype), seed=0)
+        ids = tiny.tokens(rows=SETTINGS.blocks)
+        checkpoints = Checkpoints(tmp_path / "training", "digest", minutes, StageClock())
+        report = train(
+            model,
+            repair,
+            Blocks(ids, ids),
+            SETTINGS,
+            seed=0,
+            dtype=dtype,
+            checkpoints=checkpoints if keep else None,
+        )
+        state = {n: t.detach().clone() for n, t in trainables(model).items()}
+        return state, repair.merge(model, tiny.reprune).state_dict(), report
+
+    return go
+
+
+def taken(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "training").glob("checkpoint-*"))
+
+
+def assert_same(first, second) -> None:
+    for tensors, others in zip(first[:2], second[:2], strict=True):
+        assert tensors.keys() == others.keys()
+        for name in tensors:
+            assert torch.equal(tensors[name], others[name]), name
+    assert first[2].log == second[2].log
+    assert first[2].batch_order == second[2].batch_order
+
+
+@pytest.mark.parametrize(
+    ("dtype", "inside"),
+    [(torch.float32, False), (torch.bfloat16, True)],
+    ids=["float32 after a step", "bfloat16 inside a step"],
+)
+@every_training
+def test_a_training_that_is_asked_to_end_goes_on_bit_identically(
+    run, tmp_path, name, dtype, inside
+):
+    with pytest.raises(SystemExit, match="stopped after step 3 of 8"):
+        run(name, dtype, interruption=Ask(3, inside))
+    assert taken(tmp_path) == ["checkpoint-3"]
+    with pytest.raises(SystemExit, match="stopped after step 6 of 8"):
+        run(name, dtype, interruption=Ask(6, inside))
+    resumed = run(name, dtype)
+    assert resumed[2].resumed == [3, 6]
+    assert_same(resumed, run(name, dtype, keep=False))
+
+
+@every_training
+def test_a_training_that_is_killed_goes_on_from_its_last_checkpoint(run, tmp_path, name):
+    with pytest.raises(RuntimeError, match="killed"):
+        run(name, interruption=Fail(5), minutes=0)
+    assert taken(tmp_path) == ["checkpoint-4", "checkpoint-5"]
+    resumed = run(name)
+    assert resumed[2].resumed == [5]
+    assert_same(resumed, run(name, keep=False))
+
+
+@every_training
+def test_a_checkpoint_holds_what_is_trained_and_no_frozen_weight(run, tmp_path, name):
+    with pytest.raises(SystemExit):
+        run(name, interruption=Ask(1))
+    saved = load_file(tmp_path / "training/checkpoint-1" / WEIGHTS_FILE)
+    assert saved
+    assert not [name for name in saved if "embed_tokens" in name or name.endswith("base.weight")]
+
+
+def test_being_asked_at_the_last_step_changes_nothing(run):
+    assert_same(run("full", interruption=Ask(8)), run("full", keep=False))
+
+
+def test_sigterm_means_what_it_did_when_the_training_is_over(run):
+    before = signal.getsignal(signal.SIGTERM)
+    run("full")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_kill_left_half_written_is_removed(run, tmp_path):
+    with pytest.raises(SystemExit):
+        run("full", interruption=Ask(2))
+    half = tmp_path / "training/tmpabc/checkpoint-7"
+    half.mkdir(parents=True)
+    assert run("full")[2].resumed == [2]
+    assert not half.parent.exists()
+
+
+def test_another_training_does_not_go_on_from_it(run, tmp_path):
+    with pytest.raises(SystemExit):
+        run("full", interruption=Ask(2))
+    checkpoints = Checkpoints(tmp_path / "training", "another digest", 60, StageClock())
+    assert checkpoints.last is None
+    assert taken(tmp_path) == []
+
+
+def test_the_cost_of_both_parts_is_counted():
+    clock = StageClock()
+    clock.go_on_from({"seconds": 5.0, "peak_rss_bytes": 10**15, "peak_device_bytes": None})
+    with clock.computing():
+        inside = clock.computed()
+    costs = clock.costs()
+    assert 5.0 < inside["seconds"] < costs["seconds"]
+    assert costs["peak_rss_bytes"] == 10**15
+    assert costs["loading_seconds"] >= 0
+
+
+def test_the_digest_follows_weights_files_and_settings(tiny, tmp_path):
+    code = tmp_path / "method.py"
+    code.write_text("a = 1")
+    model = tiny.pruned_llama()
+    digests = {digest(model, [code], seed=0), digest(model, [code], seed=0)}
+    assert len(digests) == 1
+    digests.add(digest(model, [code], seed=1))
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1
+    digests.add(digest(model, [code], seed=0))
+    code.write_text("a = 2")
+    digests.add(digest(model, [code], seed=0))
+    assert len(digests) == 4
