@@ -9,3 +9,5 @@ OF_MODEL = ("sparsity",)
 OF_PATTERN = ("recovery", "pareto", "training", "topology", "moved")
 
 FORMATS = ("png", "svg", "pdf")
+# Title of the file of a figure that no cell of the grid has anything for.
+NOTHING = "nothing to show"

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from bench.figures import FORMATS
+from bench.figures import FORMATS, NOTHING
 from bench.figures.results import Results
 from bench.figures.style import METADATA, SETTINGS
 from bench.files import whole
@@ -20,21 +20,18 @@ def draw(name: str, results: Results, model: str, pattern: str | None = None) ->
 
 
 def write(stem: str | Path, name: str, results: Results, *where: str) -> None:
-    """Write a figure in all formats; where there is nothing to show, it says so.
+    """Write a figure in all formats; where there is nothing to show, its title is ``NOTHING``.
 
     Equal results give equal bytes.
     """
     with matplotlib.rc_context(SETTINGS):
-        figure = draw(name, results, *where) or _nothing(name)
+        figure, title = draw(name, results, *where), {}
+        if figure is None:
+            figure, title = Figure(figsize=(4, 0.8)), {"Title": NOTHING}
+            figure.text(0.5, 0.5, f"{name}: {NOTHING}", ha="center")
         # Laid out once for all formats, which takes longer than drawing.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for kind in FORMATS:
             with whole(f"{stem}.{kind}") as path:
-                figure.savefig(path, format=kind, metadata=METADATA[kind])
-
-
-def _nothing(name: str) -> Figure:
-    figure = Figure(figsize=(4, 0.8))
-    figure.text(0.5, 0.5, f"{name}: no cell of this grid has anything to show", ha="center")
-    return figure
+                figure.savefig(path, format=kind, metadata=METADATA[kind] | title)

@@ -34,6 +34,7 @@ def build_page(sources: Sources) -> str:
     )
     environment.filters["label"] = pattern_label
     environment.filters["signed"] = lambda value: _number(value, "+.3g")
+    environment.filters["short"] = lambda value: _number(value, ".3g")
     environment.filters["number"] = lambda value: _number(value, ",.6g")
     records = [record for _, record in sources.records]
     results = sources.results

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.figures import NOTHING
 from bench.figures.results import Results
 from bench.records import read_records
 
@@ -21,7 +22,7 @@ class Sources:
         claims: ``results/claims.csv``.
         reproduction: ``results/reproduction.csv``.
         tuning: recorded sweeps of learning rates, one row a trial.
-        figures: SVG of each figure: by its name, then by model, or model and pattern.
+        figures: SVG of each figure that shows anything: by its name, then by model, or model and pattern.
     """
 
     records: list[tuple[str, dict]]
@@ -77,7 +78,9 @@ def _read_figures(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
     drawn: dict[str, dict[str, str]] = {}
     for path in paths:
         where = path.parent.parts[path.parts.index("figures") + 1 :]
-        drawn.setdefault(path.stem, {})["/".join(where)] = path.read_text(encoding="utf-8")
+        svg = path.read_text(encoding="utf-8")
+        if f"<dc:title>{NOTHING}<" not in svg:
+            drawn.setdefault(path.stem, {})["/".join(where)] = svg
     return drawn
 
 

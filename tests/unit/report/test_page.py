@@ -131,6 +131,13 @@ def test_a_page_of_nothing_but_records_is_built(sources):
     assert "No published number" in page
 
 
+def test_a_figure_with_nothing_to_show_is_left_out(tmp_path):
+    untrained = {"pruners": ["wanda"], "repairs": ["none"], "drawn": ["s60"]}
+    sources = made_up_results(tmp_path / "results", **untrained)
+    assert (tmp_path / "results/figures/tiny/s60/moved.svg").exists()
+    assert set(sources.figures) == {"sparsity"}
+
+
 def test_text_of_records_is_escaped(tmp_path):
     sources = made_up_results(tmp_path / "results", failed=[FAILED])
     claims = sources.claims.assign(title="<script>alert(1)</script>")
