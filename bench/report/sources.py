@@ -22,7 +22,8 @@ class Sources:
         claims: ``results/claims.csv``.
         reproduction: ``results/reproduction.csv``.
         tuning: recorded sweeps of learning rates, one row a trial.
-        figures: SVG of each figure that shows anything: by its name, then by model, or model and pattern.
+        figures: SVG of each figure that shows anything: by its name, then by model, or by model and
+            pattern.
     """
 
     records: list[tuple[str, dict]]
