@@ -9,14 +9,14 @@ import pandas as pd
 from made_up import STRENGTH, TASKS, made_up_record, made_up_samples
 
 from baselines.repair import REPAIRS
-from bench.cells import Cell, dense_cell, history_path, record_path
+from bench.cells import IDENTITY, Cell, dense_cell, history_path, record_path
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import write_json
 from bench.history import no_history, write_history
 from bench.report import Sources
-from bench.tables import IDENTITY, table1
+from bench.tables import table1
 
 PROJECTIONS = [f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")]
 PROJECTIONS += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
@@ -67,7 +67,7 @@ def made_up_results(
                 histories[-1], cell, made_up_history(cell, blocks) if trained else no_history()
             )
     scores = made_up_scores(records.values())
-    table = table1(list(records.values()))
+    table = table1(list(records.values()), scores)
     sweep = made_up_sweep()
     tables = {
         "table1": table,

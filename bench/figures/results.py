@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench.cells import DENSE, Cell
+from bench.evaluation.tasks import PERPLEXITY
 from bench.figures.style import in_order, pattern_order
 from bench.history import read_histories
-from bench.tables import PERPLEXITY
 
 
 @dataclass(frozen=True)

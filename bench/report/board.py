@@ -2,8 +2,8 @@
 
 import json
 
+from bench.cells import IDENTITY
 from bench.report.sources import Sources, plain
-from bench.tables import IDENTITY
 
 # Pruners round down in a row or a block; what differs by more than this was not pruned as asked.
 TOLERANCE = 0.005

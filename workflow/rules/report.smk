@@ -1,11 +1,10 @@
-FIGURE_CODE = [path.relative_to(ROOT) for path in (ROOT / "bench/figures").glob("*.py")]
+FIGURE_CODE = sources("bench/figures", "*.py")
 PAGE_CODE = [
-    path.relative_to(ROOT)
-    for pattern in ("bench/report/*.py", "bench/report/templates/*", "workflow/report/*.rst")
-    for path in ROOT.glob(pattern)
+    *sources("bench/report", "*.py"),
+    *sources("bench/report/templates", "*"),
+    *sources("workflow/report", "*.rst"),
 ]
-
-SWEEPS = [path.relative_to(ROOT) for path in (ROOT / "config/tuning").glob("*.csv")]
+SWEEPS = sources("config/tuning", "*.csv")
 FIGURES = [
     *expand("results/figures/{model}/{figure}.svg", model=CONFIG.grid.models, figure=OF_MODEL),
     *expand(
