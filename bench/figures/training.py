@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from baselines.repair import REPAIRS
 from bench.figures.results import Results
@@ -35,6 +36,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
                 linewidth=0,
             )
         axis.set_xlabel("optimizer step")
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     scale(axes[0], log["loss"])
     axes[0][0].set_ylabel("training loss (nats)")
     legend(figure, list(map(key, trainings)))
