@@ -15,7 +15,8 @@ medians over the repetitions and, as `_spread`, largest minus smallest:
 
 Bytes that are held are counted exactly. The peak is the allocator's on a GPU; on a CPU, where torch
 keeps no such count, it is the process's resident memory. The evolution that is timed is the first
-one, which places all entries and takes longer than those that follow.
+one, which places all entries and takes longer than those that follow. Where layers evolve in turn,
+those whose turn is later than the last step hold no positions yet: all do after A + R steps.
 """
 
 import argparse

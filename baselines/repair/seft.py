@@ -1,4 +1,9 @@
-"""SEFT, sparsity evolution fine-tuning (Li et al. 2025), by the `seft` library."""
+"""SEFT, sparsity evolution fine-tuning (Li et al. 2025), by the `seft` library.
+
+By default layers evolve in turn (`stagger`), each as often as in the paper, where all evolve at
+once. All at once, the windows of dense gradients are the most that a training holds: 4 bytes a
+weight.
+"""
 
 import json
 from collections.abc import Callable
@@ -56,8 +61,9 @@ class EvolvingOptions(DeltaOptions):
         description="Fraction of a layer's deltas that an evolution drops at the start.",
     )
     stagger: bool = Field(
-        seft.SeftConfig.stagger,
-        description="Layers evolve in turn, so that few gradient windows are in memory at a time.",
+        True,
+        description="Layers evolve in turn, each every `evolve_every` steps, so that few gradient "
+        "windows are in memory at a time; false: all at once, in 4 bytes a weight.",
     )
     candidates: int | None = Field(
         seft.SeftConfig.candidates,

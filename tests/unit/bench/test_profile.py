@@ -80,6 +80,7 @@ def test_bytes_of_seft_are_those_of_its_formula(base, storage):
         "mask": "fixed",
         "evolve_every": 9,
         "accumulate_steps": 2,
+        "stagger": False,
         "storage": storage,
     }
     found = measure(settings(base, "seft", options=options))

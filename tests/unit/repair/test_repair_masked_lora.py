@@ -92,14 +92,13 @@ def test_the_merged_weight_is_that_of_the_definition(rank, dtype):
     assert (merged[zeros] == 0).all()
 
 
-def test_backward_keeps_no_product_of_the_weights_size():
+def test_backward_keeps_nothing_of_the_weights_size():
     layer, saved = layer_of(1), []
     x = torch.randn(4, INPUTS, dtype=torch.float64, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         layer(x).sum()
-    others = [t for t in saved if t.data_ptr() != layer.base.weight.data_ptr()]
-    assert 0 < len(others) < len(saved)
-    assert all(tensor.numel() < layer.base.weight.numel() for tensor in others)
+    assert saved
+    assert all(tensor.numel() < layer.base.weight.numel() for tensor in saved)
 
 
 def test_autocast_gives_float32_gradients_of_a_bfloat16_model():

@@ -29,7 +29,7 @@ def test_options_and_seed_reach_the_library(tiny):
         "stop_fraction": 0.9,
         "init": "random",
         "mask": "fixed",
-        "stagger": True,
+        "stagger": False,
         "candidates": 4,
         "storage": "bitmask",
     }
