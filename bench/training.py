@@ -123,8 +123,9 @@ def counted_logits(model: nn.Module, labels: torch.Tensor) -> Iterator[None]:
 def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
     """Mean loss of the next token over the labels that count, of :func:`counted_logits`."""
     _, targets = next_tokens(labels)
-    count = num_items_in_batch if num_items_in_batch is not None else len(targets)
-    return CrossEntropy.apply(outputs.logits, targets) / count
+    count = len(targets) if num_items_in_batch is None else num_items_in_batch
+    # A batch of prompts alone has no loss, not an undefined one.
+    return CrossEntropy.apply(outputs.logits, targets) / torch.as_tensor(count).clamp(min=1)
 
 
 class RepairTrainer(CheckpointingTrainer):

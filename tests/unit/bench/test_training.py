@@ -75,6 +75,16 @@ def test_loss_is_the_models_own():
     assert validation_loss(model, batch, 3) == pytest.approx(outputs.loss.item(), rel=1e-5)
 
 
+def test_a_batch_in_which_nothing_counts_has_no_loss_and_no_gradient():
+    model, batch = tiny(), blocks(2)
+    labels = torch.full_like(batch.labels, -100)
+    with counted_logits(model, labels):
+        loss = next_token_loss(model(input_ids=batch.input_ids), labels)
+    loss.backward()
+    assert loss == 0
+    assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
 def test_budget_and_schedule():
     _, report = run()
     assert report.steps == 6
