@@ -32,13 +32,15 @@ timing: $(STAMP)  ## Print what share of each stage was start-up, loading and co
 profile: $(STAMP)  ## Measure memory and time of each repair's training, side by side
 	$(RUN) python -m bench.profile
 
-test: $(STAMP)  ## All tests, fast ones first
-	$(RUN) python -m pytest tests/unit
-	$(RUN) python -m pytest tests/browser
-	$(RUN) python -m pytest tests/workflow
-	$(RUN) python -m pytest tests/real
+test: test-unit test-browser test-workflow test-real  ## All tests, fast ones first
 
-test-unit test-browser test-workflow test-real: test-%: $(STAMP)
+.NOTPARALLEL: test
+
+# Tensors are tiny there: a process a core, not a thread.
+test-unit: $(STAMP)
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest --numprocesses auto tests/unit
+
+test-browser test-workflow test-real: test-%: $(STAMP)
 	$(RUN) python -m pytest tests/$*
 
 test-cluster: $(STAMP)  ## A run on a real Slurm of one machine, installed where that is allowed
