@@ -15,6 +15,7 @@ rule prune:
         "results/logs/{model}/{pruner}-{pattern}/prune.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/prune.tsv"
+    priority: 2
     retries: RETRIES
     conda:
         "../../environment.yml"

@@ -7,6 +7,7 @@ REPAIR_CODE = [
 ]
 
 
+# Before evaluations, which are shorter: at the end of a run no core waits for a long job.
 rule repair:
     input:
         model="resources/models/{model}",
@@ -19,6 +20,7 @@ rule repair:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.log",
     benchmark:
         "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.tsv"
+    priority: 1
     retries: RETRIES
     conda:
         "../../environment.yml"
