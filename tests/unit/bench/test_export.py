@@ -90,6 +90,8 @@ class Workspace:
                 training=TRAINING,
                 seed=0,
                 runtime=RUNTIME,
+                code=[],
+                checkpoint_minutes=15,
                 attempt=Attempt(),
             )
         record = record_path(cell)

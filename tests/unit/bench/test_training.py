@@ -13,6 +13,7 @@ from bench.config import Training
 from bench.training import (
     Blocks,
     CrossEntropy,
+    Served,
     counted_logits,
     next_token_loss,
     train,
@@ -99,9 +100,9 @@ def test_budget_and_schedule():
 
 def test_every_block_is_seen_once_in_an_order_that_the_seed_moves(monkeypatch):
     seen = []
-    original = Blocks.__getitem__
+    original = Served.__getitem__
     monkeypatch.setattr(
-        Blocks, "__getitem__", lambda self, i: (seen.append(i), original(self, i))[1]
+        Served, "__getitem__", lambda self, i: (seen.append(i), original(self, i))[1]
     )
     run(seed=0)
     first = list(seen)
