@@ -42,27 +42,27 @@ def undisturbed(tmp_path_factory):
     return project
 
 
-@pytest.mark.parametrize("moment", ["Repair tiny", "Evaluate tiny ("])
-def test_a_killed_run_goes_on_to_the_same_numbers(project, undisturbed, moment):
-    run = subprocess.Popen(
-        project.command(changes=SMALL),
-        cwd=project.folder,
-        env=project.environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    for line in run.stdout:
-        if line.startswith("Job ") and moment in line:
-            os.killpg(run.pid, signal.SIGKILL)
-            break
-    run.communicate()
-    assert run.returncode == -signal.SIGKILL
-    assert not (project.folder / "results/table1.csv").exists()
+def test_a_run_killed_twice_goes_on_to_the_same_numbers(project, undisturbed):
+    for moment in ("Repair tiny", "Evaluate tiny ("):
+        run = subprocess.Popen(
+            project.command(changes=SMALL),
+            cwd=project.folder,
+            env=project.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        for line in run.stdout:
+            if line.startswith("Job ") and moment in line:
+                os.killpg(run.pid, signal.SIGKILL)
+                break
+        run.communicate()
+        assert run.returncode == -signal.SIGKILL
+        assert not (project.folder / "results/table1.csv").exists()
+        unlocked = project.run("--unlock", changes=SMALL)
+        assert unlocked.returncode == 0, unlocked.stdout
 
-    again = project.run("--unlock", changes=SMALL)
-    assert again.returncode == 0, again.stdout
     again = project.run(changes=SMALL)
     assert again.returncode == 0, again.stdout
     assert project.numbers().equals(undisturbed.numbers())
