@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 
@@ -20,6 +21,36 @@ def block_of(layer: str) -> int:
 def projection_of(layer: str) -> str:
     """``model.layers.3.self_attn.q_proj`` as q, ``mlp.gate_proj`` as gate."""
     return layer.rpartition(".")[2].removesuffix("_proj")
+
+
+def heat_maps(
+    axes: Sequence[Axes],
+    matrices: Sequence[Mapping[str, np.ndarray]],
+    repairs: Sequence[str],
+    shape: tuple[int, int],
+    norm: Normalize,
+    *,
+    height: float,
+    **bar,
+) -> Colorbar:
+    """Draw a row of panels, a pruner's matrices by repair in each, and their colour bar.
+
+    Args:
+        axes: the panels, from left to right.
+        matrices: of each panel.
+        repairs: in the order from top to bottom.
+        shape: of the largest matrix.
+        norm: of the colours.
+        height: of the panels, in inches.
+        **bar: of the colour bar.
+    """
+    for axis, ours in zip(axes, matrices, strict=True):
+        image = stack(axis, ours, repairs, shape, norm)
+    for axis in axes[1:]:
+        axis.set_yticklabels([])
+    drawn = axes[0].figure.colorbar(image, ax=axes, aspect=11 * height, pad=0.01, **bar)
+    drawn.outline.set_visible(False)
+    return drawn
 
 
 def stack(

@@ -6,7 +6,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from bench.figures.layers import block_of, projection_of, stack
+from bench.figures.layers import block_of, heat_maps, projection_of
 from bench.figures.results import Results
 from bench.figures.style import in_order, log_ticks, panels
 
@@ -29,26 +29,24 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
     figure, axes = panels(len(MEASURES), pruners, height=height, sharex=True)
     for row, (measure, label) in zip(axes, MEASURES.items(), strict=True):
         norm = _norm(changes[measure])
-        for axis, pruner in zip(row, pruners, strict=True):
-            ours = changes[changes["pruner"] == pruner]
-            matrices = {
+        matrices = [
+            {
                 repair: _matrix(rows, measure, shape[0], projections)
-                for repair, rows in ours.groupby("repair")
+                for repair, rows in changes[changes["pruner"] == pruner].groupby("repair")
             }
-            image = stack(axis, matrices, repairs, shape, norm)
-        for axis in row[1:]:
-            axis.set_yticklabels([])
-        bar = figure.colorbar(
-            image,
-            ax=row,
+            for pruner in pruners
+        ]
+        heat_maps(
+            row,
+            matrices,
+            repairs,
+            shape,
+            norm,
+            height=height,
             label=label,
-            aspect=11 * height,
-            pad=0.01,
             ticks=LogLocator(subs=log_ticks(changes[measure])),
             format="{x:.3g}",
-        )
-        bar.minorticks_off()
-        bar.outline.set_visible(False)
+        ).minorticks_off()
     for axis in axes[-1]:
         axis.set_xticks(range(len(projections)), projections)
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from bench.figures.layers import stack
+from bench.figures.layers import heat_maps
 from bench.figures.results import Results
 from bench.figures.style import in_order, panels
 
@@ -29,14 +29,11 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
         values = np.concatenate([matrix.ravel() for matrix in matrices.values()])
         norm = Normalize(np.nanmin(values), max(np.nanmax(values), np.nanmin(values) + 1e-6))
         shape = tuple(np.max([matrix.shape for matrix in matrices.values()], axis=0))
-        for axis, pruner in zip(row, pruners, strict=True):
-            ours = {repair: matrix for (p, repair), matrix in matrices.items() if p == pruner}
-            image = stack(axis, ours, repairs, shape, norm)
-        for axis in row[1:]:
-            axis.set_yticklabels([])
-        figure.colorbar(
-            image, ax=row, label=label, aspect=11 * height, pad=0.01
-        ).outline.set_visible(False)
+        by_pruner = [
+            {repair: matrix for (p, repair), matrix in matrices.items() if p == pruner}
+            for pruner in pruners
+        ]
+        heat_maps(row, by_pruner, repairs, shape, norm, height=height, label=label)
     every = -(-len(steps) // 6)
     for axis in axes[-1]:
         axis.set_xticks(range(0, len(steps), every), steps[::every])
