@@ -13,7 +13,7 @@ import pandas as pd
 from bench.claims.comparisons import Grid
 from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
-from bench.files import whole
+from bench.files import write_csv
 from bench.paper_tables import (
     ablations,
     ablations_sheet,
@@ -36,15 +36,15 @@ Paths = Sequence[str | Path]
 
 def write_cells(records: Paths, csv: str | Path) -> None:
     """``cells.csv``."""
-    _write(cells_table(read_records(records)), csv)
+    write_csv(csv, cells_table(read_records(records)))
 
 
 def write_statistics(records: Paths, *, scores: str | Path, comparisons: str | Path) -> None:
     """``scores.csv`` and ``comparisons.csv``."""
     found, items = read_records(records), read_items(records)
     compared = comparisons_table(found, items)
-    _write(compared, comparisons)
-    _write(scores_table(found, items, compared), scores)
+    write_csv(comparisons, compared)
+    write_csv(scores, scores_table(found, items, compared))
 
 
 def write_table1(records: Paths, scores: str | Path, csv: str | Path) -> None:
@@ -73,13 +73,13 @@ def write_claims(
     """``claims.csv`` and ``claims_detail.csv``."""
     grid = Grid(read_records(records), read_items(records))
     summary, compared = claims_tables(load_claims(file), grid)
-    _write(compared, detail)
-    _write(summary, claims)
+    write_csv(detail, compared)
+    write_csv(claims, summary)
 
 
 def write_reproduction(records: Paths, references: Iterable[Path], csv: str | Path) -> None:
     """``reproduction.csv``."""
-    _write(reproduction_table(read_references(references), read_records(records)), csv)
+    write_csv(csv, reproduction_table(read_references(references), read_records(records)))
 
 
 def collect(results: Path) -> None:
@@ -103,11 +103,6 @@ def collect(results: Path) -> None:
         detail=results / "claims_detail.csv",
     )
     write_reproduction(records, reference_files(), results / "reproduction.csv")
-
-
-def _write(table: pd.DataFrame, csv: str | Path) -> None:
-    with whole(csv) as path:
-        table.to_csv(path, index=False)
 
 
 def main() -> None:

@@ -67,6 +67,12 @@ def read_json(path: str | Path):
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def write_csv(path: str | Path, table) -> None:
+    """Write a pandas table without its index."""
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
 def write_json_lines(path: str | Path, rows) -> None:
     """Write one JSON object a line, gzipped without a time stamp (equal rows, equal bytes)."""
     with (

@@ -5,7 +5,7 @@ import pandas as pd
 from baselines.pruning.pattern import Pattern
 from bench.cells import DENSE, IDENTITY, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
-from bench.rendering import Sheet, number, with_interval
+from bench.rendering import Sheet, number, reworded, with_interval
 from bench.rows import AVERAGE, by_row
 from bench.tables import (
     MIB,
@@ -19,6 +19,14 @@ from bench.tables import (
 )
 
 METHOD = ["model", "pruner", "repair"]
+HEADINGS = {
+    "_peak_memory_mib": " MiB",
+    "_disk_mib": " disk MiB",
+    "_tokens_per_second": " tokens/s",
+    "_seconds_evolving": " s evolving",
+    "_seconds": " s",
+    "_": " ",
+}
 STAGES = ("prune", "repair", "merge", "evaluate")
 ABLATIONS = {
     "spiel": "no mask adaptation: sparsity is lost (the parent method, with its schedule)",
@@ -105,26 +113,13 @@ def table4(records: list[dict]) -> pd.DataFrame:
 def table4_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`table4` to read."""
     shown = table.dropna(axis="columns", how="all").map(number)
-    shown.columns = [_words(column) for column in shown.columns]
+    shown.columns = [reworded(column, HEADINGS) for column in shown.columns]
     return Sheet(
         shown,
         pd.DataFrame(False, index=shown.index, columns=shown.columns),
         "Means over seeds of what was measured in the jobs. Nothing is bold: costs are not tested.",
         [*IDENTITY, "memory"],
     )
-
-
-def _words(column: str) -> str:
-    for long, short in {
-        "_peak_memory_mib": " MiB",
-        "_disk_mib": " disk MiB",
-        "_tokens_per_second": " tokens/s",
-        "_seconds_evolving": " s evolving",
-        "_seconds": " s",
-        "_": " ",
-    }.items():
-        column = column.replace(long, short)
-    return column
 
 
 def ablations(comparisons: pd.DataFrame) -> pd.DataFrame:

@@ -37,7 +37,7 @@ from baselines.repair import REPAIRS, build_repair
 from bench.bases import BASE_FILE
 from bench.config import project_root
 from bench.environment import ALLOCATOR
-from bench.files import whole
+from bench.files import write_csv
 from bench.profiling import SHAPES, Settings
 from seft.storage import STORAGES
 
@@ -73,8 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if rows:
         result = table(pd.DataFrame(rows))
         if given.csv:
-            with whole(given.csv) as temporary:
-                result.to_csv(temporary, index=False)
+            write_csv(given.csv, result)
         print(f"{base_name(given)}, batches of {given.batch} x {given.length} tokens")
         print(result.to_string(index=False, formatters=formats(result.columns)))
     if failed:

@@ -1,14 +1,14 @@
 """Tables to read: Markdown and LaTeX, with the best in bold."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from bench.files import whole
+from bench.files import whole, write_csv
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,13 @@ def number(value) -> str:
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
+def reworded(text: str, words: Mapping[str, str]) -> str:
+    """A text with ``words`` in place of their keys, one after another."""
+    for word, other in words.items():
+        text = text.replace(word, other)
+    return text
+
+
 def with_interval(value, low, high) -> str:
     """A score, and half of its interval."""
     if pd.isna(value) or pd.isna(low):
@@ -77,8 +84,7 @@ def with_interval(value, low, high) -> str:
 def write_table(table: pd.DataFrame, sheet: Sheet, csv: str | Path) -> None:
     """Write ``<name>.csv`` with all columns, and ``<name>.md`` and ``<name>.tex`` to read."""
     csv = Path(csv)
-    with whole(csv) as path:
-        table.to_csv(path, index=False)
+    write_csv(csv, table)
     for suffix, text in ((".md", sheet.markdown()), (".tex", sheet.latex())):
         with whole(csv.with_suffix(suffix)) as path:
             path.write_text(text, encoding="utf-8")

@@ -1,17 +1,28 @@
 """Tables: pure functions of the records and their scores."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import pandas as pd
 
 from bench.cells import IDENTITY
 from bench.evaluation.tasks import PERPLEXITY
-from bench.rendering import Sheet, number, with_interval
+from bench.rendering import Sheet, number, reworded, with_interval
 from bench.rows import AVERAGE, by_row, mean, ordered, score_parts, task_settings
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
 MIB = 2**20
 PARTS_OF_A_SCORE = ("", "_std", "_ci_low", "_ci_high")
+# Headings that are no wider than their numbers need.
+HEADINGS = {
+    "sparsity_requested": "asked",
+    "sparsity_achieved": "achieved",
+    f"_{PERPLEXITY}": " ppl",
+    "trainable_parameters": "trainable",
+    "repair_tokens": "tokens",
+    "_seconds": " s",
+    "repair_peak_memory_mib": "repair MiB",
+}
 
 
 def cells_table(records: list[dict]) -> pd.DataFrame:
@@ -166,9 +177,10 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
             shown[column] = [number(value) for value in table[column]]
             best[column] = False
     about = f"{caption(records)}. {SCORES_CAPTION}"
+    heading = partial(reworded, words=HEADINGS)
     return Sheet(
-        pd.DataFrame(shown).rename(columns=_short),
-        pd.DataFrame(best, index=table.index).rename(columns=_short),
+        pd.DataFrame(shown).rename(columns=heading),
+        pd.DataFrame(best, index=table.index).rename(columns=heading),
         about,
         IDENTITY,
     )
@@ -183,21 +195,6 @@ def is_best(score: dict) -> bool:
     """Whether a score of ``scores.csv`` is in the best tie group."""
     group = score.get("tie_group")
     return bool(pd.notna(group) and group == 1)
-
-
-def _short(column: str) -> str:
-    """A heading that is no wider than its numbers need."""
-    for long, short in {
-        "sparsity_requested": "asked",
-        "sparsity_achieved": "achieved",
-        f"_{PERPLEXITY}": " ppl",
-        "trainable_parameters": "trainable",
-        "repair_tokens": "tokens",
-        "_seconds": " s",
-        "repair_peak_memory_mib": "repair MiB",
-    }.items():
-        column = column.replace(long, short)
-    return column
 
 
 def _status(records: list[dict]) -> str:
