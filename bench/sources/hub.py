@@ -1,12 +1,13 @@
 """Models and data from the Hugging Face hub."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from bench.sources.base import BaseSource, SourceError
+from bench.sources.base import BaseSource, Commit, SourceError
 from bench.sources.linking import WANTED, Patterns, link_files
+from bench.sources.manifest import sha256
 
 
 class HubSource(BaseSource):
@@ -17,19 +18,27 @@ class HubSource(BaseSource):
     repository_type: Literal["model", "dataset"] = Field(
         default="model", description="Which kind of repository it is."
     )
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] = Field(
-        description="The commit, 40 hexadecimal digits: a branch or a tag can move."
+    revision: Commit = Field(
+        description="The commit, 40 hexadecimal digits: a branch or a tag can move. Zeros alone "
+        "stand for one that is still to be filled in."
     )
     files: Patterns = WANTED
 
     def retrieve(self, folder: Path) -> None:
-        link_files(self._snapshot(), self.files, folder)
+        if not self.revision.strip("0"):
+            raise self._error("not filled in; allowed: a commit of the repository")
+        snapshot = self._snapshot()
+        link_files(snapshot, self.files, folder)
+        for link in folder.rglob("*"):
+            if link.is_file():
+                self._check(snapshot / link.relative_to(folder))
 
     def _snapshot(self) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
             GatedRepoError,
             LocalEntryNotFoundError,
+            RemoteEntryNotFoundError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
@@ -51,7 +60,31 @@ class HubSource(BaseSource):
             reason, cause = "no such revision", error
         except LocalEntryNotFoundError as error:
             reason, cause = "the hub cannot be reached, and it is not in the local cache", error
+        except RemoteEntryNotFoundError as error:
+            name = Path(error.response.url.path).name
+            reason, cause = f"{name} is listed and not there", error
         # The errors of the hub's HTTP library have no base class that the hub's client exports.
         except Exception as error:
             reason, cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", error
-        raise SourceError(f"hub {self.repository} at {self.revision}: {reason}") from cause
+        raise self._error(reason) from cause
+
+    def _check(self, path: Path) -> None:
+        """Compare a file with its digest: the name under which the cache holds its content.
+
+        That is the SHA-256 of a large file, and the number that git gives to a small one.
+        """
+        from huggingface_hub.utils.sha import git_hash
+
+        if not path.is_symlink():
+            return
+        expected = path.readlink().name
+        digests = {40: lambda: git_hash(path.read_bytes()), 64: lambda: sha256(path)}
+        found = digests.get(len(expected), lambda: expected)()
+        if found != expected:
+            raise self._error(
+                f"{path.name}: its digest is {found}, not {expected}; remove {path.resolve()} and "
+                "start again"
+            )
+
+    def _error(self, reason: str) -> SourceError:
+        return SourceError(f"hub {self.repository} at {self.revision}: {reason}")

@@ -6,16 +6,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.files import remove
+from bench.files import read_json, remove, write_json
 from bench.sources.base import BaseSource, SourceError
 from bench.sources.manifest import FileRecord, Manifest
 from bench.sources.staging import staged
+
+PYTORCH = "pytorch_model"
 
 
 def fetch_model(source: BaseSource, destination: Path) -> Manifest:
     """Bring a causal language model into ``destination``, as a ``transformers`` folder.
 
-    A folder that is one already is taken as it is. A single GGUF file is de-quantised to bfloat16.
+    A folder that is one already is taken as it is; weights that are there only in PyTorch's own
+    format are written as safetensors. A single GGUF file is de-quantised to bfloat16.
 
     Raises:
         SourceError: one line that names what failed; nothing is left behind.
@@ -29,6 +32,10 @@ def fetch_model(source: BaseSource, destination: Path) -> Manifest:
             converted_from[name.as_posix()] = FileRecord.of(gguf)
             convert_gguf(gguf, folder)
             remove(folder / name.parts[0])
+        elif not any(folder.glob("*.safetensors")):
+            for path in sorted(folder.glob(f"{PYTORCH}*.bin")):
+                converted_from[path.name] = FileRecord.of(path)
+            convert_pytorch(folder)
         _check_causal(folder, destination)
         for weights in folder.glob("*.safetensors"):
             if not weights.is_symlink():
@@ -55,11 +62,39 @@ def _check_causal(folder: Path, destination: Path) -> None:
             f"{destination}: architectures is {architectures}; allowed: a causal language model"
         )
     for what, patterns in {
-        "weights": ("*.safetensors", "*.bin"),
+        "weights": ("*.safetensors",),
         "tokenizer": ("tokenizer*",),
     }.items():
         if not any(any(folder.glob(pattern)) for pattern in patterns):
             raise SourceError(f"{destination}: no {what} ({', '.join(patterns)})")
+
+
+def convert_pytorch(folder: Path) -> None:
+    """Replace each `pytorch_model*.bin` of a folder, and their index, by safetensors.
+
+    One file is in memory at a time. Objects other than tensors are refused.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    for path in tqdm(sorted(folder.glob(f"{PYTORCH}*.bin")), desc="convert", unit="file"):
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        # Tensors that share memory are refused, and those of one file may.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        save_file(tensors, folder / _as_safetensors(path.name), metadata={"format": "pt"})
+        remove(path)
+    index = folder / f"{PYTORCH}.bin.index.json"
+    if index.is_file():
+        content = read_json(index)
+        files = content["weight_map"].items()
+        content["weight_map"] = {name: _as_safetensors(file) for name, file in files}
+        write_json(folder / _as_safetensors(index.name), content)
+        remove(index)
+
+
+def _as_safetensors(name: str) -> str:
+    """`pytorch_model-1-of-2.bin` and its kind, as `transformers` calls their safetensors."""
+    return name.replace(PYTORCH, "model").replace(".bin", ".safetensors")
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:

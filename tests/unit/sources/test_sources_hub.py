@@ -1,81 +1,30 @@
 """The hub's client against a stand-in of the hub on the loopback interface."""
 
 import hashlib
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
+from hub_stand_in import REVISION, Hub
 from huggingface_hub import constants
 from pydantic import ValidationError
 
 from bench.sources import HubSource, SourceError, fetch
 
 REPOSITORY = "somebody/thing"
-REVISION = "0123456789" * 4
-CONTENT = {"config.json": b"{}", "deep/data.jsonl": b'{"a": 1}\n', "weights.bin": b"w" * 50}
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One model repository at one commit; `somebody/closed` is gated."""
-
-    def answer(self):
-        tree = f"/api/models/{REPOSITORY}/tree/{REVISION}"
-        files = f"/{REPOSITORY}/resolve/{REVISION}/"
-        path = self.path.partition("?")[0]
-        if "closed" in path:
-            self.send(403, b"{}", {"X-Error-Code": "GatedRepo"})
-        elif REPOSITORY not in path:
-            self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        elif path == tree:
-            rows = [
-                {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
-                for name, content in CONTENT.items()
-            ]
-            self.send(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
-        elif path.startswith(files):
-            content = CONTENT[path.removeprefix(files)]
-            etag = hashlib.sha1(content).hexdigest()
-            self.send(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": REVISION})
-        else:
-            self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-
-    def do_GET(self):
-        self.answer()
-
-    def do_HEAD(self):
-        self.answer()
-
-    def send(self, status: int, body: bytes, headers: dict[str, str]):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
+CONTENT = {
+    "config.json": b"{}",
+    "deep/data.jsonl": b'{"a": 1}\n',
+    "model.safetensors": bytes(range(100)),
+    "weights.bin": b"w" * 50,
+}
+WANTED = {"config.json", "deep/data.jsonl", "model.safetensors"}
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    yield
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    hub = Hub({REPOSITORY: CONTENT})
+    with hub.serving(monkeypatch, tmp_path / "cache"):
+        yield hub
 
 
 def source(**changes) -> HubSource:
@@ -85,7 +34,7 @@ def source(**changes) -> HubSource:
 def refused(spec: HubSource, tmp_path, *words: str):
     with pytest.raises(SourceError) as error:
         fetch(spec, tmp_path / "parent" / "out")
-    for word in words:
+    for word in (spec.repository, spec.revision, *words):
         assert word in str(error.value)
     assert "\n" not in str(error.value)
     assert list((tmp_path / "parent").iterdir()) == []
@@ -93,7 +42,7 @@ def refused(spec: HubSource, tmp_path, *words: str):
 
 def test_files_are_links_into_the_cache(hub, tmp_path):
     manifest = fetch(source(), tmp_path / "out")
-    assert set(manifest.files) == {"config.json", "deep/data.jsonl"}
+    assert set(manifest.files) == WANTED
     for name, record in manifest.files.items():
         path = tmp_path / "out" / name
         assert path.is_symlink()
@@ -104,13 +53,52 @@ def test_files_are_links_into_the_cache(hub, tmp_path):
     assert not list((tmp_path / "cache").rglob("weights.bin"))
 
 
-def test_patterns_choose_the_files(hub, tmp_path):
-    manifest = fetch(source(files=["deep/*"]), tmp_path / "out")
+def test_a_data_set(hub, tmp_path):
+    manifest = fetch(source(repository_type="dataset", files=["deep/*"]), tmp_path / "out")
     assert set(manifest.files) == {"deep/data.jsonl"}
 
 
 def test_nothing_matches(hub, tmp_path):
-    refused(source(files=["*.parquet"]), tmp_path, "*.parquet")
+    with pytest.raises(SourceError, match=r"no file matches \*\.parquet"):
+        fetch(source(files=["*.parquet"]), tmp_path / "out")
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10)
+    monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda _: None))
+    hub.cut["model.safetensors"] = 60
+    manifest = fetch(source(files=["model.safetensors"]), tmp_path / "out")
+    content = CONTENT["model.safetensors"]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == content
+    assert manifest.files["model.safetensors"].sha256 == hashlib.sha256(content).hexdigest()
+    assert hub.downloads == [("model.safetensors", 0), ("model.safetensors", 60)]
+
+
+def test_files_that_are_there_are_not_fetched_again(hub, tmp_path):
+    hub.missing = {"model.safetensors"}
+    refused(source(), tmp_path)
+    hub.missing = set()
+    hub.downloads.clear()
+    assert set(fetch(source(), tmp_path / "out").files) == WANTED
+    assert hub.downloads == [("model.safetensors", 0)]
+
+
+def test_missing_file(hub, tmp_path):
+    hub.missing = {"model.safetensors"}
+    refused(source(), tmp_path, "model.safetensors is listed and not there")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_wrong_digest(hub, tmp_path, name):
+    hub.sent[name] = CONTENT[name][::-1]
+    refused(source(), tmp_path, f"{name}: its digest is", "remove", "and start again")
+    # What was downloaded is still there, and as wrong.
+    refused(source(), tmp_path, f"{name}: its digest is")
+    del hub.sent[name]
+    for blob in (tmp_path / "cache").rglob("blobs/*"):
+        if blob.read_bytes() == CONTENT[name][::-1]:
+            blob.unlink()
+    fetch(source(), tmp_path / "out")
 
 
 def test_without_network_the_cache_is_enough(hub, tmp_path, monkeypatch):
@@ -121,19 +109,32 @@ def test_without_network_the_cache_is_enough(hub, tmp_path, monkeypatch):
 
 def test_without_network_and_cache(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    refused(source(), tmp_path, REPOSITORY, REVISION, "cannot be reached")
+    refused(source(), tmp_path, "cannot be reached")
+
+
+def test_without_network_and_with_half_a_cache(hub, tmp_path, monkeypatch):
+    hub.missing = {"model.safetensors"}
+    refused(source(), tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    refused(source(), tmp_path, "cannot be reached")
 
 
 def test_missing_repository(hub, tmp_path):
-    refused(source(repository="somebody/else"), tmp_path, "somebody/else", "no such repository")
+    refused(source(repository="somebody/else"), tmp_path, "no such repository")
 
 
 def test_missing_revision(hub, tmp_path):
-    refused(source(revision="f" * 40), tmp_path, REPOSITORY, "f" * 40, "no such revision")
+    refused(source(revision="f" * 40), tmp_path, "no such revision")
+
+
+def test_revision_to_be_filled_in(hub, tmp_path):
+    refused(source(revision="0" * 40), tmp_path, "not filled in; allowed: a commit")
+    assert hub.downloads == []
 
 
 def test_gated_repository(hub, tmp_path):
-    refused(source(repository="somebody/closed"), tmp_path, "somebody/closed", "access")
+    hub.gated = {REPOSITORY}
+    refused(source(), tmp_path, "access must be asked for on its page, then log in (`hf auth`)")
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", REVISION[:39], REVISION.replace("0", "G")])
