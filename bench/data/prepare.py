@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -53,6 +54,10 @@ class DataSpec(BaseModel):
         )
     )
     licence: str = Field(description="Licence of the text.")
+    limit: PositiveInt | None = Field(
+        default=None,
+        description="Only the first items of the files, in their order; the rest is not read.",
+    )
     characters: PositiveInt | None = Field(
         default=None, description="Exact number of characters of all texts, checked when read."
     )
@@ -118,7 +123,8 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
         if not path.is_file():
             raise DataError(f"data.{name}: source {spec.source!r} has no file {file!r}")
         try:
-            items.extend(READERS[spec.reader](path, skipped))
+            wanted = None if spec.limit is None else spec.limit - len(items)
+            items.extend(islice(READERS[spec.reader](path, skipped), wanted))
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise DataError(
                 f"data.{name}: {file} is not in the format {spec.reader!r}: {error!r}"
@@ -127,6 +133,8 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
         raise DataError(
             f"data.{name}: no items in {', '.join(spec.files)} ({dict(skipped)} skipped)"
         )
+    if spec.limit is not None and len(items) < spec.limit:
+        raise DataError(f"data.{name}.limit = {spec.limit}: the files have {len(items)} items")
     if spec.article_characters is not None and not all("text" in item for item in items):
         raise DataError(f"data.{name}.article_characters: reader {spec.reader!r} gives no text")
     if spec.characters is not None:

@@ -83,8 +83,8 @@ def check_disjoint(
     """Make sure that no text of ``tested`` occurs in a text of ``seen``.
 
     Texts are compared as lower case words. A text occurs where one of its paragraphs does (one of
-    fewer than five words is a heading, which says nothing), any other item where all of it does: a
-    sentence with the right word filled in, a question or a prompt without the answer.
+    fewer than five words, or so marked, is a heading, which says nothing), any other item where all
+    of it does: a sentence with the right word filled in, a question or a prompt without the answer.
 
     Args:
         seen: items that are trained on, by the name of their set.
@@ -131,6 +131,11 @@ def _measured(item: dict) -> list[str]:
     """The pieces of an item that must not occur in training text."""
     if "text" in item:
         paragraphs = item["text"].split("\n\n")
-        return [text for text in paragraphs if len(normalise(text).split()) >= START]
+        return [text for text in paragraphs if not _is_heading(text)]
     given, rest = document(item)
     return [given or rest]
+
+
+def _is_heading(paragraph: str) -> bool:
+    """Whether a paragraph is a heading, which says nothing; WikiText marks its own."""
+    return paragraph.strip().startswith("= ") or len(normalise(paragraph).split()) < START

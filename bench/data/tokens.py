@@ -15,12 +15,15 @@ DOCUMENTS_AT_ONCE = 256
 
 
 def calibration(
-    items: Sequence[dict], tokenizer, *, samples: int, length: int, seed: int
+    items: Sequence[dict],
+    tokenizer,
+    *,
+    samples: int,
+    length: int,
+    seed: int,
+    sampling: str = "joined",
 ) -> torch.Tensor:
     """Sequences of consecutive text, drawn without overlap.
-
-    The texts are joined by blank lines in their order, cut into sequences, and ``samples`` of these
-    are drawn.
 
     Args:
         items: of one split; paragraphs of an article stand together in reading order.
@@ -28,6 +31,10 @@ def calibration(
         samples: number of sequences.
         length: tokens a sequence.
         seed: of the draw.
+        sampling: ``joined``: the texts are joined by blank lines in their order and cut into
+            sequences, of which some are drawn. ``documents``, as SparseGPT and Wanda do: documents
+            are drawn, and of each that is longer than a sequence a window at a random place; only
+            as many are tokenized as it takes.
 
     Returns:
         int64 token ids of shape (samples, length).
@@ -35,6 +42,13 @@ def calibration(
     Raises:
         DataError: when the text is too short.
     """
+    generator = torch.Generator().manual_seed(seed)
+    return SAMPLINGS[sampling](items, tokenizer, samples, length, generator)
+
+
+def _joined(
+    items: Sequence[dict], tokenizer, samples: int, length: int, generator: torch.Generator
+) -> torch.Tensor:
     texts = ["".join(document(item)) + "\n\n" for item in items]
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     stream = torch.tensor([token for text in ids for token in text], dtype=torch.long)
@@ -44,8 +58,31 @@ def calibration(
             f"calibration: {samples} sequences of {length} tokens are {samples * length} tokens; "
             f"the text has {len(stream)}"
         )
-    drawn = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randperm(len(sequences), generator=generator)
     return sequences[drawn[:samples]]
+
+
+def _documents(
+    items: Sequence[dict], tokenizer, samples: int, length: int, generator: torch.Generator
+) -> torch.Tensor:
+    windows: list[list[int]] = []
+    order = torch.randperm(len(items), generator=generator).tolist()
+    for first in range(0, len(order), DOCUMENTS_AT_ONCE):
+        drawn = order[first : first + DOCUMENTS_AT_ONCE]
+        texts = ["".join(document(items[index])) for index in drawn]
+        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+            if len(ids) > length:
+                place = torch.randint(len(ids) - length + 1, (1,), generator=generator).item()
+                windows.append(ids[place : place + length])
+                if len(windows) == samples:
+                    return torch.tensor(windows, dtype=torch.long)
+    raise DataError(
+        f"calibration: {samples} sequences of {length} tokens, each of a longer document: "
+        f"{len(windows)} of {len(items)} documents are"
+    )
+
+
+SAMPLINGS = {"joined": _joined, "documents": _documents}
 
 
 @dataclass(frozen=True)
@@ -101,7 +138,7 @@ def pack(
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no end-of-sequence token to separate documents with")
     streams = {
-        name: _documents(sorted(items, key=lambda item: position(seed, item["id"])), tokenizer)
+        name: _stream(sorted(items, key=lambda item: position(seed, item["id"])), tokenizer)
         for name, (items, _) in mixture.items()
     }
     weights = {name: weight for name, (_, weight) in mixture.items()}
@@ -135,7 +172,7 @@ def pack(
     return Packed(cut(ids), cut(labels), counts)
 
 
-def _documents(items: Sequence[dict], tokenizer) -> Iterator[tuple[int, list[int]]]:
+def _stream(items: Sequence[dict], tokenizer) -> Iterator[tuple[int, list[int]]]:
     """Token ids of each item as a document, and how many of them were given, not to be learnt."""
     # What the tokenizer puts before any text: the beginning-of-sequence token, or nothing.
     start = tokenizer("")["input_ids"]

@@ -1,38 +1,33 @@
-"""Readers: one function a raw format, from a file to uniform items.
+"""The raw formats of BIG-bench's task files."""
 
-A reader takes the file and a counter, to which it adds the reason of each item that it skips.
-"""
-
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.data.items import DataError, content, digest, identifier
-
-Reader = Callable[[Path, Counter], Iterator[dict]]
+from bench.data.items import digest
+from bench.data.readers.shared import load_json, make_item
 
 
 def squad(path: Path, skipped: Counter) -> Iterator[dict]:
     """SQuAD: paragraphs, the article's title as group."""
-    for article in _json(path)["data"]:
+    for article in load_json(path)["data"]:
         for paragraph in article["paragraphs"]:
             text = paragraph["context"].strip()
             if text:
-                yield _item(text=text, group=article["title"])
+                yield make_item(text=text, group=article["title"])
             else:
                 skipped["empty"] += 1
 
 
 def qasc(path: Path, skipped: Counter) -> Iterator[dict]:
     """QASC as answer generation: a fact and a question as prompt; the fact is the group."""
-    for example in _json(path)["examples"]:
+    for example in load_json(path)["examples"]:
         lines = [line.strip() for line in example["input"].splitlines()]
         answer = example["target"][0].strip()
         if len(lines) == 2 and lines[0].startswith("Fact:") and answer:
             prompt = "\n".join([*lines, "Answer:"])
-            yield _item(prompt=prompt, response=f" {answer}", group=digest(lines[0]))
+            yield make_item(prompt=prompt, response=f" {answer}", group=digest(lines[0]))
         else:
             skipped["malformed"] += 1
 
@@ -50,7 +45,7 @@ def winogrande_pairs(path: Path, skipped: Counter) -> Iterator[dict]:
     """WinoGrande as written by its authors: twin sentences, each with one blank; the pair is the
     group. The options stand in the order in which the sentence mentions them.
     """
-    for example in _json(path)["examples"]:
+    for example in load_json(path)["examples"]:
         for pair in example["target"]:
             match = PAIR.fullmatch(pair)
             if match is None:
@@ -75,7 +70,7 @@ def winogrande_pairs(path: Path, skipped: Counter) -> Iterator[dict]:
                     skipped["option not in sentence"] += 1
                 else:
                     options = sorted(answers, key=places.__getitem__)
-                    yield _item(
+                    yield make_item(
                         sentence=sentence,
                         options=options,
                         answer=options.index(answer),
@@ -85,12 +80,12 @@ def winogrande_pairs(path: Path, skipped: Counter) -> Iterator[dict]:
 
 def social_iqa(path: Path, skipped: Counter) -> Iterator[dict]:
     """Social IQa: questions with their choices; the question is the group."""
-    for example in _json(path)["examples"]:
+    for example in load_json(path)["examples"]:
         question = example["input"].strip()
         choices = [choice.strip() for choice in example["target_scores"]]
         scores = list(example["target_scores"].values())
         if scores.count(1) == 1 and len(choices) > 1:
-            yield _item(
+            yield make_item(
                 question=question, choices=choices, answer=scores.index(1), group=digest(question)
             )
         else:
@@ -104,7 +99,7 @@ def science(path: Path, skipped: Counter) -> Iterator[dict]:
     The last option is as the file has it: where it does not end in a full stop, the file's question
     mark has taken the place of its last character.
     """
-    for example in _json(path)["examples"]:
+    for example in load_json(path)["examples"]:
         question, *rest = re.split(r"\(([A-E])\)", example["input"])
         letters, choices = rest[::2], [_bare(choice) for choice in rest[1::2]]
         # Some questions end in a letter without an option.
@@ -117,7 +112,7 @@ def science(path: Path, skipped: Counter) -> Iterator[dict]:
             skipped["answer is not an option"] += 1
         else:
             question = question.strip().removeprefix("Question:").strip()
-            yield _item(
+            yield make_item(
                 question=question,
                 choices=choices,
                 answer=letters.index(answer),
@@ -125,33 +120,7 @@ def science(path: Path, skipped: Counter) -> Iterator[dict]:
             )
 
 
-def jsonl(path: Path, skipped: Counter) -> Iterator[dict]:
-    """Your own data: one uniform item a line, taken as it is; an ``id`` is added if missing."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                item = json.loads(line)
-                content(item)
-            except (json.JSONDecodeError, DataError) as error:
-                raise DataError(f"{path}, line {number}: {error}") from error
-            yield {"id": identifier(item), **item}
-
-
-READERS: dict[str, Reader] = {
-    reader.__name__: reader
-    for reader in (squad, qasc, winogrande_pairs, social_iqa, science, jsonl)
-}
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-
-
-def _item(group: str, **fields) -> dict:
-    return {"id": identifier(fields), "group": group, **fields}
+READERS = (squad, qasc, winogrande_pairs, social_iqa, science)
 
 
 def _bare(text: str) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bench.data import READERS, DataError, DataSpec, check, prepare, read_items
+from bench.data import DataError, DataSpec, check, prepare, read_items
+from bench.data.readers import bigbench
 from bench.data.splits import check_disjoint
 from bench.sources import SyntheticSource, fetch
 from bench.sources.manifest import sha256
 
 PARTS = {"train": 0.6, "validation": 0.15, "test": 0.25}
-SYNTHETIC = [name for name in READERS if name != "jsonl"]
+SYNTHETIC = [reader.__name__ for reader in bigbench.READERS]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,18 @@ def test_number_of_characters_is_checked(folder, tmp_path):
     with pytest.raises(DataError, match=f"data.x.characters = {exact + 1}: the text has {exact}"):
         prepare("x", spec("squad", characters=exact + 1), folder, tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_only_the_first_items(folder, tmp_path):
+    everything = prepare("x", spec("squad", splits={"test": 1.0}), folder, tmp_path / "all")
+    assert everything["written"]["test"]["items"] == 192
+    files = {"files": ["squad.json", "wiki.json"], "splits": {"test": 1.0}}
+    some = prepare("x", spec("squad", limit=200, **files), folder, tmp_path / "some")
+    assert some["written"]["test"]["items"] == 200
+    ids = {item["id"] for item in read_items(tmp_path / "some" / "test.jsonl")}
+    assert ids > {item["id"] for item in read_items(tmp_path / "all" / "test.jsonl")}
+    with pytest.raises(DataError, match=r"data\.x\.limit = 999: the files have 384 items"):
+        prepare("x", spec("squad", limit=999, **files), folder, tmp_path / "no")
 
 
 def test_repeated_items_are_counted_and_dropped(tmp_path):

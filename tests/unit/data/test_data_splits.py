@@ -164,6 +164,7 @@ def test_a_leak_is_named(item):
         {"text": "he red cup fell nobody saw"},
         {"text": "saw it The end Fact ice"},  # across two texts
         {"text": "The red cup\n\nNothing of this is there."},  # a heading
+        {"text": " = The red cup fell; nobody = \n"},  # a heading of WikiText
         {"sentence": "The red _ fell.", "options": ["cup", "box"], "answer": 1},
     ],
 )

@@ -56,6 +56,38 @@ def test_calibration_is_consecutive_text_without_overlap():
     assert few.tolist() != other.tolist()
 
 
+def test_calibration_on_windows_of_long_documents():
+    tokenizer = make_tokenizer(start=True)
+    items = [{"id": f"t{n}", "text": text(n, 8 + n % 5)} for n in range(2 * DOCUMENTS_AT_ONCE)]
+    settings = {"length": 10, "sampling": "documents"}
+    drawn = calibration(items, tokenizer, samples=200, seed=0, **settings).tolist()
+    # Documents of 11 and 12 words have 2 and 3 windows of 10.
+    windows = {
+        tuple(3 + (n + k + j) % 50 for j in range(10))
+        for n in range(len(items))
+        for k in range((0, 0, 0, 2, 3)[n % 5])
+    }
+    assert len(drawn) == 200
+    assert {tuple(window) for window in drawn} <= windows
+    assert calibration(items, tokenizer, samples=5, seed=0, **settings).tolist() == drawn[:5]
+    assert calibration(items, tokenizer, samples=5, seed=1, **settings).tolist() != drawn[:5]
+    long = sum(n % 5 > 2 for n in range(len(items)))
+    with pytest.raises(DataError, match=f"{long} of {len(items)} documents are"):
+        calibration(items, tokenizer, samples=long + 1, seed=0, **settings)
+
+
+def test_calibration_tokenizes_no_more_documents_than_it_takes():
+    tokenizer, asked = make_tokenizer(start=False), []
+
+    def counting(texts, **settings):
+        asked.extend(texts)
+        return tokenizer(texts, **settings)
+
+    items = texts(5 * DOCUMENTS_AT_ONCE, length=11)
+    calibration(items, counting, samples=9, length=10, seed=0, sampling="documents")
+    assert len(asked) == DOCUMENTS_AT_ONCE
+
+
 def test_calibration_text_too_short():
     with pytest.raises(DataError, match="5 sequences of 10 tokens are 50 tokens; the text has 49"):
         calibration(texts(7), make_tokenizer(start=False), samples=5, length=10, seed=0)
