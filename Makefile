@@ -1,5 +1,6 @@
 # Everything runs in .venv, made from requirements.lock and made anew when the lock changes.
 PYTHON ?= python3
+# One file, or several in quotes: each is laid over those before it.
 CONFIG ?= config/config.yaml
 CORES ?= all
 

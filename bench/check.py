@@ -24,7 +24,7 @@ from bench.records import config_hash
 from bench.rows import SPARSITY_TOLERANCE
 
 ANY = (-math.inf, math.inf)
-RANGES = {"acc": (0, 1), "acc_norm": (0, 1)}
+RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
 # Sums in another order.
 ROUNDING = 1e-9
 
@@ -99,7 +99,9 @@ def _alone(name: str, record: dict) -> Iterator[str]:
         yield "stages.repair: missing; allowed: what the training cost"
     for metric in record["metrics"]:
         name, value = metric["metric"], metric["value"]
-        low, high = (1, math.inf) if name.endswith(PERPLEXITY) else RANGES.get(name, ANY)
+        low, high = RANGES.get(name.partition(",")[0], ANY)
+        if name.endswith(PERPLEXITY):
+            low, high = 1, math.inf
         if value is None or not low <= value <= high:
             yield f"metrics.{metric['task']}.{name} = {value}: allowed: {low} to {high}"
 
@@ -120,7 +122,8 @@ def _items(record: dict, samples: dict[str, list[dict]]) -> Iterator[str]:
             yield f"metrics.{task}: missing; allowed: {settings['metric']}"
             continue
         limit = settings["limit"]
-        if limit is not None and entry["n"] != limit:
+        # A group is limited in each of its tasks.
+        if limit is not None and entry["n"] != limit * entry.get("tasks", 1):
             yield f"metrics.{task}.n = {entry['n']}: allowed: limit = {limit}"
         if len(items) != entry["n"]:
             yield f"samples of {task}: {len(items)}; allowed: n = {entry['n']}"

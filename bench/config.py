@@ -28,7 +28,7 @@ from baselines.pruning.pruner import Pruner
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.data import DataSpec
-from bench.evaluation.tasks import TASKS_FOLDER, TaskSpec
+from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
 from bench.sources import Source
 
 
@@ -85,6 +85,11 @@ class ModelSpec(Strict):
             "Outside it the run stops before anything is pruned."
         ),
     )
+    context_length: PositiveInt | None = Field(
+        default=None,
+        description="Tokens that the model takes, where a task is measured with more: a perplexity "
+        "is then left out of its cells, and other tasks are measured with fewer.",
+    )
     widths: list[PositiveInt] = Field(
         default=[],
         description="Input widths of the model's linear layers, to check N:M before it is fetched.",
@@ -103,6 +108,12 @@ class Calibration(Strict):
     samples: PositiveInt = Field(description="Number of sequences.")
     length: PositiveInt = Field(description="Tokens a sequence.")
     seed: NonNegativeInt = Field(default=0, description="Seed of the choice of sequences.")
+    sampling: Literal["joined", "documents"] = Field(
+        default="joined",
+        description="`joined`: all texts one after another, cut into sequences, of which some "
+        "are drawn. `documents`: windows at random places of documents that are longer, as "
+        "SparseGPT and Wanda publish it.",
+    )
 
 
 class Part(Strict):
@@ -120,7 +131,9 @@ class Training(Strict):
     )
     split: str = Field(default="train", description="The split that is trained on.")
     validation_split: str = Field(
-        default="validation", description="The split on which learning rates are chosen."
+        default="validation",
+        description="The split on which learning rates are chosen, of those sets of the mixture "
+        "that have it.",
     )
     validation_blocks: PositiveInt = Field(default=16, description="Blocks to validate on.")
     prompt_loss: bool = Field(
@@ -157,11 +170,19 @@ class Tuning(Strict):
     )
 
 
+def _wanted(tasks: dict[str, TaskSpec | None]) -> dict[str, TaskSpec]:
+    wanted = {name: task for name, task in tasks.items() if task is not None}
+    if not wanted:
+        raise ValueError("allowed: at least one task")
+    return wanted
+
+
 class Evaluation(Strict):
     """What is measured, on which items."""
 
-    tasks: Annotated[dict[str, TaskSpec], Field(min_length=1)] = Field(
-        description="Tasks, by the name of their YAML file in `config/tasks`."
+    tasks: Annotated[dict[str, TaskSpec | None], AfterValidator(_wanted)] = Field(
+        description="Tasks, by the name of their YAML file in `config/tasks`, or by that of "
+        "lm-eval. Null leaves out one that a configuration underneath has."
     )
     batch_tokens: PositiveInt = Field(
         default=384,
@@ -286,11 +307,22 @@ class Config(Strict):
         split("calibration", self.calibration.data, self.calibration.split)
         for part in self.training.mixture:
             split("training.mixture", part.data, self.training.split)
-            split("training.mixture", part.data, self.training.validation_split)
+        if not any(
+            self.training.validation_split in self.data[part.data].splits
+            for part in self.training.mixture
+            if part.data in self.data
+        ):
+            problems.append(
+                f"training.validation_split = {self.training.validation_split!r}: no set of the "
+                "mixture has it; allowed: a split of at least one"
+            )
+        local = sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
         for name, task in self.evaluation.tasks.items():
-            local = sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
-            if task.data is None and name in local:
-                problems.append(f"evaluation.tasks.{name}.data: missing; its items are local")
+            if "data" not in task.model_fields_set and name in local:
+                problems.append(
+                    f"evaluation.tasks.{name}.data: missing; allowed: where its items are, or null "
+                    "for lm-eval's own task of this name"
+                )
             if task.data is not None and known("evaluation.tasks", name, local):
                 split(f"evaluation.tasks.{name}", task.data, task.split)
         for name, spec in self.models.items():
@@ -335,6 +367,12 @@ class Config(Strict):
             except ValueError as error:
                 problems.append(f"pruning.{pruner}: {error}")
         for model in self.grid.models:
+            if not self.evaluation_of(model).tasks:
+                problems.append(
+                    f"models.{model}.context_length = {self.models[model].context_length}: every "
+                    "task is measured with more; allowed: at least one with as many"
+                )
+        for model in self.grid.models:
             for pattern in self.grid.patterns:
                 group = Pattern.parse(pattern).m
                 wrong = [w for w in self.models[model].widths if group and w % group]
@@ -369,6 +407,18 @@ class Config(Strict):
             ValueError: an option's value is not allowed.
         """
         return PRUNERS[name](**self.pruner_options(name))
+
+    def evaluation_of(self, model: str) -> Evaluation:
+        """What is measured of a model, with no more context than it takes."""
+        limit = self.models[model].context_length
+        tasks = dict(self.evaluation.tasks)
+        for name, task in self.evaluation.tasks.items():
+            if limit is not None and (task.context_length or 0) > limit:
+                if task.metric == PERPLEXITY:
+                    del tasks[name]
+                else:
+                    tasks[name] = task.model_copy(update={"context_length": limit})
+        return self.evaluation.model_copy(update={"tasks": tasks})
 
     def cells(self) -> Iterator[Cell]:
         """Every sparse cell of the grid; the unrepaired base has seed 0 only."""

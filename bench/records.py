@@ -20,7 +20,7 @@ def resolved_config(config: "Config", cell: Cell) -> dict:
 
     resolved = {
         "model": config.models[cell.model].source.model_dump(mode="json"),
-        "evaluation": config.evaluation.model_dump(mode="json"),
+        "evaluation": config.evaluation_of(cell.model).model_dump(mode="json"),
         "runtime": config.runtime.model_dump(include={"device", "dtype", "threads"}),
     }
     if cell.pruner != DENSE:

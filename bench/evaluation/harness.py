@@ -1,20 +1,23 @@
-"""One task, loaded and scored with lm-eval."""
+"""One task, or one group of tasks, loaded and scored with lm-eval."""
 
 import json
-import math
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.evaluator import evaluate
-from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
+from lm_eval.tasks.manager import TaskDict
 
+from bench.evaluation.own import load_own
 from bench.evaluation.packed import PackedLM
+from bench.evaluation.perplexity import perplexity, score_windows
 from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
+
+# The name of the filter of a task that has none.
+UNFILTERED = "none"
 
 
 class LocalTask(ConfigurableTask):
@@ -28,96 +31,114 @@ class LocalTask(ConfigurableTask):
         self.dataset = {self.config.test_split: Dataset.from_list(self._items)}
 
 
-def load_task(name: str, spec: TaskSpec, file: Path | None, *, seed: int) -> Task:
-    """The task ``config/tasks/<name>.yaml`` over the items of `file`, else lm-eval's own task.
+def load_task(name: str, spec: TaskSpec, data: Path, *, seed: int) -> TaskDict:
+    """The task ``config/tasks/<name>.yaml`` over the items of a file, or lm-eval's own task or
+    group over the data of a folder.
 
     Args:
         name: name of the task.
         spec: its settings.
-        file: JSON lines, one item a line; not used for a task of lm-eval's own.
+        data: JSON lines, one item a line; or what :class:`bench.evaluation.own.LmEvalSource` made.
         seed: of the draw of solved examples.
+
+    Returns:
+        The task, or the tasks and groups of a group, by name.
 
     Raises:
         ValueError: there is no such task, or its settings do not fit it or its items.
     """
-    definition = TASKS_FOLDER / f"{name}.yaml"
-    task = _local(name, definition, file) if definition.exists() else _registered(name)
-    task.set_config("num_fewshot", spec.few_shot)
-    task.set_fewshot_seed(seed)
-    count = len(task.eval_docs)
-    if spec.limit is not None and spec.limit > count:
-        raise ValueError(f"task {name}: limit = {spec.limit}: there are {count} items")
-    metrics = [*([PERPLEXITY] if _is_text(task) else []), *task.aggregation()]
+    if data.is_dir():
+        loaded = load_own(name, data)
+    else:
+        loaded = {"tasks": {name: _local(name, data)}, "groups": {}}
+    for label, task in loaded["tasks"].items():
+        task.set_config("num_fewshot", spec.few_shot)
+        task.set_fewshot_seed(seed)
+        count = len(task.eval_docs)
+        if spec.windows == "rolling" and spec.limit is not None and spec.limit > count:
+            raise ValueError(f"task {label}: limit = {spec.limit}: there are {count} items")
+    metrics = list(_metrics(name, loaded))
     if spec.metric not in metrics:
-        raise ValueError(f"task {name}: metric = {spec.metric!r}: it has {', '.join(metrics)}")
-    return task
+        found = ", ".join(metrics) or "none that is an average over all items"
+        raise ValueError(f"task {name}: metric = {spec.metric!r}: it has {found}")
+    return loaded
 
 
-def score(lm: PackedLM, name: str, task: Task, spec: TaskSpec) -> tuple[list[dict], list[dict]]:
+def score(
+    lm: PackedLM, name: str, loaded: TaskDict, spec: TaskSpec
+) -> tuple[list[dict], list[dict]]:
     """The rows of `bench.evaluation.Evaluation` that are of this task: metrics, and samples."""
-    results = evaluate(lm, {"tasks": {name: task}}, limit=spec.limit, bootstrap_iters=1000)
-    scores, samples = results["results"][name], results["samples"][name]
-    # lm-eval's keys are "acc,none" and "acc_stderr,none", for the filter "none" of the answers.
-    values = {
-        metric: (scores[f"{metric},{kind}"], scores[f"{metric}_stderr,{kind}"])
-        for metric, _, kind in (key.partition(",") for key in scores)
-        if kind and not metric.endswith("_stderr")
-    }
-    items = [
-        {
-            "task": name,
-            "id": sample["doc"].get("id", str(sample["doc_id"])),
-            **(_of_text(lm, sample) if _is_text(task) else _of_question(sample)),
-        }
-        for sample in samples
-    ]
-    tokens = None
-    if _is_text(task):
-        counts = [item["tokens"] for item in items]
-        tokens = sum(counts)
-        values = {PERPLEXITY: perplexity([i["log_likelihood"] for i in items], counts), **values}
+    task, *others = loaded["tasks"].values()
+    if spec.windows == "disjoint":
+        values, items = score_windows(lm, list(map(task.doc_to_target, task.eval_docs)), spec)
+    else:
+        values, items = _score(lm, name, loaded, spec)
+    group = loaded["groups"].get(name)
     shared = {
         "n": len(items),
-        "tokens": tokens,
-        "version": task.VERSION,
+        "tokens": sum(item["tokens"] for item in items) if _is_text(task) else None,
+        "tasks": 1 + len(others),
+        "version": task.VERSION if group is None else group.version,
         "few_shot": spec.few_shot,
         "limit": spec.limit,
         "context_length": lm.max_length,
         "data": spec.data,
+        "revision": spec.revision,
     }
     metrics = [
-        {
-            "task": name,
-            "metric": metric,
-            "value": value,
-            "stderr": None if stderr == "N/A" else stderr,
-            **shared,
-        }
+        {"task": name, "metric": metric, "value": value, "stderr": stderr, **shared}
         for metric, (value, stderr) in values.items()
     ]
-    return metrics, items
+    return metrics, [{"task": name, **item} for item in items]
 
 
-def perplexity(
-    log_likelihoods: Sequence[float], tokens: Sequence[int]
-) -> tuple[float, float | None]:
-    """Perplexity a token over all documents, exp(-sum of log-likelihoods / sum of tokens).
+def _score(
+    lm: PackedLM, name: str, loaded: TaskDict, spec: TaskSpec
+) -> tuple[dict[str, tuple], list[dict]]:
+    """Value and standard error of each metric, and the items with their own values."""
+    results = evaluate(lm, loaded, limit=spec.limit, bootstrap_iters=1000)
+    scores = results["results"][name]
+    values = {}
+    for metric, _, kind in (key.partition(",") for key in scores):
+        if kind and not metric.endswith("_stderr"):
+            stderr = scores[f"{metric}_stderr,{kind}"]
+            values[_named(metric, kind)] = (
+                scores[f"{metric},{kind}"],
+                None if stderr == "N/A" else stderr,
+            )
+    items: dict[str, dict] = {}
+    for label, task in loaded["tasks"].items():
+        # An item has a sample a filter.
+        for sample in results["samples"][label]:
+            number = str(sample["doc_id"])
+            key = number if label == name else f"{label}/{number}"
+            if isinstance(task, LocalTask):
+                key = sample["doc"].get("id", number)
+            found = _of_text(lm, sample) if _is_text(task) else _of_question(sample)
+            items.setdefault(key, {"id": key}).update(found)
+    if _is_text(task):
+        parts = [(item["log_likelihood"], item["tokens"]) for item in items.values()]
+        values = {PERPLEXITY: perplexity(*zip(*parts, strict=True)), **values}
+    return values, list(items.values())
 
-    Args:
-        log_likelihoods: of the documents, in nats.
-        tokens: how many tokens each has.
 
-    Returns:
-        The perplexity and its standard error over documents, to first order: documents are drawn
-        independently, their tokens are not. One document has no standard error.
-    """
-    n, total = len(tokens), sum(tokens)
-    loss = -math.fsum(log_likelihoods) / total
-    value = math.exp(loss)
-    if n == 1:
-        return value, None
-    deviations = ((-ll - loss * k) ** 2 for ll, k in zip(log_likelihoods, tokens, strict=True))
-    return value, value * math.sqrt(math.fsum(deviations) * n / (n - 1)) / total
+def _named(metric: str, kind: str) -> str:
+    """A metric by the name that the configuration and the records have of it."""
+    return metric if kind == UNFILTERED else f"{metric},{kind}"
+
+
+def _metrics(name: str, loaded: TaskDict) -> Iterator[str]:
+    """The metrics that a task has, or that a group averages over all items of its tasks."""
+    task, *_ = loaded["tasks"].values()
+    metrics = list(task.aggregation())
+    if name in loaded["groups"]:
+        averages = loaded["groups"][name].aggregate_metric_list or []
+        averaged = {average.metric for average in averages if average.weight_by_size}
+        metrics = [metric for metric in metrics if metric in averaged]
+    elif _is_text(task):
+        yield PERPLEXITY
+    for kind in task.config.filter_list or [{"name": UNFILTERED}]:
+        yield from (_named(metric, kind["name"]) for metric in metrics)
 
 
 def _is_text(task: Task) -> bool:
@@ -132,31 +153,19 @@ def _of_text(lm: PackedLM, sample: dict) -> dict:
 
 def _of_question(sample: dict) -> dict:
     # Metrics that are of all items together, such as F1, have no value of one item.
-    return {m: float(sample[m]) for m in sample["metrics"] if np.isscalar(sample[m])}
+    return {
+        _named(metric, sample["filter"]): float(sample[metric])
+        for metric in sample["metrics"]
+        if np.isscalar(sample[metric])
+    }
 
 
-def _local(name: str, definition: Path, file: Path | None) -> Task:
-    if file is None:
-        raise ValueError(f"task {name}: data: missing; {definition.name} needs items")
-    with Path(file).open(encoding="utf-8") as lines:
+def _local(name: str, file: Path) -> Task:
+    definition = TASKS_FOLDER / f"{name}.yaml"
+    if not definition.exists():
+        raise ValueError(f"unknown task {name!r}: there is no {definition.name} in config/tasks")
+    with file.open(encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines]
     if not items:
         raise ValueError(f"task {name}: no items in {file}")
     return LocalTask(load_yaml(definition), items)
-
-
-@cache
-def _registry() -> TaskManager:
-    """lm-eval's own tasks: thousands of files, read once."""
-    return TaskManager()
-
-
-def _registered(name: str) -> Task:
-    try:
-        tasks = _registry().load([name])["tasks"]
-    except KeyError:
-        local = ", ".join(sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml")))
-        raise ValueError(f"unknown task {name!r}: none of lm-eval's and none of {local}") from None
-    if list(tasks) != [name]:
-        raise ValueError(f"task {name}: is a group of {len(tasks)} tasks; name them one by one")
-    return tasks[name]

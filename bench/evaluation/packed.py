@@ -122,6 +122,17 @@ class PackedLM(HFLM):
         """The tokens of a text that are predicted: none that the tokenizer adds itself."""
         return self.tok_encode(text, add_special_tokens=False)
 
+    def loglikelihood_windows(self, windows: Sequence[list[int]]) -> list[float]:
+        """Log-likelihood of all but the first token of each sequence of tokens."""
+        scores = self._loglikelihood_tokens([(None, tokens[:1], tokens[1:]) for tokens in windows])
+        return [log_likelihood for log_likelihood, _ in scores]
+
+    def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
+        """As `HFLM`, in batches of about `batch_tokens` tokens."""
+        longest = max(len(self.tok_encode(request.args[0])) for request in requests)
+        self.batch_size_per_gpu = max(1, self.batch_tokens // (longest + self.max_gen_toks))
+        return super().generate_until(requests, disable_tqdm)
+
     def loglikelihood_rolling(self, requests, disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of each text, every token predicted once, in windows of `max_length`.
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bench.evaluation.tasks import TaskSpec
 
+# lm-eval's own, so that the solved examples are those of numbers published with it.
+FEW_SHOT_SEED = 1234
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -13,9 +16,10 @@ class Evaluation:
 
     Attributes:
         metrics: a row a task and metric: task, metric, value, stderr, n (items), tokens (predicted;
-            of perplexities only), version, few_shot, limit, context_length, data. Accuracies are
-            fractions. What is not defined is None; a metric that a task does not have has no row.
-        samples: a row an item, in the order of the file: task, id, and its value of each metric;
+            of perplexities only), tasks (how many: of a group), version, few_shot, limit,
+            context_length, data, revision. Accuracies are fractions. What is not defined is None; a
+            metric that a task does not have has no row.
+        samples: a row an item, in the order of the data: task, id, and its value of each metric;
             for a perplexity, its log_likelihood in nats and its tokens.
     """
 
@@ -27,22 +31,22 @@ def evaluate(
     model,
     tokenizer,
     tasks: Mapping[str, TaskSpec],
-    files: Mapping[str, Path],
+    data: Mapping[str, Path],
     *,
     batch_tokens: int = 384,
-    seed: int = 0,
+    seed: int = FEW_SHOT_SEED,
 ) -> Evaluation:
     """Score a model on tasks, one after another, with lm-eval.
 
-    Every model with the same tokenizer sees the same items in the same order and batches.
+    Every model with the same tokenizer sees the same items in the same order and batches. A group
+    of lm-eval's is one task here: its scores are those of all items of its tasks together.
 
     Args:
         model: a decoder-only transformers model, on its device.
         tokenizer: its tokenizer.
-        tasks: settings by name of task: of a file in ``config/tasks``, or of lm-eval's own (which
-            downloads its data).
-        files: the items of each task in ``config/tasks``: JSON lines, of which the first
-            ``limit`` are taken.
+        tasks: settings by name of task: of a file in ``config/tasks``, or of lm-eval's own.
+        data: the items of each task: JSON lines, of which the first ``limit`` are taken; of
+            lm-eval's own the folder that :class:`bench.evaluation.own.LmEvalSource` has filled.
         batch_tokens: tokens of one forward pass. Attention between the unrelated requests of a pass
             is computed too, and masked: on a CPU many tokens cost more than they save.
         seed: of the draw of solved examples, when ``few_shot`` is not 0.
@@ -56,9 +60,7 @@ def evaluate(
     from bench.evaluation.harness import load_task, score
     from bench.evaluation.packed import PackedLM
 
-    loaded = {
-        name: load_task(name, spec, files.get(name), seed=seed) for name, spec in tasks.items()
-    }
+    loaded = {name: load_task(name, spec, data[name], seed=seed) for name, spec in tasks.items()}
     models = {
         name: PackedLM(model, tokenizer, max_length=spec.context_length, batch_tokens=batch_tokens)
         for name, spec in tasks.items()

@@ -1,6 +1,7 @@
 """Which tasks there are, and the settings of one."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import (
     BaseModel,
@@ -11,29 +12,44 @@ from pydantic import (
     model_validator,
 )
 
+from bench.sources.base import Commit
+
 PERPLEXITY = "perplexity"
 TASKS_FOLDER = Path(__file__).parents[2] / "config" / "tasks"
 
 
 class TaskSpec(BaseModel):
-    """Settings of one task; its prompt and its metrics are in ``config/tasks/<task>.yaml``."""
+    """Settings of one task; its prompt and its metrics are in ``config/tasks/<task>.yaml``, or
+    lm-eval's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str | None = Field(
         default=None,
-        description="Name of an entry of `data`. Null: a task of lm-eval's own, with its own data.",
+        description="Name of an entry of `data`. Null: a task, or a group of tasks, of lm-eval's "
+        "own, with its own data.",
     )
     split: str = Field(default="test", description="Which of its splits.")
+    revision: Commit | None = Field(
+        default=None,
+        description="Of a task of lm-eval's own: the commit of its data on the hub. Null: the "
+        "latest.",
+    )
     metric: str = Field(
-        description="The metric that tables show: `acc`, `acc_norm` (by the length of the answer) "
-        "or `perplexity` (a token)."
+        description="The metric that tables show: `acc`, `acc_norm` (by the length of the answer), "
+        "`perplexity` (a token), or another that the task has; where the task filters its answers, "
+        "metric and filter: `exact_match,strict-match`."
     )
     limit: PositiveInt | None = Field(
-        default=None, description="Only the first items of the split. Null: all."
+        default=None,
+        description="Only the first items of the split; of a group, of each of its tasks. Null: "
+        "all.",
     )
     few_shot: NonNegativeInt = Field(
-        default=0, description="Solved examples before each question, drawn from the same split."
+        default=0,
+        description="Solved examples before each question, drawn from the same split; by a task of "
+        "lm-eval's own, as it is defined.",
     )
     context_length: PositiveInt | None = Field(
         default=None,
@@ -41,13 +57,32 @@ class TaskSpec(BaseModel):
         "perplexity is measured in windows of this length. Null, not for perplexity: the model's "
         "own limit.",
     )
+    windows: Literal["rolling", "disjoint"] = Field(
+        default="rolling",
+        description="Of perplexity. `rolling`: every token of a text is predicted once. "
+        "`disjoint`: as GPTQ, SparseGPT and Wanda publish it, the split's texts are cut into whole "
+        "windows; the first token of each is not predicted, what is left over is not used.",
+    )
 
     @model_validator(mode="after")
-    def _perplexity_is_defined(self):
+    def _settings_fit_each_other(self):
+        if self.data is not None and self.revision is not None:
+            raise ValueError(
+                f"revision = {self.revision!r}: only of a task of lm-eval's own; that of "
+                f"{self.data!r} is in its source"
+            )
         if self.metric == PERPLEXITY:
             # The limits of today's models, up to 131072 tokens, are no protocol.
             if self.context_length is None:
                 raise ValueError("context_length: missing; perplexity depends on it")
             if self.few_shot:
                 raise ValueError(f"few_shot = {self.few_shot}: perplexity is of text alone; 0")
+        elif self.windows != "rolling":
+            raise ValueError(f"windows = {self.windows!r}: only of the metric {PERPLEXITY!r}")
         return self
+
+    def items(self, name: str, resources: Path) -> Path:
+        """Where the items of the task ``name`` lie below the folder of all that was fetched."""
+        if self.data is None:
+            return resources / "tasks" / name
+        return resources / "data" / self.data / f"{self.split}.jsonl"

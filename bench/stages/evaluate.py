@@ -30,7 +30,8 @@ class Evaluator:
     Args:
         config: the cell's resolved configuration (see :func:`bench.records.resolved_config`).
         model: folder of the dense model, with the tokenizer.
-        checked: manifest of the data.
+        checked: manifest of the data, in the folder of the data sets, beside which lie the data of
+            lm-eval's own tasks.
     """
 
     def __init__(self, config: dict, model: str, checked: str):
@@ -40,6 +41,10 @@ class Evaluator:
         self.model = Path(model)
         self.checked = Path(checked)
         self.settings = Evaluation(**resolved["evaluation"])
+        self.items = {
+            name: task.items(name, self.checked.parents[1])
+            for name, task in self.settings.tasks.items()
+        }
         self.device: torch.device | None = None
         self.dtype: torch.dtype | None = None
 
@@ -66,11 +71,7 @@ class Evaluator:
                 model,
                 tokenizer,
                 self.settings.tasks,
-                {
-                    name: self.checked.parent / task.data / f"{task.split}.jsonl"
-                    for name, task in self.settings.tasks.items()
-                    if task.data is not None
-                },
+                self.items,
                 batch_tokens=self.settings.batch_tokens,
             )
         return report, scores, clock.costs()
@@ -78,7 +79,15 @@ class Evaluator:
     def provenance(self) -> dict:
         return {
             **provenance(self.device, self.dtype),
-            "manifests": {"model": sha256(self.model / MANIFEST), "data": sha256(self.checked)},
+            "manifests": {
+                "model": sha256(self.model / MANIFEST),
+                "data": sha256(self.checked),
+                "tasks": {
+                    name: sha256(self.items[name] / MANIFEST)
+                    for name, task in self.settings.tasks.items()
+                    if task.data is None
+                },
+            },
         }
 
 

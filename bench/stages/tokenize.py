@@ -29,6 +29,7 @@ def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> 
         samples=settings["samples"],
         length=settings["length"],
         seed=settings["seed"],
+        sampling=settings["sampling"],
     )
     with whole(output) as temporary:
         save_file({"input_ids": ids}, temporary)

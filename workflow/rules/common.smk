@@ -42,6 +42,7 @@ wildcard_constraints:
     model="|".join(map(re.escape, CONFIG.models)),
     source="|".join(map(re.escape, CONFIG.sources)),
     data="|".join(map(re.escape, CONFIG.data)),
+    task="|".join(map(re.escape, CONFIG.evaluation.tasks)),
     pruner="|".join(PRUNERS),
     pattern="[^/-]+",
     repair="|".join(REPAIRS),
@@ -102,6 +103,10 @@ def data_folder(name):
     return f"resources/data/{name}"
 
 
+def task_folder(name):
+    return f"resources/tasks/{name}"
+
+
 def used_data():
     """Data sets that the grid reads."""
     tasks = CONFIG.evaluation.tasks.values()
@@ -115,9 +120,14 @@ def used_data():
 def packing(use):
     """What decides the blocks that repairs train on, or are validated on."""
     training = CONFIG.training
+    split = {"train": training.split, "validation": training.validation_split}[use]
     return {
-        "mixture": {part.data: part.weight for part in training.mixture},
-        "split": {"train": training.split, "validation": training.validation_split}[use],
+        "mixture": {
+            part.data: part.weight
+            for part in training.mixture
+            if split in CONFIG.data[part.data].splits
+        },
+        "split": split,
         "blocks": {"train": training.blocks, "validation": training.validation_blocks}[use],
         "length": training.length,
         "prompt_loss": training.prompt_loss,

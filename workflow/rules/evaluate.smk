@@ -1,5 +1,8 @@
 TASK_DATA = sorted(
-    {data_folder(task.data) for task in CONFIG.evaluation.tasks.values() if task.data is not None}
+    {
+        task_folder(name) if task.data is None else data_folder(task.data)
+        for name, task in CONFIG.evaluation.tasks.items()
+    }
 )
 
 

@@ -37,14 +37,33 @@ rule fetch_model:
         "../scripts/fetch_model.py"
 
 
+rule fetch_task:
+    output:
+        directory("resources/tasks/{task}"),
+    log:
+        "results/logs/fetch/task-{task}.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        downloads=1,
+        mem_mb=2000,
+    params:
+        revision=lambda w: CONFIG.evaluation.tasks[w.task].revision,
+    message:
+        "Fetch the data of lm-eval's task {wildcards.task}"
+    script:
+        "../scripts/fetch_task.py"
+
+
 rule prepare_data:
     input:
         source=lambda w: f"resources/sources/{CONFIG.data[w.data].source}",
         code=code(
             "bench/data/items.py",
             "bench/data/prepare.py",
-            "bench/data/readers.py",
             "bench/data/splits.py",
+            *sources("bench/data/readers", "*.py"),
         ),
     output:
         directory("resources/data/{data}"),

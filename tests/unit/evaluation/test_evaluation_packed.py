@@ -242,3 +242,18 @@ def test_diverged_model(make_model, tokenizer):
         model.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
     with pytest.raises(FloatingPointError, match="nan"):
         PackedLM(model, tokenizer).loglikelihood(QUESTIONS)
+
+
+def test_generation_in_batches(make_model, tokenizer):
+    model = make_model(max_position_embeddings=512)
+    contexts = ["why is the cup red?", "the bag", "the bird was heavy in the old house"]
+    settings = {"until": ["key"], "max_gen_toks": 12, "do_sample": False}
+    requests = [
+        Instance("generate_until", {}, (context, dict(settings)), idx=0) for context in contexts
+    ]
+    expected = HFLM(model, tokenizer=tokenizer).generate_until(requests)
+    assert len(set(expected)) > 1
+    for batch_tokens, size in ((100, 1), (900, 3)):
+        lm = PackedLM(model, tokenizer, batch_tokens=batch_tokens)
+        assert lm.generate_until(requests) == expected
+        assert lm.batch_size == size

@@ -13,7 +13,8 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
-from bench.evaluation.harness import load_task, perplexity
+from bench.evaluation.harness import load_task
+from bench.evaluation.perplexity import perplexity
 
 TASKS = {
     "social_iqa": TaskSpec(metric="acc_norm", data="social_iqa"),
@@ -141,6 +142,7 @@ def test_rows_say_what_was_measured(evaluation):
         ("wiki", "byte_perplexity"),
     ]
     fields = ["n", "tokens", "version", "few_shot", "limit", "context_length", "data"]
+    assert {(row["tasks"], row["revision"]) for row in rows.values()} == {(1, None)}
     found = {key: [row[field] for field in fields] for key, row in rows.items()}
     assert found["social_iqa", "acc"] == [12, None, 1.0, 0, None, 256, "social_iqa"]
     assert found["science", "acc_norm"] == [9, None, 1.0, 2, 9, 256, None]
@@ -160,7 +162,8 @@ def test_the_first_items_in_the_order_of_the_file(evaluation, files):
 
 def test_seed_draws_the_solved_examples(model, tokenizer, files, evaluation):
     def examples(seed):
-        task = load_task("science", TASKS["science"], files["science"], seed=seed)
+        loaded = load_task("science", TASKS["science"], files["science"], seed=seed)
+        task = loaded["tasks"]["science"]
         task.build_all_requests(limit=9)
         return [request.args for request in task.instances]
 
@@ -217,7 +220,7 @@ def requests(name, item, folder):
     file = folder / "items.jsonl"
     file.write_text(json.dumps(item) + "\n")
     metric = {"wiki": "word_perplexity"}.get(name, "acc")
-    task = load_task(name, TaskSpec(metric=metric), file, seed=0)
+    task = load_task(name, TaskSpec(metric=metric), file, seed=0)["tasks"][name]
     task.build_all_requests()
     return [request.args for request in task.instances]
 
@@ -259,45 +262,9 @@ def test_no_items(tmp_path):
         load_task("wiki", TASKS["wiki"], tmp_path / "empty.jsonl", seed=0)
 
 
-def test_no_file():
-    with pytest.raises(ValueError, match=r"task wiki: data: missing; wiki\.yaml needs items"):
-        load_task("wiki", TASKS["wiki"], None, seed=0)
-
-
 def test_metric_that_the_task_does_not_have(files):
     with pytest.raises(ValueError, match=r"winogrande: metric = 'acc_norm': it has acc$"):
         load_task("winogrande", TaskSpec(metric="acc_norm"), files["winogrande"], seed=0)
-
-
-@pytest.fixture
-def registry(files, tmp_path, monkeypatch):
-    """A small one in the place of lm-eval's own tasks."""
-    config = load_yaml(TASKS_FOLDER / "science.yaml")
-    data = {"data_files": {"test": str(files["science"])}, "cache_dir": str(tmp_path / "cache")}
-    for name in ("arc", "openbook"):
-        task = config | {"task": name, "dataset_kwargs": data, "num_fewshot": 5}
-        (tmp_path / f"{name}.yaml").write_text(json.dumps(task))
-    group = {"group": "school", "task": ["arc", "openbook"]}
-    (tmp_path / "school.yaml").write_text(json.dumps(group))
-    manager = TaskManager(include_path=tmp_path, include_defaults=False)
-    monkeypatch.setattr("bench.evaluation.harness._registry", lambda: manager)
-
-
-def test_task_of_lm_eval(registry, model, tokenizer, evaluation):
-    spec = TASKS["science"]
-    found = evaluate(model, tokenizer, {"arc": spec}, {}, batch_tokens=100, seed=3)
-    expected = [row for row in evaluation.metrics if row["task"] == "science"]
-    assert found.metrics == [row | {"task": "arc"} for row in expected]
-
-
-def test_group_of_tasks(registry):
-    with pytest.raises(ValueError, match="task school: is a group of 2 tasks"):
-        load_task("school", TaskSpec(metric="acc"), None, seed=0)
-
-
-def test_unknown_task(registry):
-    with pytest.raises(ValueError, match=r"unknown task 'x': none of lm-eval's and none of .*wiki"):
-        load_task("x", TaskSpec(metric="acc"), None, seed=0)
 
 
 def test_too_much_context_is_said_before_anything_is_scored(model, tokenizer, files):

@@ -20,10 +20,12 @@ def test_defaults():
     assert TaskSpec(metric="acc").model_dump() == {
         "data": None,
         "split": "test",
+        "revision": None,
         "metric": "acc",
         "limit": None,
         "few_shot": 0,
         "context_length": None,
+        "windows": "rolling",
     }
 
 
@@ -37,6 +39,9 @@ def test_defaults():
         ({"metric": "acc", "context_length": 0}, "context_length"),
         ({"metric": "perplexity"}, "context_length: missing"),
         ({"metric": "perplexity", "context_length": 8, "few_shot": 2}, "few_shot = 2"),
+        ({"metric": "acc", "windows": "disjoint"}, "windows = 'disjoint': only of the metric"),
+        ({"metric": "acc", "revision": "main"}, "revision"),
+        ({"metric": "acc", "data": "x", "revision": "0" * 40}, "only of a task of lm-eval's own"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):

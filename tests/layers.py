@@ -1,0 +1,22 @@
+"""Configurations as Snakemake lays them over each other."""
+
+from pathlib import Path
+
+import yaml
+from snakemake.utils import update_config
+
+from bench.config import Config, load
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+
+
+def read_layers(*names: str) -> dict:
+    """``config.yaml`` with these files of ``config/`` over it."""
+    values: dict = {}
+    for name in ("config.yaml", *names):
+        update_config(values, yaml.safe_load((CONFIG / name).read_text(encoding="utf-8")))
+    return values
+
+
+def load_layers(*names: str) -> Config:
+    return load(read_layers(*names))
