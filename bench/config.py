@@ -29,6 +29,7 @@ from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.data import DataSpec
 from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
+from bench.shape import Shape, pattern_problems
 from bench.sources import Source
 
 
@@ -90,13 +91,12 @@ class ModelSpec(Strict):
         description="Tokens that the model takes, where a task is measured with more: a perplexity "
         "is then left out of its cells, and other tasks are measured with fewer.",
     )
-    widths: list[PositiveInt] = Field(
-        default=[],
-        description="Input widths of the model's linear layers, to check N:M before it is fetched.",
-    )
-    parameters: PositiveInt | None = Field(
+    shape: Shape | None = Field(
         default=None,
-        description="How many, to ask a scheduler for memory and time before it is fetched.",
+        description=(
+            "Shape of a decoder of LLaMA's kind, so that N:M is checked, and memory and time are "
+            "estimated, before it is fetched. Null: as its `config.json` says, once it is there."
+        ),
     )
 
 
@@ -325,8 +325,8 @@ class Config(Strict):
                 )
             if task.data is not None and known("evaluation.tasks", name, local):
                 split(f"evaluation.tasks.{name}", task.data, task.split)
-        for name, spec in self.models.items():
-            for task in spec.band:
+        for name in self.grid.models:
+            for task in self.models[name].band if name in self.models else ():
                 known(f"models.{name}.band", task, self.evaluation.tasks)
         if problems:
             raise ValueError("\n".join(dict.fromkeys(problems)))
@@ -372,16 +372,9 @@ class Config(Strict):
                     f"models.{model}.context_length = {self.models[model].context_length}: every "
                     "task is measured with more; allowed: at least one with as many"
                 )
-        for model in self.grid.models:
-            for pattern in self.grid.patterns:
-                group = Pattern.parse(pattern).m
-                wrong = [w for w in self.models[model].widths if group and w % group]
-                if wrong:
-                    problems.append(
-                        f"grid.patterns = {pattern!r}: model {model!r} has layers "
-                        f"{' and '.join(map(str, wrong))} inputs wide; "
-                        "allowed: N of M where M divides every width"
-                    )
+            shape = self.models[model].shape
+            if shape is not None:
+                problems += pattern_problems(model, shape, self.grid.patterns)
         if self.tuning is not None:
             rates = self.tuning.learning_rates
             if len({len(values) for values in rates.values()}) > 1:
@@ -458,6 +451,8 @@ def _explain(error: dict) -> list[str]:
     location = [part for part in error["loc"] if part not in tags]
     key = ".".join(str(part) for part in location)
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "default_factory_not_called":
+        return []  # The keys that its default follows from have errors of their own.
     if not location:
         return message.splitlines()
     if error["type"] == "missing":

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from baselines.pruning import Pattern
 from bench.band import band_problems
 from bench.cells import dense_cell, record_path
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
@@ -12,10 +11,8 @@ from bench.config import Config
 from bench.files import read_json
 from bench.records import resolved_config
 from bench.reproduction import ReferencesError, read_references, reference_files
+from bench.shape import pattern_problems, read_shape
 from bench.sources import PathSource
-
-# What a `config.json` calls the input widths of the linear layers in its blocks.
-WIDTHS = ("hidden_size", "intermediate_size", "ffn_dim", "word_embed_proj_dim")
 
 
 def check_or_exit(config: Config) -> None:
@@ -70,14 +67,16 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
     architectures = settings.get("architectures") or []
     if not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
         yield f"models.{name} = {architectures}: allowed: a causal language model"
-    widths = {key: settings[key] for key in WIDTHS if isinstance(settings.get(key), int)}
-    for pattern in config.grid.patterns:
-        group = Pattern.parse(pattern).m
-        for key, width in widths.items():
-            if group and width % group:
+    found, configured = read_shape(folder), config.models[name].shape
+    if found is not None and configured is None:
+        yield from pattern_problems(name, found, config.grid.patterns)
+    elif found is not None:
+        for key in sorted(found.model_fields_set):
+            wrong, right = getattr(configured, key), getattr(found, key)
+            if wrong != right:
                 yield (
-                    f"grid.patterns = {pattern!r}: {key} of model {name!r} is {width}; "
-                    f"allowed: N of M where M divides it"
+                    f"models.{name}.shape.{key} = {wrong}: allowed: {right}, "
+                    "as its config.json says"
                 )
 
 

@@ -4,13 +4,10 @@ The figures are upper estimates, to be asked of a scheduler: a job that still ne
 by it, and asks for more at its next attempt.
 """
 
-import json
-import struct
-from functools import cache
-from math import ceil, prod
-from pathlib import Path
+from math import ceil
 
 from bench.config import Config
+from bench.shape import shape_of
 
 # Interpreter, libraries, text, and the CUDA context where there is a GPU.
 BASE_MIB = 2000
@@ -36,30 +33,10 @@ MINUTES = {
 TRAINING_SPEED = {"cpu": 5e10, "cuda": 3e13}
 
 
-def parameters(config: Config, model: str, models: Path = Path("resources/models")) -> int:
-    """Parameters of a model: as configured, else as fetched; 0 while neither is known.
-
-    Args:
-        config: the configuration.
-        model: name of the model.
-        models: folder of the fetched models.
-    """
-    if config.models[model].parameters is not None:
-        return config.models[model].parameters
-    folder = models / model
-    return count_parameters(folder) if folder.is_dir() else 0
-
-
-@cache
-def count_parameters(folder: Path) -> int:
-    """Numbers in the ``.safetensors`` files of a folder, by their headers alone."""
-    count = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        count += sum(prod(v["shape"]) for k, v in header.items() if k != "__metadata__")
-    return count
+def parameters(config: Config, model: str) -> int:
+    """Parameters of a model: 0 while its shape is not known."""
+    shape = shape_of(config, model)
+    return 0 if shape is None else shape.parameters
 
 
 def memory_mib(stage: str, parameters: int, device: str) -> int:

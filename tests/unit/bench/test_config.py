@@ -1,6 +1,7 @@
 """The configuration: what is allowed, and that anything else is one line that says so."""
 
 import copy
+import json
 
 import pytest
 import yaml
@@ -87,6 +88,10 @@ BAD = [
     ("runtime.dtype", "float8", ["runtime.dtype", "'float8'", "bfloat16"]),
     ("runtime.threads", 0, ["runtime.threads", "0", "greater than 0"]),
     ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "wiki"]),
+    ("models.smollm2-135m.shape.hiden", 576, ["shape.hiden", "576", "unknown key", "hidden"]),
+    ("models.smollm2-135m.shape.hidden", 0, ["shape.hidden", "0", "greater than 0"]),
+    ("models.smollm2-135m.shape.heads", 7, ["shape", "key_value_heads = 3", "heads = 7"]),
+    ("models.smollm2-135m.shape.heads", 15, ["shape", "heads = 15", "hidden = 576"]),
     ("tuning.learning_rates.lora", [1e-3], ["tuning.learning_rates", "same number"]),
     ("tuning.learning_rates.lroa", [1e-3] * 4, ["tuning.learning_rates", "'lroa'", "lora"]),
     ("tuning.learning_rates.lora-dense", [1e-3] * 4, ["'lora-dense'", "unknown", "lora, spp"]),
@@ -174,10 +179,20 @@ def test_a_number_is_a_sparsity():
     assert load(changed("grid.patterns", [0.6, "2of4"])).grid.patterns == ["s60", "2of4"]
 
 
-def path_model(tmp_path, settings: str) -> dict:
+WIDE = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 66,
+    "intermediate_size": 96,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "vocab_size": 300,
+}
+
+
+def path_model(tmp_path, settings: dict) -> dict:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text(settings)
+    (folder / "config.json").write_text(json.dumps(settings))
     values = changed("models.mine", {"source": {"source": "path", "path": str(folder)}})
     values["grid"]["models"] = ["mine"]
     return values
@@ -186,11 +201,11 @@ def path_model(tmp_path, settings: str) -> dict:
 @pytest.mark.parametrize(
     ("settings", "patterns", "said"),
     [
-        ('{"architectures": ["BertForMaskedLM"]}', ["s60"], "allowed: a causal language model"),
+        ({"architectures": ["BertForMaskedLM"]}, ["s60"], "allowed: a causal language model"),
         (
-            '{"architectures": ["LlamaForCausalLM"], "hidden_size": 66}',
+            WIDE,
             ["2of4"],
-            "hidden_size of model 'mine' is 66; allowed: N of M where M divides it",
+            "model 'mine' has layers 66 inputs wide; allowed: N of M where M divides every width",
         ),
     ],
 )

@@ -3,35 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from bench.resources import BASE_MIB, BASE_MINUTES, memory_mib, minutes, parameters
+from bench.resources import BASE_MIB, BASE_MINUTES, memory_mib, minutes
 
 STAGES = ("prune", "repair", "evaluate")
 
 
-def config(configured=None, **training):
+def config(**training):
     return SimpleNamespace(
-        models={"tiny": SimpleNamespace(parameters=configured)},
         training=SimpleNamespace(**{"blocks": 1000, "length": 1000, **training}),
     )
-
-
-def test_parameters_are_counted_over_all_files_of_a_fetched_model(tmp_path):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    save_file({"a": torch.zeros(3, 5), "b": torch.zeros(7)}, folder / "model-1.safetensors")
-    save_file({"c": torch.zeros(2, 2)}, folder / "model-2.safetensors", metadata={"format": "pt"})
-    assert parameters(config(), "tiny", models=tmp_path) == 15 + 7 + 4
-    assert parameters(config(9), "tiny", models=tmp_path) == 9
-
-
-def test_a_model_that_is_not_there_is_counted_once_it_is(tmp_path):
-    assert parameters(config(), "tiny", models=tmp_path) == 0
-    (tmp_path / "tiny").mkdir()
-    save_file({"a": torch.zeros(4)}, tmp_path / "tiny/model.safetensors")
-    assert parameters(config(), "tiny", models=tmp_path) == 4
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

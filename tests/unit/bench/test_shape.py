@@ -1,0 +1,97 @@
+"""Widths and parameters of a model, from its shape."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
+
+from baselines.pruning import prunable_layers
+from bench.config import load, project_root
+from bench.preflight import find_problems
+from bench.shape import Shape, read_shape, shape_of
+
+KEYS = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
+}
+
+
+def default() -> dict:
+    return yaml.safe_load((project_root() / "config/config.yaml").read_text())
+
+
+@pytest.mark.parametrize("keys", [{"tie_word_embeddings": True}, {"head_dim": 24}, {}])
+def test_numbers_are_those_of_the_model_that_a_config_json_describes(tmp_path, keys):
+    config = LlamaConfig(**KEYS, **keys)
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    layers = prunable_layers(model).values()
+    shape = read_shape(tmp_path)
+    assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert shape.prunable == sum(layer.weight.numel() for layer in layers)
+    assert shape.widths == sorted({layer.in_features for layer in layers})
+
+
+def test_the_default_model_has_as_many_parameters_as_its_file():
+    assert shape_of(load(default()), "smollm2-135m").parameters == 134_515_008
+
+
+def test_llama2_7b_has_as_many_parameters_as_published():
+    shape = Shape(
+        blocks=32,
+        hidden=4096,
+        intermediate=11008,
+        heads=32,
+        key_value_heads=32,
+        vocabulary=32000,
+    )
+    assert shape.parameters == 6_738_415_616
+
+
+def test_a_shape_is_read_of_a_fetched_model_once_it_is_there(tmp_path):
+    values = default()
+    del values["models"]["smollm2-135m"]["shape"]
+    config = load(values)
+    assert shape_of(config, "smollm2-135m", models=tmp_path) is None
+    LlamaConfig(**KEYS).save_pretrained(tmp_path / "smollm2-135m")
+    assert shape_of(config, "smollm2-135m", models=tmp_path).widths == [64, 96]
+
+
+def test_a_model_that_is_not_described_like_llama_has_no_shape(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"n_embd": 64, "n_layer": 2}))
+    assert read_shape(tmp_path) is None
+
+
+def test_opt_names_its_mlp_in_its_own_way(tmp_path):
+    keys = {key: value for key, value in KEYS.items() if key != "intermediate_size"}
+    (tmp_path / "config.json").write_text(json.dumps(keys | {"ffn_dim": 256}))
+    assert read_shape(tmp_path).widths == [64, 256]
+
+
+def test_a_shape_that_is_not_the_models_is_said_before_any_job(tmp_path):
+    config = Qwen3Config(**KEYS, head_dim=32, architectures=["Qwen3ForCausalLM"])
+    config.save_pretrained(tmp_path)
+    values = default()
+    values["models"]["mine"] = {
+        "source": {"source": "path", "path": str(tmp_path)},
+        "shape": {
+            "blocks": 3,
+            "hidden": 64,
+            "intermediate": 96,
+            "heads": 4,
+            "key_value_heads": 4,
+            "vocabulary": 512,
+        },
+    }
+    values["grid"]["models"] = ["mine"]
+    assert list(find_problems(load(values))) == [
+        "models.mine.shape.head_dim = 16: allowed: 32, as its config.json says",
+        "models.mine.shape.key_value_heads = 4: allowed: 2, as its config.json says",
+    ]
