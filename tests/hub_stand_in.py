@@ -7,13 +7,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 import pytest
 from huggingface_hub import constants
 
 REVISION = "0123456789" * 4
+API = re.compile(
+    r"/api/(?:models|datasets)/(?P<repository>[^/]+/[^/]+)/(?P<what>tree|revision)"
+    r"/(?P<revision>[^/]+)(?:/(?P<name>.+))?"
+)
+FILE = re.compile(
+    r"/(?:datasets/)?(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)"
+)
 # The hub keeps these outside of git, under their SHA-256.
 LARGE = (".bin", ".safetensors", ".gz", ".parquet")
 
@@ -75,25 +82,41 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = unquote(self.path.partition("?")[0])
-        listing = re.fullmatch(r"/api/(?:models|datasets)/(.+?/.+?)/tree/(.+)", path)
-        file = re.fullmatch(r"/(?:datasets/)?(.+?/.+?)/resolve/(.+?)/(.+)", path)
-        repository, revision, *name = (listing or file).groups()
-        if repository not in self.hub.files:
+        asked = API.fullmatch(path) or FILE.fullmatch(path)
+        if asked is None:
+            self.refuse(404, "NotOfferedHere")
+            return
+        repository, revision, name = asked["repository"], asked["revision"], asked["name"] or ""
+        files = self.hub.files.get(repository)
+        if files is None:
             self.refuse(404, "RepoNotFound")
         elif revision != REVISION:
             self.refuse(404, "RevisionNotFound")
-        elif listing:
-            rows = [self.row(*file) for file in self.hub.files[repository].items()]
-            self.send(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
+        elif asked.re is API:
+            self.answer(asked["what"], repository, name)
         elif repository in self.hub.gated:
             self.refuse(403, "GatedRepo")
-        elif name[0] not in self.hub.files[repository] or name[0] in self.hub.missing:
+        elif name not in files or name in self.hub.missing:
             self.refuse(404, "EntryNotFound")
         else:
-            self.download(name[0], self.hub.files[repository][name[0]])
+            self.download(name, files[name])
 
     def do_HEAD(self):
         self.do_GET()
+
+    def answer(self, what: str, repository: str, folder: str):
+        """The repository's commit, or what lies in a folder of it."""
+        if what == "revision":
+            content = {"id": repository, "sha": REVISION}
+        else:
+            content = [self.row(*file) for file in self.hub.files[repository].items()]
+            parents = {p.as_posix() for row in content for p in PurePosixPath(row["path"]).parents}
+            content += [{"type": "directory", "path": p, "oid": "0" * 40} for p in parents - {"."}]
+            if "recursive=true" not in self.path.lower():
+                content = [
+                    row for row in content if PurePosixPath(row["path"]).parent == Path(folder)
+                ]
+        self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def row(self, name: str, content: bytes) -> dict:
         row = {"type": "file", "path": name, "size": len(content), "oid": digest(name, content)}
@@ -119,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body[:end])
 
     def log_message(self, *args):

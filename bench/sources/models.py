@@ -72,13 +72,20 @@ def _check_causal(folder: Path, destination: Path) -> None:
 def convert_pytorch(folder: Path) -> None:
     """Replace each `pytorch_model*.bin` of a folder, and their index, by safetensors.
 
-    One file is in memory at a time. Objects other than tensors are refused.
+    One file is in memory at a time.
+
+    Raises:
+        SourceError: when a file cannot be read, or holds anything but tensors.
     """
     import torch
     from safetensors.torch import save_file
 
     for path in tqdm(sorted(folder.glob(f"{PYTORCH}*.bin")), desc="convert", unit="file"):
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        # What an unreadable file raises depends on how it is broken.
+        except Exception as error:
+            raise _not_converted(path, error) from error
         # Tensors that share memory are refused, and those of one file may.
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         save_file(tensors, folder / _as_safetensors(path.name), metadata={"format": "pt"})
@@ -119,8 +126,12 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
             bar.update()
         # What a malformed or unknown file raises depends on where the reader stumbles.
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            raise SourceError(f"{gguf.name}: cannot be converted: {reason}") from error
+            raise _not_converted(gguf, error) from error
         tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
         bar.update()
+
+
+def _not_converted(path: Path, error: Exception) -> SourceError:
+    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return SourceError(f"{path.name}: cannot be converted: {reason}")

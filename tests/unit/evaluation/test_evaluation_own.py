@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import datasets
-import lm_eval.tasks
+import lm_eval
+import pyarrow
 import pytest
+from hub_stand_in import REVISION, Hub
+from huggingface_hub import constants
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
+from pyarrow.parquet import write_table
 
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
 from bench.evaluation.harness import load_task
@@ -169,6 +173,52 @@ def test_answers_that_are_generated_and_filtered(fetched, registry, model, token
         ValueError, match="'exact_match': it has exact_match,word, exact_match,whole"
     ):
         load_task("answers", TaskSpec(metric="exact_match"), folder["answers"], seed=0)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The data of the task `quiz` on a stand-in of the hub."""
+    rows = [{"question": "Who?", "choices": ["it", "the cup"], "answer": n % 2} for n in range(4)]
+    write_table(pyarrow.Table.from_pylist(rows), tmp_path / "test.parquet")
+    task = load_yaml(TASKS_FOLDER / "science.yaml")
+    for name in ("quiz", "closed", "none"):
+        text = json.dumps(task | {"task": name, "dataset_path": f"somebody/{name}"})
+        (tmp_path / f"{name}.yaml").write_text(text)
+    manager = TaskManager(include_path=tmp_path, include_defaults=False)
+    monkeypatch.setattr("bench.evaluation.own._registry", lambda: manager)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    files = {"data/test-0.parquet": (tmp_path / "test.parquet").read_bytes()}
+    hub = Hub({"somebody/quiz": files, "somebody/closed": files | {"README.md": b""}})
+    hub.gated = {"somebody/closed"}
+    with hub.serving(monkeypatch, tmp_path / "hub"):
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", constants.ENDPOINT)
+        yield hub
+
+
+def test_data_of_the_hub_are_those_of_one_commit(hub, tmp_path, monkeypatch):
+    folder = tmp_path / "out" / "quiz"
+    manifest = fetch(LmEvalSource(task="quiz", revision=REVISION), folder)
+    assert manifest.source["revision"] == REVISION
+    assert [name for name, _ in hub.downloads] == ["data/test-0.parquet"]
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    task = load_task("quiz", TaskSpec(metric="acc"), folder, seed=0)["tasks"]["quiz"]
+    assert [item["answer"] for item in task.eval_docs] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("task", "revision", "said"),
+    [
+        ("quiz", "f" * 40, "doesn't exist for dataset 'somebody/quiz'"),
+        ("closed", REVISION, "'somebody/closed' is a gated dataset"),
+        ("none", REVISION, "'somebody/none' doesn't exist on the Hub or cannot be accessed"),
+    ],
+)
+def test_data_that_the_hub_does_not_give(hub, tmp_path, task, revision, said):
+    with pytest.raises(
+        SourceError, match=f"^data of lm-eval's task {task} at {revision}: .*{said}"
+    ):
+        fetch(LmEvalSource(task=task, revision=revision), tmp_path / "out" / task)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.sources import (
@@ -115,6 +116,47 @@ def test_a_local_model_is_linked(folder, tmp_path):
     assert manifest.files == Manifest.read(folder).files
     assert (tmp_path / "linked" / "model.safetensors").resolve() == folder / "model.safetensors"
     AutoModelForCausalLM.from_pretrained(tmp_path / "linked", local_files_only=True)
+
+
+@pytest.fixture
+def pytorch(folder, tmp_path):
+    """The model, its weights in two of PyTorch's own files."""
+    copy = tmp_path / "pytorch"
+    copy.mkdir()
+    for path in folder.glob("*.json"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    weights = load_file(folder / "model.safetensors")
+    files = {name: f"pytorch_model-0000{n % 2 + 1}-of-00002.bin" for n, name in enumerate(weights)}
+    for file in set(files.values()):
+        torch.save({name: weights[name] for name in weights if files[name] == file}, copy / file)
+    index = {"metadata": {}, "weight_map": files}
+    (copy / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return PathSource(source="path", path=copy, files=["*.json", "pytorch_model*.bin"])
+
+
+def test_pytorchs_own_weights_become_safetensors(folder, pytorch, tmp_path):
+    manifest = fetch_model(pytorch, tmp_path / "out")
+    names = {"pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"}
+    assert set(manifest.converted_from) == names
+    assert {name for name in manifest.files if "model" in name} == {
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    }
+    expected = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_pytorch_weights_that_are_none(pytorch, tmp_path):
+    (pytorch.path / "pytorch_model-00002-of-00002.bin").write_bytes(b"version https://git-lfs")
+    with pytest.raises(
+        SourceError, match=r"^pytorch_model-00002-of-00002\.bin: cannot be conv"
+    ) as e:
+        fetch_model(pytorch, tmp_path / "out")
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
