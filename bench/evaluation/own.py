@@ -5,11 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from datasets import load_from_disk
+from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks.manager import TaskDict
+from pyarrow.parquet import read_table
 
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.sources.base import BaseSource, Commit, SourceError
@@ -30,7 +31,10 @@ class LmEvalSource(BaseSource):
                 if pinned and self.config.custom_dataset is not None:
                     raise ValueError(f"task {self.config.task}: its data have no revision")
                 super().download({**(dataset_kwargs or {}), **pinned})
-                self.dataset.save_to_disk(folder / self.config.task)
+                # Parquet, of which the digest depends on the data alone.
+                (folder / self.config.task).mkdir()
+                for split, items in self.dataset.items():
+                    items.to_parquet(folder / self.config.task / f"{split}.parquet")
 
         try:
             _build(self.task, Fetched)
@@ -52,8 +56,11 @@ def load_own(name: str, folder: Path) -> TaskDict:
 
     class Loaded(_OwnTask):
         def download(self, dataset_kwargs: Mapping | None = None, **_) -> None:
-            # In memory, so that what a task makes of its items is not cached beside them.
-            self.dataset = load_from_disk(folder / self.config.task, keep_in_memory=True)
+            # In memory, so that nothing that a task makes of its items is cached on disk.
+            self.dataset = {
+                path.stem: Dataset(read_table(path))
+                for path in (folder / self.config.task).glob("*.parquet")
+            }
 
     return _build(name, Loaded)
 
