@@ -7,12 +7,11 @@ in the place of the Trainer, so that each part can be told from the others. It d
 logits in float32, the same for every method, is not made.
 """
 
-import ctypes
 import gc
 import json
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -110,9 +109,6 @@ class Memory:
             torch.cuda.reset_peak_memory_stats(device)
             self.start = torch.cuda.memory_allocated(device)
         else:
-            # What the C library keeps of freed memory would hide that it is taken again.
-            with suppress(OSError, AttributeError):
-                ctypes.CDLL(None).malloc_trim(0)
             self.start = reset_peak_rss()
 
     def peak(self) -> int:

@@ -96,7 +96,7 @@ class CrossEntropy(torch.autograd.Function):
     def backward(ctx, grad_output: torch.Tensor):
         (gradient,) = ctx.saved_tensors
         # In place: the product would be one more tensor of the logits' size.
-        return gradient.mul_(grad_output.to(gradient.dtype)), None
+        return gradient.mul_(grad_output), None
 
 
 def next_tokens(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,7 +129,24 @@ def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> t
 
 
 class RepairTrainer(CheckpointingTrainer):
-    """The Trainer, but for logits that nothing is done with."""
+    """The Trainer, but for logits that nothing is done with.
+
+    Args:
+        repair: what is trained.
+        dtype: bfloat16 computes the loss under autocast. The Trainer's own way to do that makes
+            a float32 copy of all logits, and another of their gradient.
+        **arguments: of the Trainer.
+    """
+
+    def __init__(self, repair: Repair, dtype: torch.dtype, **arguments):
+        super().__init__(repair, **arguments)
+        self.dtype = dtype
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
+        enabled = self.dtype != torch.float32
+        return torch.autocast(
+            self.args.device.type, self.dtype, enabled=enabled, cache_enabled=cache_enabled
+        )
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         with counted_logits(self.accelerator.unwrap_model(model), inputs["labels"]):
@@ -225,6 +242,7 @@ def train(
     ):
         trainer = RepairTrainer(
             repair,
+            dtype,
             model=model,
             args=TrainingArguments(
                 output_dir=scratch,
@@ -237,7 +255,6 @@ def train(
                 lr_scheduler_kwargs={"min_lr_rate": settings.final_rate},
                 warmup_steps=math.ceil(settings.warmup * settings.steps),
                 max_grad_norm=settings.clip,
-                bf16=dtype == torch.bfloat16,
                 use_cpu=device.type == "cpu",
                 seed=seed,
                 data_seed=seed,
