@@ -164,7 +164,7 @@ class Evaluation(Strict):
         description="Tasks, by the name of their YAML file in `config/tasks`."
     )
     batch_tokens: PositiveInt = Field(
-        default=384,
+        default=256,
         description="Tokens that one forward pass of the evaluation takes: a GPU wants thousands.",
     )
 

@@ -26,9 +26,9 @@ from baselines.repair import build_repair
 from baselines.repair.base import Repair, trainables
 from bench.bases import BASE_FILE, dense_model, load_base
 from bench.config import Training, project_root
-from bench.loading import load_model, pick_device, pick_dtype
+from bench.loading import load_model, pick_device, pick_dtype, short_attention
 from bench.measure import peak_rss, reset_peak_rss
-from bench.training import counted_logits, next_token_loss, short_attention
+from bench.training import counted_logits, next_token_loss
 from seft.layer import SeftLinear
 from seft.storage import Bitmask
 
@@ -237,8 +237,7 @@ def measure(settings: Settings) -> dict:
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     model = load(settings, device, dtype)
-    if device.type == "cpu":
-        short_attention(model, settings.length)
+    short_attention(model, settings.length)
     own = list(model.buffers())
     repair = build_repair(settings.method, **settings.options)
     model = repair.wrap(model, seed=settings.seed).train()

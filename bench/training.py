@@ -20,6 +20,7 @@ from baselines.repair.base import Repair
 from bench.checkpoints import CheckpointingTrainer, Checkpoints
 from bench.config import Training
 from bench.data.tokens import IGNORED
+from bench.loading import short_attention
 
 Result = TypeVar("Result")
 
@@ -233,8 +234,7 @@ def train(
     micro_batch = micro_batch or settings.batch_size
     accumulation = settings.batch_size // micro_batch * settings.gradient_accumulation
     device = next(model.parameters()).device
-    if device.type == "cpu":
-        short_attention(model, settings.length)
+    short_attention(model, settings.length)
     served = Served(blocks)
     with (
         TemporaryDirectory(dir=checkpoints and checkpoints.folder) as scratch,
@@ -327,13 +327,3 @@ def validation_loss(model: nn.Module, blocks: Blocks, batch_size: int) -> float:
         total += nn.functional.cross_entropy(logits.float(), targets, reduction="sum").item()
         count += int((targets != IGNORED).sum())
     return total / count
-
-
-# Up to this length the CPU's fused attention kernel loses to plain matrix products in training.
-SHORT_BLOCK = 512
-
-
-def short_attention(model: nn.Module, length: int) -> None:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if length <= SHORT_BLOCK:
-        base.set_attn_implementation("eager")

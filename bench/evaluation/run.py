@@ -29,7 +29,7 @@ def evaluate(
     tasks: Mapping[str, TaskSpec],
     files: Mapping[str, Path],
     *,
-    batch_tokens: int = 384,
+    batch_tokens: int = 256,
     seed: int = 0,
 ) -> Evaluation:
     """Score a model on tasks, one after another, with lm-eval.
@@ -55,7 +55,9 @@ def evaluate(
     # The configuration imports this package for TaskSpec, and these take seconds to import.
     from bench.evaluation.harness import load_task, score
     from bench.evaluation.packed import PackedLM
+    from bench.loading import short_attention
 
+    short_attention(model, batch_tokens)
     loaded = {
         name: load_task(name, spec, files.get(name), seed=seed) for name, spec in tasks.items()
     }
