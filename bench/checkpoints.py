@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -164,19 +162,16 @@ class CheckpointingTrainer(Trainer):
         self.repair.restore(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS_FILE))
 
 
-def digest(model: nn.Module, files: list[str | Path], **settings) -> str:
+def digest(files: list[str | Path], **settings) -> str:
     """SHA-256 of what a training starts from.
 
     Args:
-        model: the pruned model; taken by the shapes of its weights and the sums of their bits.
-        files: code and data; taken by their content.
+        files: weights, code and data; taken by their content.
         **settings: anything that JSON can hold.
     """
-    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    weights = {
-        name: [*tensor.shape, int(tensor.view(integers[tensor.element_size()]).sum())]
-        for name, tensor in model.state_dict().items()
-    }
-    contents = {str(path): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files}
-    whole_of_it = json.dumps([weights, contents, settings], sort_keys=True)
+    contents = {}
+    for path in map(Path, files):
+        with path.open("rb") as file:
+            contents[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    whole_of_it = json.dumps([contents, settings], sort_keys=True)
     return hashlib.sha256(whole_of_it.encode()).hexdigest()

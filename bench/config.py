@@ -185,7 +185,7 @@ class Evaluation(Strict):
         "lm-eval. Null leaves out one that a configuration underneath has."
     )
     batch_tokens: PositiveInt = Field(
-        default=384,
+        default=256,
         description="Tokens that one forward pass of the evaluation takes: a GPU wants thousands.",
     )
 

@@ -66,6 +66,19 @@ def read_layers(folder: str | Path, model: nn.Module) -> Iterator[tuple[str, Ten
             yield name, tensors.get_tensor(key)
 
 
+# Up to this length the CPU's fused attention kernel loses to plain matrix products.
+SHORT = 512
+
+
+def short_attention(model: nn.Module, length: int) -> None:
+    """Let a model on a CPU, or what an adapter wraps, compute the attention of ``length`` tokens
+    in the fastest way.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if base.device.type == "cpu" and length <= SHORT:
+        base.set_attn_implementation("eager")
+
+
 def load_tokenizer(folder: str | Path):
     from transformers import AutoTokenizer
 

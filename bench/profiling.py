@@ -7,12 +7,11 @@ in the place of the Trainer, so that each part can be told from the others. It d
 logits in float32, the same for every method, is not made.
 """
 
-import ctypes
 import gc
 import json
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,9 +26,9 @@ from baselines.repair import build_repair
 from baselines.repair.base import Repair, trainables
 from bench.bases import BASE_FILE, dense_model, load_base
 from bench.config import Training, project_root
-from bench.loading import load_model, pick_device, pick_dtype
+from bench.loading import load_model, pick_device, pick_dtype, short_attention
 from bench.measure import peak_rss, reset_peak_rss
-from bench.training import counted_logits, next_token_loss, short_attention
+from bench.training import counted_logits, next_token_loss
 from seft.layer import SeftLinear
 from seft.storage import Bitmask
 
@@ -110,9 +109,6 @@ class Memory:
             torch.cuda.reset_peak_memory_stats(device)
             self.start = torch.cuda.memory_allocated(device)
         else:
-            # What the C library keeps of freed memory would hide that it is taken again.
-            with suppress(OSError, AttributeError):
-                ctypes.CDLL(None).malloc_trim(0)
             self.start = reset_peak_rss()
 
     def peak(self) -> int:
@@ -241,8 +237,7 @@ def measure(settings: Settings) -> dict:
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     model = load(settings, device, dtype)
-    if device.type == "cpu":
-        short_attention(model, settings.length)
+    short_attention(model, settings.length)
     own = list(model.buffers())
     repair = build_repair(settings.method, **settings.options)
     model = repair.wrap(model, seed=settings.seed).train()

@@ -20,6 +20,7 @@ from baselines.repair.base import Repair
 from bench.checkpoints import CheckpointingTrainer, Checkpoints
 from bench.config import Training
 from bench.data.tokens import IGNORED
+from bench.loading import short_attention
 
 Result = TypeVar("Result")
 
@@ -96,7 +97,7 @@ class CrossEntropy(torch.autograd.Function):
     def backward(ctx, grad_output: torch.Tensor):
         (gradient,) = ctx.saved_tensors
         # In place: the product would be one more tensor of the logits' size.
-        return gradient.mul_(grad_output.to(gradient.dtype)), None
+        return gradient.mul_(grad_output), None
 
 
 def next_tokens(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,7 +130,24 @@ def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> t
 
 
 class RepairTrainer(CheckpointingTrainer):
-    """The Trainer, but for logits that nothing is done with."""
+    """The Trainer, but for logits that nothing is done with.
+
+    Args:
+        repair: what is trained.
+        dtype: bfloat16 computes the loss under autocast. The Trainer's own way to do that makes
+            a float32 copy of all logits, and another of their gradient.
+        **arguments: of the Trainer.
+    """
+
+    def __init__(self, repair: Repair, dtype: torch.dtype, **arguments):
+        super().__init__(repair, **arguments)
+        self.dtype = dtype
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
+        enabled = self.dtype != torch.float32
+        return torch.autocast(
+            self.args.device.type, self.dtype, enabled=enabled, cache_enabled=cache_enabled
+        )
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         with counted_logits(self.accelerator.unwrap_model(model), inputs["labels"]):
@@ -216,8 +234,7 @@ def train(
     micro_batch = micro_batch or settings.batch_size
     accumulation = settings.batch_size // micro_batch * settings.gradient_accumulation
     device = next(model.parameters()).device
-    if device.type == "cpu":
-        short_attention(model, settings.length)
+    short_attention(model, settings.length)
     served = Served(blocks)
     with (
         TemporaryDirectory(dir=checkpoints and checkpoints.folder) as scratch,
@@ -225,6 +242,7 @@ def train(
     ):
         trainer = RepairTrainer(
             repair,
+            dtype,
             model=model,
             args=TrainingArguments(
                 output_dir=scratch,
@@ -237,7 +255,6 @@ def train(
                 lr_scheduler_kwargs={"min_lr_rate": settings.final_rate},
                 warmup_steps=math.ceil(settings.warmup * settings.steps),
                 max_grad_norm=settings.clip,
-                bf16=dtype == torch.bfloat16,
                 use_cpu=device.type == "cpu",
                 seed=seed,
                 data_seed=seed,
@@ -310,13 +327,3 @@ def validation_loss(model: nn.Module, blocks: Blocks, batch_size: int) -> float:
         total += nn.functional.cross_entropy(logits.float(), targets, reduction="sum").item()
         count += int((targets != IGNORED).sum())
     return total / count
-
-
-# Up to this length the CPU's fused attention kernel loses to plain matrix products in training.
-SHORT_BLOCK = 512
-
-
-def short_attention(model: nn.Module, length: int) -> None:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if length <= SHORT_BLOCK:
-        base.set_attn_implementation("eager")

@@ -211,7 +211,7 @@ def _resolved(cell: Cell, samples: list[dict]) -> dict:
                 }
                 for task, metric in TASKS.items()
             },
-            "batch_tokens": 384,
+            "batch_tokens": 256,
         },
         "runtime": {"device": "auto", "dtype": "auto", "threads": 1},
     }

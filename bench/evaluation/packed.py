@@ -102,7 +102,7 @@ class PackedLM(HFLM):
         ValueError: the model takes no positions or no mask, or fewer tokens than `max_length`.
     """
 
-    def __init__(self, model, tokenizer, *, max_length: int | None = None, batch_tokens: int = 384):
+    def __init__(self, model, tokenizer, *, max_length: int | None = None, batch_tokens: int = 256):
         super().__init__(pretrained=model, tokenizer=tokenizer)
         if max_length is not None and max_length > self.max_length:
             raise ValueError(

@@ -33,7 +33,7 @@ def evaluate(
     tasks: Mapping[str, TaskSpec],
     data: Mapping[str, Path],
     *,
-    batch_tokens: int = 384,
+    batch_tokens: int = 256,
     seed: int = FEW_SHOT_SEED,
 ) -> Evaluation:
     """Score a model on tasks, one after another, with lm-eval.
@@ -59,7 +59,9 @@ def evaluate(
     # The configuration imports this package for TaskSpec, and these take seconds to import.
     from bench.evaluation.harness import load_task, score
     from bench.evaluation.packed import PackedLM
+    from bench.loading import short_attention
 
+    short_attention(model, batch_tokens)
     loaded = {name: load_task(name, spec, data[name], seed=seed) for name, spec in tasks.items()}
     models = {
         name: PackedLM(model, tokenizer, max_length=spec.context_length, batch_tokens=batch_tokens)

@@ -91,41 +91,6 @@ class Evaluator:
         }
 
 
-def evaluate_dense(
-    cell: Cell, config: dict, *, model: str, checked: str, record: str, samples: str
-) -> None:
-    """Evaluate the model as it came. An error ends the run: nothing can be compared without it.
-
-    Args:
-        cell: the dense cell.
-        config: its resolved configuration.
-        model: folder of the model.
-        checked: manifest of the data, in the data's folder.
-        record: ``record.json`` to write.
-        samples: file of the results item by item to write.
-    """
-    evaluator = Evaluator(config, model, checked)
-    clock = evaluator.start()
-    report, scores, costs = evaluator.measure(evaluator.load(model), clock)
-    write_json_lines(samples, scores.samples)
-    write_json(
-        record,
-        make_record(
-            cell,
-            config,
-            sparsity={
-                "requested": 0.0,
-                "achieved": report.sparsity,
-                "layers": report.layers,
-            },
-            stages={"prune": None, "repair": None, "merge": None, "evaluate": costs},
-            metrics=scores.metrics,
-            samples=samples,
-            provenance=evaluator.provenance(),
-        ),
-    )
-
-
 def evaluate_cell(
     cell: Cell,
     config: dict,

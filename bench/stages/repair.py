@@ -8,7 +8,7 @@ from torch import nn
 from baselines.pruning import Pattern
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
-from bench.bases import load_base
+from bench.bases import BASE_FILE, load_base
 from bench.cells import Cell
 from bench.checkpoints import Checkpoints, digest
 from bench.config import Training
@@ -17,6 +17,7 @@ from bench.files import remove, write_json
 from bench.loading import pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.merging import repruner
+from bench.sources.manifest import MANIFEST
 from bench.stages.outcome import LOG_FILE, Attempt, read_outcome, run_stage
 from bench.training import Blocks, TrainingReport, in_memory, train, validation_loss
 
@@ -68,20 +69,19 @@ def train_repair(
         device = pick_device(runtime["device"])
         dtype = pick_dtype(runtime["dtype"], device)
         repair = build_repair(method, pattern=Pattern.parse(pattern), **options)
+        start = digest(
+            [Path(model) / MANIFEST, Path(base) / BASE_FILE, blocks, *code],
+            method=method,
+            pattern=pattern,
+            options=options,
+            training=training,
+            seed=seed,
+            dtype=str(dtype),
+        )
 
         def trained(micro_batch: int) -> tuple[nn.Module, TrainingReport, StageClock]:
             clock = StageClock(device)
             network = load_base(base, dense=model, device=device, dtype=dtype)
-            start = digest(
-                network,
-                [blocks, *code],
-                method=method,
-                pattern=pattern,
-                options=options,
-                training=training,
-                seed=seed,
-                dtype=str(dtype),
-            )
             checkpoints = Checkpoints(interrupted, start, checkpoint_minutes, clock)
             with clock.computing():
                 network = repair.wrap(network, seed=seed)

@@ -14,6 +14,7 @@ from bench.plan import make_plan
 from bench.preflight import check_or_exit
 from bench.records import forget_failures, resolved_config
 from bench.resources import memory_mib, minutes, parameters
+from bench.scheduling import schedule_one_look
 
 ROOT = Path(workflow.basedir)
 CONFIG = load_or_exit(config)
@@ -29,6 +30,7 @@ ATTEMPTS = CONFIG.runtime.retries + 1
 RETRIES = CONFIG.runtime.retries if workflow.is_main_process else 0
 
 set_environment(ROOT)
+schedule_one_look()
 
 # Jobs on a cluster read this file too, while failures of this run may already be there.
 if CONFIG.retry_failed and workflow.is_main_process:

@@ -21,12 +21,40 @@ EVALUATION_CODE = [
 ]
 
 
+# What is evaluated is deliberately no parameter here: this is done once a model. Snakemake does not
+# look at the jobs downstream of one that it runs for changes of their own, and all are downstream.
+rule check_dense:
+    input:
+        model="resources/models/{model}",
+        data=ancient(TASK_DATA),
+        checked=ancient("resources/data/manifest.json"),
+    output:
+        record=f"{CHECKPOINTS}/{{model}}/dense/record.json",
+        samples=f"{CHECKPOINTS}/{{model}}/dense/samples.jsonl.gz",
+    log:
+        "results/logs/{model}/dense/check.log",
+    retries: RETRIES
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.runtime.threads
+    resources:
+        accelerator=ACCELERATOR,
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate"),
+    message:
+        "Check that {wildcards.model} scores as expected before it is pruned"
+    script:
+        "../scripts/check_dense.py"
+
+
 rule evaluate_dense:
     input:
         model="resources/models/{model}",
         data=TASK_DATA,
         checked=ancient("resources/data/manifest.json"),
-        code=code(*EVALUATION_CODE),
+        scored=rules.check_dense.output.record,
+        scored_samples=rules.check_dense.output.samples,
+        code=code("bench/stages/dense.py", *EVALUATION_CODE),
     output:
         record="results/cells/{model}/dense/record.json",
         samples="results/cells/{model}/dense/samples.jsonl.gz",
@@ -48,31 +76,6 @@ rule evaluate_dense:
         "Evaluate {wildcards.model}, dense"
     script:
         "../scripts/evaluate_dense.py"
-
-
-# What is evaluated is deliberately no parameter here: this is done once a model. Snakemake does not
-# look at the jobs downstream of one that it runs for changes of their own, and all are downstream.
-rule check_dense:
-    input:
-        model="resources/models/{model}",
-        data=ancient(TASK_DATA),
-        checked=ancient("resources/data/manifest.json"),
-    output:
-        f"{CHECKPOINTS}/{{model}}/dense.json",
-    log:
-        "results/logs/{model}/dense/check.log",
-    retries: RETRIES
-    conda:
-        "../../environment.yml"
-    threads: CONFIG.runtime.threads
-    resources:
-        accelerator=ACCELERATOR,
-        mem_mb=memory("evaluate"),
-        runtime=duration("evaluate"),
-    message:
-        "Check that {wildcards.model} scores as expected before it is pruned"
-    script:
-        "../scripts/check_dense.py"
 
 
 rule evaluate:

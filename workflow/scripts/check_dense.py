@@ -11,5 +11,6 @@ with Job(snakemake) as job:  # noqa: F821
         smk.wildcards.model,
         folder=smk.input.model,
         checked=smk.input.checked,
-        output=smk.output[0],
+        record=smk.output.record,
+        samples=smk.output.samples,
     )

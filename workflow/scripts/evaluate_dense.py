@@ -1,16 +1,18 @@
-"""Evaluate the model as it came (see bench.stages.evaluate)."""
+"""Evaluate the model as it came (see bench.stages.dense)."""
 
-from bench.cells import dense_cell
 from bench.job import Job
-from bench.stages.evaluate import evaluate_dense
+from bench.stages.dense import evaluate_dense
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
     evaluate_dense(
-        dense_cell(smk.wildcards.model),
+        smk.wildcards.model,
         smk.params.config,
-        model=smk.input.model,
+        folder=smk.input.model,
         checked=smk.input.checked,
         record=smk.output.record,
         samples=smk.output.samples,
+        inputs=[smk.input.model, smk.input.checked, *smk.input.data, *smk.input.code],
+        scored=smk.input.scored,
+        scored_samples=smk.input.scored_samples,
     )
