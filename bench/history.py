@@ -49,6 +49,17 @@ def make_history(
     }
 
 
+def sparsity_ranges(evolution: list[dict]) -> dict[str, list[float]] | None:
+    """The lowest and the highest sparsity of each layer over all its evolutions.
+
+    None where nothing evolved. The history leaves evolutions out; a record leaves none out.
+    """
+    sparsities: dict[str, list[float]] = {}
+    for entry in evolution:
+        sparsities.setdefault(entry["layer"], []).append(entry["sparsity"])
+    return {layer: [min(values), max(values)] for layer, values in sparsities.items()} or None
+
+
 def no_history() -> dict:
     """That of a cell that was not trained, or failed."""
     return {"training": [], "evolution": _evolution([], []), "layers": {}}

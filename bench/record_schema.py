@@ -55,6 +55,7 @@ class SparsityPart(Part):
     achieved: Fraction | None
     layers: dict[str, Fraction] | None
 
+    evolution: dict[str, tuple[Fraction, Fraction]] | None = None
 
 class Costs(Part):
     seconds: NonNegativeFloat

@@ -68,7 +68,8 @@ def make_record(
     Args:
         cell: whose record it is.
         config: what :func:`resolved_config` returned.
-        sparsity: requested, achieved, and by layer (null when not measured).
+        sparsity: requested, achieved, and by layer (null when not measured); and of each layer
+            the lowest and highest over its evolutions (null where it does not evolve).
         stages: costs of prune, repair, merge and evaluate (null when not run).
         provenance: code, packages, machine and the manifests' hashes.
         metrics: one entry a task and metric.

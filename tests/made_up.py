@@ -146,7 +146,10 @@ def made_up_record(cell: Cell, samples: list[dict], error: Exception | None = No
         sparsity={
             "requested": requested,
             "achieved": None if error else achieved,
-            "layers": None if error else {"layers.0.q_proj": achieved, "layers.0.up": achieved},
+    layers = {"layers.0.q_proj": achieved, "layers.0.up": achieved}
+    evolves = cell.repair == "seft"
+            "layers": None if error else layers,
+            "evolution": None if error or not evolves else {n: [s, s] for n, s in layers.items()},
         },
         stages={
             "prune": None if dense else cost,

@@ -8,7 +8,8 @@
 * ``repair_seconds``, ``repair_peak_memory``: the ratio of the costs, the geometric mean over bases
   and seeds, with the t interval of its logarithm.
 * ``sparsity_drift``: the largest difference of a layer's sparsity from that layer's in the
-  unrepaired base, after the merge. It is measured, not estimated: it has no interval.
+  unrepaired base, at every evolution of that layer and after the merge. It is measured, not
+  estimated: it has no interval.
 * ``diverged``: the share of seeds whose training failed on a loss that is not finite, or whose
   perplexity is above the unrepaired base's, with the exact interval of a binomial share.
 

@@ -132,13 +132,10 @@ class Grid:
         base = next((r for r in self.rows.get((*row[:3], UNREPAIRED), ()) if r["metrics"]), None)
         if base is None:
             return None, "the unrepaired base was not run"
-        before = base["sparsity"]["layers"]
-        drifts = [
-            max(abs(after - before[layer]) for layer, after in record["sparsity"]["layers"].items())
-            for record in self.rows[row]
-            if record["status"] == "ok"
-        ]
-        return Largest(drifts), ""
+        ours = [record["sparsity"] for record in self.rows[row] if record["status"] == "ok"]
+        if not all("evolution" in sparsity for sparsity in ours):
+            return None, "the sparsity at its evolutions was not recorded"
+        return Largest([_largest_drift(s, base["sparsity"]["layers"]) for s in ours]), ""
 
     def _diverged(self, row: Row) -> tuple[Share | None, str]:
         base = self.rows.get((*row[:3], UNREPAIRED), [])
@@ -158,6 +155,14 @@ def _cost(record: dict, metric: str) -> float | None:
         return stage.get("seconds")
     on_device = stage.get("peak_device_bytes")
     return stage.get("peak_rss_bytes") if on_device is None else on_device
+
+
+def _largest_drift(sparsity: dict, before: dict[str, float]) -> float:
+    """The largest difference of a layer's sparsity from before, at an evolution or after all."""
+    found = [*sparsity["layers"].items()]
+    for layer, ends in (sparsity["evolution"] or {}).items():
+        found += [(layer, end) for end in ends]
+    return max(abs(value - before[layer]) for layer, value in found)
 
 
 def _worse(record: dict, base: list[dict], corpus: str) -> bool:

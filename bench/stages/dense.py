@@ -84,6 +84,7 @@ def _score(
                 "requested": 0.0,
                 "achieved": report.sparsity,
                 "layers": report.layers,
+                "evolution": None,
             },
             stages={"prune": None, "repair": None, "merge": None, "evaluate": costs},
             metrics=scores.metrics,

@@ -14,7 +14,7 @@ from bench.cells import Cell
 from bench.config import Evaluation
 from bench.evaluation import evaluate
 from bench.files import read_json, write_json, write_json_lines
-from bench.history import make_history, no_history, write_history
+from bench.history import make_history, no_history, sparsity_ranges, write_history
 from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.merging import merge
@@ -129,6 +129,7 @@ def evaluate_cell(
         "achieved": None,
         "layers": None,
     }
+        "evolution": None,
     stages = {"prune": None, "repair": None, "merge": None, "evaluate": None}
     scores, error, course = None, None, no_history()
     for stage, folder in {"prune": base, "repair": trained}.items():
@@ -150,8 +151,10 @@ def evaluate_cell(
             sparsity |= {"achieved": report.sparsity, "layers": report.layers}
             if trained is not None:
                 course = make_history(
+                evolution = REPAIRS[cell.repair].evolution(Path(trained))
+                sparsity["evolution"] = sparsity_ranges(evolution)
                     read_json(Path(trained) / LOG_FILE),
-                    REPAIRS[cell.repair].evolution(Path(trained)),
+                    evolution,
                     read_base_layers(base, dense=model, model=network),
                     network,
                 )

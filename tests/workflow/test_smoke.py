@@ -62,6 +62,15 @@ def test_achieved_sparsity_is_what_was_asked_for_but_in_lora_dense(smoke):
     assert (dense_again["sparsity_achieved"] < 0.05).all()
 
 
+def test_sparsity_is_known_and_kept_at_every_evolution(smoke):
+    for name, record in records(smoke).items():
+        evolution, layers = (record["sparsity"][key] for key in ("evolution", "layers"))
+        assert (evolution is not None) == (record["cell"]["repair"] == "seft"), name
+        if evolution is not None:
+            assert evolution.keys() == layers.keys()
+            assert all(low == high for low, high in evolution.values()), name
+
+
 def test_repairs_of_a_base_had_the_same_budget(smoke):
     found = {name: record["stages"]["repair"] for name, record in records(smoke).items()}
     trained = {name: repair for name, repair in found.items() if repair is not None}

@@ -52,6 +52,7 @@ BAD = [
     ("sparsity.requested", 0.5, ["sparsity.requested = 0.5", "s60 is 0.6"]),
     ("sparsity.layers", {"layers.0.up": 0.2}, ["sparsity.layers.layers.0.up = 0.2000", "0.6000"]),
     ("sparsity.layers", {"q": 0.6}, ["sparsity.layers.q = 0.6000", "no such layer"]),
+    ("sparsity.evolution", {"q": [0.6, 1.6]}, ["sparsity.evolution.q.1 = 1.6"]),
     ("config.hash", "0" * 64, ["config.hash = 000000000000", "resolved configuration has"]),
     ("cell.repair", "sfet", ["cell.repair = 'sfet'", "seft"]),
     ("cell.pattern", "s600", ["cell.pattern", "'s600'"]),

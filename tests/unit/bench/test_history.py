@@ -8,7 +8,14 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.cells import Cell, dense_cell, history_path, record_path
-from bench.history import EVOLUTIONS, make_history, no_history, read_histories, write_history
+from bench.history import (
+    EVOLUTIONS,
+    make_history,
+    no_history,
+    read_histories,
+    sparsity_ranges,
+    write_history,
+)
 from bench.loading import read_layers
 
 CELL = Cell("m", "wanda", "s60", "seft", 0)
@@ -88,6 +95,14 @@ def test_many_evolutions_are_thinned_and_the_last_one_stays(model, base):
     assert EVOLUTIONS / 2 < len(kept) <= EVOLUTIONS
     assert kept[-1] == steps[-1]
     assert len({b - a for a, b in itertools.pairwise(kept)}) == 1
+
+
+def test_no_evolution_is_left_out_of_the_range_of_sparsities():
+    log = [evolved(UP, step, sparsity=0.5) for step in range(1, 10 * EVOLUTIONS)]
+    log[3]["sparsity"] = 0.4
+    log.append(evolved("other", 1, sparsity=0.7))
+    assert sparsity_ranges(log) == {UP: [0.4, 0.5], "other": [0.7, 0.7]}
+    assert sparsity_ranges([]) is None
 
 
 def test_a_history_is_read_back_by_its_cell(tmp_path):

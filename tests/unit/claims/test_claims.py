@@ -316,6 +316,30 @@ def test_sparsity_that_drifts_in_one_layer_of_one_seed_refutes(tmp_path):
     assert summary["estimate"] == pytest.approx(0.001)
 
 
+@pytest.mark.parametrize("ends", [[0.599, 0.6], [0.6, 0.601]], ids=["down", "up"])
+def test_sparsity_that_drifts_while_training_and_is_restored_refutes(tmp_path, ends):
+    claim = {**OBSERVED, "metric": "sparsity_drift", "threshold": 1e-4}
+    paths = made_up(tmp_path)
+    changed(
+        of(paths, "seft", 1), lambda r: r["sparsity"]["evolution"].update({"layers.0.up": ends})
+    )
+    summary, _ = verdicts(paths, claim)
+    assert summary["verdict"] == "refuted"
+    assert summary["estimate"] == pytest.approx(0.001)
+
+
+def test_sparsity_between_the_start_and_the_end_must_be_known(tmp_path):
+    claim = {**OBSERVED, "metric": "sparsity_drift", "threshold": 1e-4}
+    paths = made_up(tmp_path)
+    # A method that does not evolve is measured after the merge alone.
+    lora = {**claim, "cells": {"repair": "lora"}}
+    assert verdicts(paths, lora)[0]["verdict"] == "supported"
+    changed(of(paths, "seft", 1), lambda r: r["sparsity"].pop("evolution"))
+    summary, detail = verdicts(paths, claim)
+    assert summary["verdict"] == "not tested"
+    assert "its evolutions was not recorded" in detail["detail"].iloc[0]
+
+
 def test_a_loss_that_is_not_finite_refutes_stability(tmp_path):
     claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
     assert verdicts(made_up(tmp_path / "ok"), claim)[0]["verdict"] == "supported"
