@@ -33,6 +33,7 @@ class MaskedLora(FrozenLayerRepair):
     """LoRA under the base's mask, on every target layer."""
 
     Options = MaskedLoraOptions
+    paper = "Muñoz et al., Findings of EMNLP 2024, arXiv 2410.03750"
     training = "masked-lora"
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "MaskedLoraLinear":

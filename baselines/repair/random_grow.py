@@ -15,4 +15,5 @@ class RandomGrow(Seft):
     """SEFT that grows at random, on every target layer."""
 
     Options = RandomGrowOptions
+    paper = None
     training = "random-grow"

@@ -39,6 +39,7 @@ class Shira(AdapterRepair):
     """SHiRA at random non-zero weights of every target layer."""
 
     Options = ShiraOptions
+    paper = "Bhardwaj et al., NeurIPS 2024, arXiv 2406.13175"
     training = "shira"
 
     def adapter(self, model: nn.Module, seed: int) -> "ShiraConfig":

@@ -1,4 +1,4 @@
-"""SpIEL (Ansell et al. 2024), the parent of SEFT: a sparse delta that evolves, and no mask.
+"""SpIEL (Ansell et al. 2024), the parent of SEFT: a sparse delta whose positions evolve.
 
 Every `evolve_every` steps the entries of the delta with the smallest |delta| are dropped and as
 many grow where the gradient, summed over a window, is largest; the fraction falls linearly to 0
@@ -21,9 +21,10 @@ class SpielOptions(EvolvingOptions):
 
 
 class Spiel(Seft):
-    """SpIEL on every target layer: what SEFT is without its third step."""
+    """SpIEL on every target layer: SEFT without its third step, so that sparsity is lost."""
 
     Options = SpielOptions
+    paper = "Ansell et al. 2024, arXiv 2401.16405"
     training = "spiel"
     keeps_sparsity = False
 
@@ -36,4 +37,5 @@ class SpielStaticMask(Seft):
     """SpIEL whose entries grow inside the base's mask alone."""
 
     Options = SpielStaticMaskOptions
+    paper = Spiel.paper
     training = "spiel-static-mask"

@@ -15,4 +15,5 @@ class Static(Seft):
     """SEFT without evolution, on every target layer."""
 
     Options = StaticOptions
+    paper = None
     training = "static"
