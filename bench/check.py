@@ -22,6 +22,7 @@ from bench.files import read_json, read_json_lines
 from bench.record_schema import Record
 from bench.records import config_hash
 from bench.rows import SPARSITY_TOLERANCE
+from bench.variants import method_of
 
 ANY = (-math.inf, math.inf)
 RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
@@ -76,8 +77,10 @@ def _alone(name: str, record: dict) -> Iterator[str]:
     if cell.pruner not in (DENSE, *PRUNERS):
         yield f"cell.pruner = {cell.pruner!r}: allowed: {', '.join([DENSE, *PRUNERS])}"
         return
-    if cell.repair not in REPAIRS:
-        yield f"cell.repair = {cell.repair!r}: allowed: {', '.join(REPAIRS)}"
+    method = method_of(cell.repair, config["resolved"])
+    if method not in REPAIRS:
+        key = "cell.repair" if method == cell.repair else "config.resolved.repair.of"
+        yield f"{key} = {method!r}: allowed: {', '.join(REPAIRS)}"
         return
     try:
         requested = 0.0 if cell.pruner == DENSE else Pattern.parse(cell.pattern).sparsity
@@ -90,7 +93,7 @@ def _alone(name: str, record: dict) -> Iterator[str]:
         return
     if sparsity["achieved"] is None or not sparsity["layers"]:
         yield "sparsity.achieved: missing; allowed: as measured on the evaluated weights"
-    elif cell.pruner != DENSE and REPAIRS[cell.repair].keeps_sparsity:
+    elif cell.pruner != DENSE and REPAIRS[method].keeps_sparsity:
         achieved = sparsity["achieved"]
         if abs(achieved - requested) > SPARSITY_TOLERANCE:
             allowed = f"{requested:g} within {SPARSITY_TOLERANCE:.4f}"
@@ -187,9 +190,8 @@ def _layers(records: dict[str, dict]) -> Iterator[str]:
     for name, record in records.items():
         cell, layers = Cell(**record["cell"]), record["sparsity"]["layers"]
         base = bases.get(Cell(cell.model, cell.pruner, cell.pattern, UNREPAIRED, 0))
-        if not layers or not base or cell.repair not in REPAIRS:
-            continue
-        if not REPAIRS[cell.repair].keeps_sparsity:
+        method = REPAIRS.get(method_of(cell.repair, record["config"]["resolved"]))
+        if not layers or not base or method is None or not method.keeps_sparsity:
             continue
         for layer, value in layers.items():
             if layer not in base or abs(value - base[layer]) > SPARSITY_TOLERANCE:

@@ -62,7 +62,7 @@ def write_tables(
     for name, make in {"table2": table2, "table3": table3}.items():
         table = make(scored)
         write_table(table, across_sheet(table, scored, found), folder / f"{name}.csv")
-    costs, changes = table4(found), ablations(pd.read_csv(comparisons))
+    costs, changes = table4(found), ablations(pd.read_csv(comparisons), found)
     write_table(costs, table4_sheet(costs), folder / "table4.csv")
     write_table(changes, ablations_sheet(changes), folder / "ablations.csv")
 

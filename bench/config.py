@@ -1,5 +1,6 @@
 """The typed configuration: the one definition of every key, its type, and what is allowed."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -29,8 +30,10 @@ from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.data import DataSpec
 from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
+from bench.rows import place_of
 from bench.shape import Shape, pattern_problems
 from bench.sources import Source
+from bench.variants import training_of
 
 
 class ConfigError(ValueError):
@@ -69,7 +72,9 @@ class Grid(Strict):
     patterns: Annotated[list[PatternName], Field(min_length=1), AfterValidator(_unique)] = Field(
         description="`s60` is 60 % of a layer's weights, `2of4` is 2 of each 4 inputs, pruned."
     )
-    repairs: Names = Field(description=f"Repair methods: {', '.join(REPAIRS)}.")
+    repairs: Names = Field(
+        description=f"Repair methods: {', '.join(REPAIRS)}; and names of entries of `variants`."
+    )
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_unique)] = Field(
         description="Each seed moves the order of the data and the initialisation."
     )
@@ -241,6 +246,16 @@ PruningOptions = _options_model("PruningOptions", {name: pruner_options(name) fo
 RepairOptions = _options_model(
     "RepairOptions", {name: cls.Options for name, cls in TRAININGS.items()}
 )
+VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+class Variant(BaseModel):
+    """A repair with other options; beside `of`, those options, laid over the repair's own."""
+
+    # What that repair's options allow is checked by the configuration.
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    of: str = Field(description="The repair, one that trains and has an entry in `repair`.")
 
 
 class Config(Strict):
@@ -256,6 +271,9 @@ class Config(Strict):
     )
     training: Training = Field(description="What all repairs have in common.")
     repair: RepairOptions = Field(description="Options of the repairs.")
+    variants: dict[str, Variant] = Field(
+        default={}, description="Repairs with other options, by names for `grid.repairs`."
+    )
     tuning: Tuning | None = Field(default=None, description="The learning-rate sweep.")
     evaluation: Evaluation = Field(description="What is measured.")
     runtime: Runtime = Field(default=Runtime(), description="How jobs use the machine.")
@@ -281,10 +299,10 @@ class Config(Strict):
                 known(f"{key}.split", split, self.data[data].splits)
 
         def has_options(training: str) -> None:
-            if self.repair_options(training) is None:
+            if self._options(training) is None:
                 problems.append(
                     f"repair.{training}: missing; allowed: its options, such as learning_rate, "
-                    "when grid.repairs or tuning.learning_rates needs it"
+                    "when grid.repairs, variants or tuning.learning_rates needs it"
                 )
 
         for name in self.grid.models:
@@ -292,10 +310,19 @@ class Config(Strict):
         for name in self.grid.pruners:
             known("grid.pruners", name, PRUNERS)
         for name in self.grid.repairs:
-            if known("grid.repairs", name, REPAIRS):
-                training = REPAIRS[name].training
+            if known("grid.repairs", name, [*REPAIRS, *self.variants]) and name in REPAIRS:
+                training = training_of(name)
                 if training is not None:
                     has_options(training)
+        for name, variant in self.variants.items():
+            if name in REPAIRS or not VARIANT_NAME.fullmatch(name):
+                problems.append(
+                    f"variants = {name!r}: allowed: a name that no repair has, of lower-case "
+                    "letters, digits and hyphens"
+                )
+            if known(f"variants.{name}.of", variant.of, TRAININGS):
+                has_options(variant.of)
+                problems.extend(self._option_problems(name, variant))
         if self.tuning is not None:
             known("tuning.model", self.tuning.model, self.models)
             known("tuning.pruner", self.tuning.pruner, PRUNERS)
@@ -386,8 +413,40 @@ class Config(Strict):
             raise ValueError("\n".join(dict.fromkeys(problems)))
         return self
 
-    def repair_options(self, training: str) -> BaseModel | None:
+    def _option_problems(self, name: str, variant: Variant) -> Iterator[str]:
+        """What is wrong with the options of a variant, a line each."""
+        key = f"repair.{variant.of}"
+        try:
+            self.repair_options(name)
+        except ValidationError as error:
+            for problem in error.errors():
+                given = problem | {"loc": (*key.split("."), *problem["loc"])}
+                if not problem["loc"]:
+                    given["input"] = variant.model_extra
+                for line in _explain(given):
+                    yield line.replace(key, f"variants.{name}", 1)
+
+    def method(self, repair: str) -> str:
+        """The registered repair that a repair of the grid is, or is a variant of."""
+        return self.variants[repair].of if repair in self.variants else repair
+
+    def _options(self, training: str) -> BaseModel | None:
         return getattr(self.repair, _field(training), None)
+
+    def repair_options(self, repair: str) -> dict | None:
+        """What `build_repair` makes a repair of; None where the configuration has none of it.
+
+        Raises:
+            ValidationError: options of a variant are not allowed.
+        """
+        method = self.method(repair)
+        options = self._options(training_of(method))
+        if options is None:
+            return None
+        if repair == method:
+            return options.model_dump()
+        changed = type(options)(**options.model_dump() | self.variants[repair].model_extra)
+        return {"of": method, **changed.model_dump()}
 
     def pruner_options(self, pruner: str) -> dict:
         options = getattr(self.pruning, _field(pruner))
@@ -418,8 +477,8 @@ class Config(Strict):
         for model in self.grid.models:
             for pruner in self.grid.pruners:
                 for pattern in self.grid.patterns:
-                    for repair in sorted(self.grid.repairs, key=list(REPAIRS).index):
-                        seeds = [0] if REPAIRS[repair].training is None else self.grid.seeds
+                    for repair in sorted(self.grid.repairs, key=place_of):
+                        seeds = [0] if training_of(repair) is None else self.grid.seeds
                         for seed in seeds:
                             yield Cell(model, pruner, pattern, repair, seed)
 

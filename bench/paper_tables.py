@@ -17,6 +17,7 @@ from bench.tables import (
     score_text,
     stage_cost,
 )
+from bench.variants import changes
 
 METHOD = ["model", "pruner", "repair"]
 HEADINGS = {
@@ -34,7 +35,7 @@ ABLATIONS = {
     "static": "no evolution: random positions inside the mask",
     "random-grow": "grows at random instead of where the gradient is large",
 }
-"""The repairs that are SEFT with one of its parts changed, and which."""
+"""The registered repairs that are SEFT with one of its parts changed, and which."""
 
 
 def table2(scores: pd.DataFrame) -> pd.DataFrame:
@@ -122,15 +123,18 @@ def table4_sheet(table: pd.DataFrame) -> Sheet:
     )
 
 
-def ablations(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """SEFT against SEFT with one part changed: a row a base, variant and score.
+def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
+    """SEFT against SEFT with a part or an option changed: a row a base, variant and score.
 
     ``difference`` is the variant's score less SEFT's, paired, with its 95 % interval.
+    ``ABLATIONS`` changes a part; options are changed by what the configuration makes a variant of
+    SEFT.
     """
+    changed = ABLATIONS | changes(records, "seft")
     rows = []
     for row in comparisons.to_dict("records"):
         pair = (row["repair_a"], row["repair_b"])
-        variant = next((name for name in pair if name in ABLATIONS), None)
+        variant = next((name for name in pair if name in changed), None)
         if "seft" not in pair or variant is None:
             continue
         swapped = pair[0] == "seft"
@@ -139,7 +143,7 @@ def ablations(comparisons: pd.DataFrame) -> pd.DataFrame:
             {
                 **{key: row[key] for key in ("model", "pruner", "pattern")},
                 "variant": variant,
-                "changed": ABLATIONS[variant],
+                "changed": changed[variant],
                 "task": row["task"],
                 "seeds": row["seeds"],
                 "items": row["items"],

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines.repair import REPAIRS
 from bench.cells import Cell, dense_cell, record_path
 from bench.config import Config
 from bench.records import read_records
 from bench.rows import mean
+from bench.variants import method_of, training_of
 
 # Seconds of the default grid on one core of an AMD EPYC with AVX-512 BF16 (SmolLM2-135M, bfloat16,
 # another job beside it). What is not here counts as the longest that is.
@@ -89,14 +89,17 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
 
 
 def measured_costs(records: list[dict]) -> dict[tuple[str, str], float]:
-    """Seconds a pruning, a token of repair and an item of evaluation, by stage and method."""
+    """Seconds a pruning, a token of repair and an item of evaluation, by stage and method.
+
+    A variant counts as the method that it is a variant of.
+    """
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for record in records:
         cell, stages = record["cell"], record["stages"]
         if stages["prune"] is not None:
             found["prune", cell["pruner"]].append(stages["prune"]["seconds"])
         if stages["repair"] is not None:
-            training = REPAIRS[cell["repair"]].training
+            training = training_of(method_of(cell["repair"], record["config"]["resolved"]))
             found["repair", training].append(
                 stages["repair"]["seconds"] / stages["repair"]["tokens"]
             )
@@ -115,9 +118,10 @@ def _jobs(config: Config, cells: Iterable[Cell], root: Path) -> Iterable[tuple[s
             continue
         folder = root / config.checkpoints / cell.model / cell.base
         bases[folder / "base"] = ("prune", cell.pruner)
-        training = REPAIRS[cell.repair].training
+        training = training_of(cell.repair)
         if training is not None:
-            trainings[folder / training / f"seed{cell.seed}"] = ("repair", training)
+            method = training_of(config.method(cell.repair))
+            trainings[folder / training / f"seed{cell.seed}"] = ("repair", method)
     for folders in (bases, trainings):
         yield from (job for folder, job in folders.items() if not folder.exists())
     yield from evaluated

@@ -43,6 +43,7 @@ class EvaluationPart(Part):
 
 class ResolvedPart(Part):
     evaluation: EvaluationPart
+    repair: dict | None = None
 
 
 class ConfigPart(Part):
@@ -54,8 +55,8 @@ class SparsityPart(Part):
     requested: Fraction
     achieved: Fraction | None
     layers: dict[str, Fraction] | None
-
     evolution: dict[str, tuple[Fraction, Fraction]] | None = None
+
 
 class Costs(Part):
     seconds: NonNegativeFloat

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.cells import DENSE, Cell
 from bench.files import read_json, remove
+from bench.variants import training_of
 
 if TYPE_CHECKING:
     from bench.config import Config
@@ -16,8 +17,6 @@ SCHEMA_VERSION = 1
 
 def resolved_config(config: "Config", cell: Cell) -> dict:
     """The part of the configuration that decides the cell's numbers, and its SHA-256."""
-    from baselines.repair import REPAIRS
-
     resolved = {
         "model": config.models[cell.model].source.model_dump(mode="json"),
         "evaluation": config.evaluation_of(cell.model).model_dump(mode="json"),
@@ -26,10 +25,9 @@ def resolved_config(config: "Config", cell: Cell) -> dict:
     if cell.pruner != DENSE:
         resolved["calibration"] = config.calibration.model_dump(mode="json")
         resolved["pruning"] = config.pruner_options(cell.pruner)
-        training = REPAIRS[cell.repair].training
-        if training is not None:
+        if training_of(cell.repair) is not None:
             resolved["training"] = config.training.model_dump(mode="json")
-            resolved["repair"] = config.repair_options(training).model_dump(mode="json")
+            resolved["repair"] = config.repair_options(cell.repair)
     return {"hash": config_hash(resolved), "resolved": resolved}
 
 

@@ -1,5 +1,6 @@
 """Rows of the tables: records by what they are seeds of, in order, and the scores shown of them."""
 
+from baselines.repair import REPAIRS
 from bench.cells import DENSE, IDENTITY
 from bench.evaluation.tasks import PERPLEXITY
 
@@ -11,9 +12,8 @@ SPARSITY_TOLERANCE = 1 / 64
 def ordered(records: list[dict]) -> list[dict]:
     """By model, dense first, then pruner, pattern, repair and seed in their registries' order."""
     from baselines.pruning import PRUNERS
-    from baselines.repair import REPAIRS
 
-    pruners, repairs = [DENSE, *PRUNERS], list(REPAIRS)
+    pruners = [DENSE, *PRUNERS]
 
     def position(record: dict) -> tuple:
         cell = record["cell"]
@@ -21,15 +21,20 @@ def ordered(records: list[dict]) -> list[dict]:
             cell["model"],
             _place(cell["pruner"], pruners),
             cell["pattern"],
-            _place(cell["repair"], repairs),
+            place_of(cell["repair"]),
             cell["seed"],
         )
 
     return sorted(records, key=position)
 
 
+def place_of(repair: str) -> tuple:
+    """What repairs are sorted by: registered ones in their order, then variants by name."""
+    return _place(repair, list(REPAIRS))
+
+
 def _place(name: str, known: list[str]) -> tuple:
-    """Methods of records from elsewhere that are not registered come last."""
+    """What is not registered comes last: variants, and methods of records from elsewhere."""
     return (known.index(name), "") if name in known else (len(known), name)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.records import read_records
+from bench.variants import training_of
 
 STAGES = ("prune", "repair", "merge", "evaluate")
 
@@ -44,9 +45,7 @@ def timing_table(records: list[dict]) -> pd.DataFrame:
 
 
 def _training(cell: dict, stage: str) -> tuple:
-    from baselines.repair import REPAIRS
-
-    return (REPAIRS[cell["repair"]].training if stage == "repair" else cell["repair"],)
+    return (training_of(cell["repair"]) if stage == "repair" else cell["repair"],)
 
 
 def main() -> None:

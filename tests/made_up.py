@@ -29,7 +29,13 @@ STRENGTH = {
     "masked-lora": 0.5,
     "full": 0.6,
     "seft": 0.7,
+    "seft-random": 0.6,
     "lora-dense": 0.8,
+}
+# Of the repairs that have options beside their learning rate: SEFT, and a variant of it.
+OPTIONS = {
+    "seft": {"init": "gradient", "stagger": True, "drop_fraction": 0.2},
+    "seft-random": {"of": "seft", "init": "random", "stagger": False, "drop_fraction": 0.2},
 }
 MIB = 2**20
 
@@ -140,14 +146,14 @@ def made_up_record(cell: Cell, samples: list[dict], error: Exception | None = No
         "tokens_per_second": 12288 / (40.0 * slower + cell.seed),
         "seconds_evolving": 1.0 if cell.repair == "seft" else 0.0,
     }
+    layers = {"layers.0.q_proj": achieved, "layers.0.up": achieved}
+    evolves = cell.repair in OPTIONS
     return make_record(
         cell,
         {"hash": config_hash(resolved), "resolved": resolved},
         sparsity={
             "requested": requested,
             "achieved": None if error else achieved,
-    layers = {"layers.0.q_proj": achieved, "layers.0.up": achieved}
-    evolves = cell.repair == "seft"
             "layers": None if error else layers,
             "evolution": None if error or not evolves else {n: [s, s] for n, s in layers.items()},
         },
@@ -222,7 +228,7 @@ def _resolved(cell: Cell, samples: list[dict]) -> dict:
         resolved |= {"calibration": {"samples": 16, "length": 256}, "pruning": {}}
         if cell.repair != "none":
             resolved["training"] = {"length": 128, "steps": 48, "batch_size": 2}
-            resolved["repair"] = {"learning_rate": 1e-3}
+            resolved["repair"] = {"learning_rate": 1e-3, **OPTIONS.get(cell.repair, {})}
     return resolved
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from made_up import STRENGTH, TASKS, made_up_record, made_up_samples
+from made_up import OPTIONS, STRENGTH, TASKS, made_up_record, made_up_samples
 
 from baselines.repair import REPAIRS
 from bench.cells import IDENTITY, Cell, dense_cell, history_path, record_path
@@ -99,7 +99,7 @@ def made_up_history(cell: Cell, blocks: int) -> dict:
     """Losses that fall; with SEFT, positions that evolve."""
     random = np.random.default_rng(len(cell.repair) + cell.seed)
     layers = [f"model.layers.{block}.{name}" for block in range(blocks) for name in PROJECTIONS]
-    evolves = cell.repair in ("seft", "random-grow", "spiel")
+    evolves = cell.repair in (*OPTIONS, "random-grow", "spiel")
     steps = [step for step in range(8, 48, 8) for _ in layers] if evolves else []
     moves = evolves or cell.repair in ("lora", "lora-dense")
     return {

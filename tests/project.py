@@ -74,9 +74,9 @@ class Project:
             check=False,
         )
 
-    def planned(self, *arguments: str, changes: dict | None = None) -> list[str]:
+    def planned(self, *arguments: str, **laid_over) -> list[str]:
         """Messages of the jobs that a dry run would run."""
-        answer = self.run("--dry-run", *arguments, changes=changes)
+        answer = self.run("--dry-run", *arguments, **laid_over)
         assert answer.returncode == 0, answer.stdout
         return sorted(re.findall(r"^Job \d+: (.*)$", answer.stdout, re.MULTILINE))
 

@@ -40,7 +40,10 @@ class Pruner(ABC):
 
     allocation: Annotated[
         Literal[ALLOCATIONS],
-        Field(description="Sparsity of the decoder blocks: `uniform`, or `owl` (not with N:M)."),
+        Field(
+            description="Sparsity of the decoder blocks: `uniform`; or `owl`, lower where more "
+            "weights are outliers (Yin et al., ICML 2024, arXiv 2310.05175), not with N:M."
+        ),
     ] = "uniform"
 
     paper: ClassVar[str | None] = None

@@ -4,9 +4,10 @@ one-shot".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from baselines.pruning.masks import lowest
@@ -58,8 +59,13 @@ class SparseGPT(Pruner):
 
     paper: ClassVar[str] = "Frantar and Alistarh, ICML 2023, arXiv 2301.00774"
 
-    damping: float = 0.01
-    block_size: int = 128
+    damping: Annotated[
+        float, Field(description="Fraction of the mean of diag(H) that is added to the diagonal.")
+    ] = 0.01
+    block_size: Annotated[
+        int,
+        Field(description="Columns a mask is chosen for at once, in an unstructured pattern."),
+    ] = 128
 
     def __post_init__(self):
         super().__post_init__()

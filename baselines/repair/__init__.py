@@ -32,16 +32,20 @@ REPAIRS = Registry(
 )
 
 
-def build_repair(name: str, *, pattern: "Pattern | None" = None, **options) -> "Repair":
+def build_repair(
+    name: str, *, of: str | None = None, pattern: "Pattern | None" = None, **options
+) -> "Repair":
     """The repair ``name`` with these options; what is not given keeps the method's default.
 
-    ``pattern`` is what the base was pruned to; without one its zeros are taken as unstructured.
+    ``of`` is the registered repair that ``name`` is a variant of; None where ``name`` itself is
+    registered. ``pattern`` is what the base was pruned to; without one its zeros are taken as
+    unstructured.
 
     Raises:
-        KeyError: ``name`` is not registered.
+        KeyError: the repair is not registered.
         ValueError: an option is unknown or its value is not allowed (one line that names it).
     """
-    repair = REPAIRS[name]
+    repair = REPAIRS[of or name]
     try:
         return repair(pattern=pattern, **options)
     except ValidationError as error:

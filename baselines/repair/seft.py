@@ -1,4 +1,5 @@
-"""SEFT, sparsity evolution fine-tuning (Li et al. 2025), by the `seft` library.
+"""SEFT, sparsity evolution fine-tuning (Li et al. 2025): a sparse delta whose positions evolve,
+while the least sensitive weights are removed, so that each layer stays as sparse as it was.
 
 By default layers evolve in turn (`stagger`), each as often as in the paper, where all evolve at
 once. All at once, the windows of dense gradients are the most that a training holds: 4 bytes a
@@ -84,6 +85,11 @@ class SeftOptions(EvolvingOptions):
     )
     init: str = Field(
         seft.SeftConfig.init, description="The first positions: by gradient, or random."
+    )
+    moments: str = Field(
+        seft.SeftConfig.moments,
+        description="AdamW's moments of a grown delta: zero (reset), or the means of the window "
+        "(seeded).",
     )
     mask: Literal["evolve", "fixed"] = Field(
         seft.SeftConfig.mask, description="Grow anywhere, or inside the base's mask alone."

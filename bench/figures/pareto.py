@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from bench.cells import DENSE
 from bench.figures.results import Results, task_label
-from bench.figures.style import REFERENCE, key, legend, look, panels, reference_key, scale
+from bench.figures.style import REFERENCE, key, legend, panels, reference_key, scale
 
 COSTS = {
     "repair_peak_memory_mib": "peak memory of the repair (MiB)",
@@ -38,7 +38,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
                     getattr(point, cost),
                     point.mean,
                     [[point.mean - point.ci_low], [point.ci_high - point.mean]],
-                    **look(point.repair) | {"linestyle": ""},
+                    **results.looks[point.repair] | {"linestyle": ""},
                     elinewidth=0.6,
                 )
             best = front(ours, cost)
@@ -50,7 +50,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
         row[0].set_ylabel(task_label("average"))
     handles = [reference_key("dense"), reference_key("none", ":")]
     present = [repair for repair in results.repairs if repair in set(repaired["repair"])]
-    handles += [key(repair, linestyle="") for repair in present]
+    handles += [key(repair, results.looks[repair], linestyle="") for repair in present]
     legend(figure, handles)
     return figure
 

@@ -22,7 +22,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
             if repair not in ours.index:
                 continue
             row = ours.loc[repair]
-            axis.barh(position, row["recovery"], height=0.66, **bar(repair))
+            axis.barh(position, row["recovery"], height=0.66, **bar(results.looks[repair]))
             if "none" in ours.index:
                 base = ours.loc["none", "mean"]
                 low, high = ((row[end] - base) / (dense - base) for end in ("ci_low", "ci_high"))

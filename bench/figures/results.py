@@ -1,14 +1,14 @@
 """What figures are drawn from."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from bench.cells import DENSE, Cell
 from bench.evaluation.tasks import PERPLEXITY
-from bench.figures.style import in_order, pattern_order
+from bench.figures.style import in_order, looks, pattern_order
 from bench.history import read_histories
 
 
@@ -20,15 +20,18 @@ class Results:
         scores: ``results/scores.csv``.
         costs: ``results/table1.csv``.
         histories: by cell, of the cells that were trained.
+        looks: of every repair of the whole grid, colour, marker and line.
     """
 
     scores: pd.DataFrame
     costs: pd.DataFrame
     histories: dict[Cell, dict]
+    looks: dict[str, dict]
 
     @classmethod
     def read(cls, scores: str | Path, costs: str | Path, histories: Iterable) -> "Results":
-        return cls(pd.read_csv(scores), pd.read_csv(costs), read_histories(histories))
+        table = pd.read_csv(costs)
+        return cls(pd.read_csv(scores), table, read_histories(histories), looks(table["repair"]))
 
     def of(self, model: str, pattern: str | None = None) -> "Results":
         """Those of one model, or one pattern of it; the dense model's among them."""
@@ -44,7 +47,7 @@ class Results:
             for cell, history in self.histories.items()
             if cell.model == model and pattern in (None, cell.pattern)
         }
-        return Results(kept(self.scores), kept(self.costs), histories)
+        return replace(self, scores=kept(self.scores), costs=kept(self.costs), histories=histories)
 
     @property
     def pruners(self) -> list[str]:

@@ -10,7 +10,6 @@ from bench.figures.style import (
     REFERENCE,
     key,
     legend,
-    look,
     panels,
     pattern_label,
     reference_key,
@@ -32,7 +31,8 @@ def draw(results: Results, model: str) -> Figure | None:
             shown = sparse[(sparse["task"] == task) & (sparse["pruner"] == pruner)]
             for number, repair in enumerate(results.repairs):
                 shift = (number - (len(results.repairs) - 1) / 2) * 6 / len(results.repairs)
-                _draw_repair(axis, shown[shown["repair"] == repair], repair, positions, shift)
+                ours = shown[shown["repair"] == repair]
+                _draw_repair(axis, ours, results.looks[repair], positions, shift)
             dense = results.dense(task)
             if dense is not None:
                 axis.axhline(dense, color=REFERENCE, linestyle="--", linewidth=1, zorder=1)
@@ -43,7 +43,8 @@ def draw(results: Results, model: str) -> Figure | None:
         axis.set_xticks(list(positions.values()), map(pattern_label, positions))
         axis.set_xlim(min(positions.values()) - 5, max(positions.values()) + 5)
         axis.set_xlabel("sparsity")
-    legend(figure, [reference_key("dense"), *map(key, results.repairs)])
+    keys = [key(repair, results.looks[repair]) for repair in results.repairs]
+    legend(figure, [reference_key("dense"), *keys])
     return figure
 
 
@@ -58,14 +59,13 @@ def _positions(patterns: list[str]) -> dict[str, float]:
 
 
 def _draw_repair(
-    axis: Axes, scores: pd.DataFrame, repair: str, positions: dict[str, float], shift: float
+    axis: Axes, scores: pd.DataFrame, style: dict, positions: dict[str, float], shift: float
 ) -> None:
     """A line with a band over the unstructured patterns, points with bars elsewhere."""
     scores = scores.dropna(subset="mean")
     scores = scores.assign(x=scores["pattern"].map(positions)).sort_values("x")
     structured = scores["pattern"].str.contains("of")
     line, points = scores[~structured], scores[structured]
-    style = look(repair)
     if len(line) > 1:
         axis.plot(line["x"], line["mean"], **style)
         axis.fill_between(

@@ -2,7 +2,7 @@
 
 The colours are those of Okabe and Ito, which the colour-blind tell apart, without yellow, which
 paper swallows; black is the pruned model without repair. Markers tell methods apart without colour,
-and lines the second six methods from the first.
+and lines each six methods from the six before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
+from bench.rows import place_of
 
 UNREPAIRED = "#000000"
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7")
 MARKERS = "sD^vPX<>ph*dH8"
-LINES = {"-": "", "--": "////", ":": "...."}  # and the hatch of bars
+LINES = {"-": "", "--": "////", ":": "....", "-.": "xxxx"}  # and the hatch of bars
 REFERENCE = "#767676"
 
 # Nothing in a file that differs between two runs: equal results, equal bytes.
@@ -54,28 +55,30 @@ SETTINGS = {
 }
 
 
-def look(repair: str) -> dict:
-    """Colour, marker and line of a repair, as matplotlib takes them."""
-    if repair == "none":
-        return {"color": UNREPAIRED, "marker": "o", "linestyle": "-"}
-    number = [name for name in REPAIRS if name != "none"].index(repair)
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": list(LINES)[number // len(COLOURS) % len(LINES)],
-    }
+def looks(repairs: Iterable[str]) -> dict[str, dict]:
+    """Colour, marker and line of each repair of a grid, as matplotlib takes them.
+
+    Those of a registered repair are the same in every grid; variants have what is left.
+    """
+    found = {"none": {"color": UNREPAIRED, "marker": "o", "linestyle": "-"}}
+    trained = [name for name in in_order([*REPAIRS, *repairs]) if name != "none"]
+    for number, name in enumerate(trained):
+        found[name] = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": list(LINES)[number // len(COLOURS) % len(LINES)],
+        }
+    return found
 
 
-def bar(repair: str) -> dict:
-    """Colour and hatch of a repair's bar."""
-    style = look(repair)
-    return {"color": style["color"], "hatch": LINES[style["linestyle"]], "edgecolor": "white"}
+def bar(look: dict) -> dict:
+    """Colour and hatch of the bar of a repair that looks like this."""
+    return {"color": look["color"], "hatch": LINES[look["linestyle"]], "edgecolor": "white"}
 
 
 def in_order(repairs: Iterable[str]) -> list[str]:
-    """Repairs, each once, in the order of their registry."""
-    present = set(repairs)
-    return [repair for repair in REPAIRS if repair in present]
+    """Repairs, each once, in the order of the tables."""
+    return sorted(set(repairs), key=place_of)
 
 
 def pattern_label(pattern: str) -> str:
@@ -137,9 +140,9 @@ def legend(figure: Figure, handles: Sequence) -> None:
         )
 
 
-def key(repair: str, **changes) -> Line2D:
-    """A repair's entry in a legend."""
-    return Line2D([], [], label=repair, **(look(repair) | changes))
+def key(repair: str, look: dict, **changes) -> Line2D:
+    """The entry in a legend of a repair that looks like this."""
+    return Line2D([], [], label=repair, **(look | changes))
 
 
 def reference_key(label: str, linestyle: str = "--") -> Line2D:

@@ -4,9 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from baselines.repair import REPAIRS
 from bench.figures.results import Results
-from bench.figures.style import key, legend, look, panels, scale
+from bench.figures.style import key, legend, panels, scale
+from bench.variants import training_of
 
 MARKS = 6
 
@@ -25,7 +25,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
             ours = log[(log["pruner"] == pruner) & (log["training"] == training)]
             over_seeds = ours.groupby("step")["loss"].agg(["mean", "min", "max"])
             every = max(1, len(over_seeds) // MARKS)
-            style = look(training)
+            style = results.looks[training]
             axis.plot(over_seeds["mean"], **style, markevery=(number % every, every))
             axis.fill_between(
                 over_seeds.index,
@@ -39,7 +39,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     scale(axes[0], log["loss"])
     axes[0][0].set_ylabel("training loss (nats)")
-    legend(figure, list(map(key, trainings)))
+    legend(figure, [key(training, results.looks[training]) for training in trainings])
     return figure
 
 
@@ -48,7 +48,7 @@ def losses(results: Results) -> pd.DataFrame:
     rows = [
         {
             "pruner": cell.pruner,
-            "training": REPAIRS[cell.repair].training,
+            "training": training_of(cell.repair),
             "seed": cell.seed,
             "step": entry["step"],
             "loss": entry["loss"],

@@ -5,13 +5,14 @@ import re
 import sys
 
 import pandas as pd
+from pydantic import BaseModel
 
 from baselines.pruning import PRUNERS
-from baselines.registry import Registry
 from baselines.repair import REPAIRS
 from bench.config import pruner_options
-from bench.figures.style import in_order, look
+from bench.figures.style import in_order
 from bench.report.sources import Sources
+from bench.variants import changes, method_of, training_of
 
 
 def cards(sources: Sources) -> list[dict]:
@@ -22,31 +23,47 @@ def cards(sources: Sources) -> list[dict]:
     """
     records = [record for _, record in sources.records]
     used = {record["cell"]["pruner"] for record in records}
-    pruners = [name for name in PRUNERS if name in used]
-    repairs = in_order(record["cell"]["repair"] for record in records)
+    methods = {
+        record["cell"]["repair"]: method_of(record["cell"]["repair"], record["config"]["resolved"])
+        for record in records
+    }
     return [
-        *(_card("pruner", PRUNERS, name, _options(records, "pruner", name)) for name in pruners),
         *(
-            {
-                **_card("repair", REPAIRS, name, _options(records, "repair", name)),
-                "colour": look(name)["color"],
-                "rates": _rates(records, sources.tuning, name),
-            }
-            for name in repairs
+            _card("pruner", name, PRUNERS[name], pruner_options(name), records)
+            for name in PRUNERS
+            if name in used
+        ),
+        *(
+            _repair_card(name, methods[name], records, sources)
+            for name in in_order(methods)
+            if methods[name] in REPAIRS
         ),
     ]
 
 
-def _card(kind: str, registry: Registry, name: str, options: list[dict]) -> dict:
-    method = registry[name]
-    paper = method.paper
+def _repair_card(name: str, method: str, records: list[dict], sources: Sources) -> dict:
+    """The card of a repair that is ``method``, or a variant of it."""
+    card = _card("repair", name, REPAIRS[method], REPAIRS[method].Options, records)
+    if name != method:
+        changed = changes(records, method)[name]
+        about = f"A variant of {method}" + (f" ({changed})." if changed else ".")
+        card["definition"] = [about, card["definition"][0]]
+    return card | {
+        "colour": sources.results.looks[name]["color"],
+        "rates": _rates(records, sources.tuning, name, training_of(method)),
+    }
+
+
+def _card(
+    kind: str, name: str, method: type, options: type[BaseModel], records: list[dict]
+) -> dict:
     return {
         "kind": kind,
         "name": name,
         "definition": definition(method),
-        "paper": paper,
-        "link": _link(paper) if paper else None,
-        "options": options,
+        "paper": method.paper,
+        "link": _link(method.paper) if method.paper else None,
+        "options": _options(kind, name, options, records),
     }
 
 
@@ -67,7 +84,7 @@ def _link(paper: str) -> str | None:
     return f"https://arxiv.org/abs/{found[1]}" if found else None
 
 
-def _options(records: list[dict], kind: str, name: str) -> list[dict]:
+def _options(kind: str, name: str, options: type[BaseModel], records: list[dict]) -> list[dict]:
     """Options with their descriptions, and the values that the records used."""
     section = "pruning" if kind == "pruner" else "repair"
     used = [
@@ -75,13 +92,13 @@ def _options(records: list[dict], kind: str, name: str) -> list[dict]:
         for record in records
         if record["cell"][kind] == name
     ]
-    fields = (pruner_options(name) if kind == "pruner" else REPAIRS[name].Options).model_fields
+    fields = options.model_fields
     names = [option for option in fields if any(option in values for values in used)]
     return [
         {
             "name": option,
             "values": _distinct(values[option] for values in used if option in values),
-            "meaning": fields[option].description or "",
+            "meaning": (fields[option].description or "").replace("`", ""),
         }
         for option in names
     ]
@@ -92,9 +109,8 @@ def _distinct(values) -> str:
     return ", ".join(dict.fromkeys(shown))
 
 
-def _rates(records: list[dict], tuning: pd.DataFrame, name: str) -> list[str]:
+def _rates(records: list[dict], tuning: pd.DataFrame, name: str, training: str | None) -> list[str]:
     """For each model, the learning rate, and the recorded sweep that chose it."""
-    training = REPAIRS[name].training
     if training is None:
         return []
     rates: dict[tuple[str, float], None] = {}
@@ -111,12 +127,13 @@ def _chosen(tuning: pd.DataFrame, model: str, training: str, rate: float) -> str
     trials = tuning[(tuning["model"] == model) & (tuning["repair"] == training)]
     best = trials[trials["chosen"]]
     if best.empty:
-        return "from the configuration; no sweep of this model is recorded"
+        return f"from the configuration; no sweep of {training} on this model is recorded"
     tried = ", ".join(f"{value:g}" for value in trials["learning_rate"])
     best = best.iloc[0]
+    sweep = f"sweep of {training} on {best['pruner']} {best['pattern']}"
     if best["learning_rate"] != rate:
-        return f"from the configuration; the recorded sweep chose {best['learning_rate']:g}"
+        return f"from the configuration; the recorded {sweep} chose {best['learning_rate']:g}"
     return (
         f"the lowest validation loss ({best['validation_loss']:.3f}, pruned model "
-        f"{best['base_validation_loss']:.3f}) of {tried}, on {best['pruner']} {best['pattern']}"
+        f"{best['base_validation_loss']:.3f}) of {tried} in the {sweep}"
     )

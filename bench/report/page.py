@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from bench.config import project_root
 from bench.figures import OF_MODEL, OF_PATTERN
-from bench.figures.style import in_order, look, pattern_label
+from bench.figures.style import in_order, pattern_label
 from bench.report.board import TOLERANCE, board, cells
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
@@ -50,7 +50,7 @@ def build_page(sources: Sources) -> str:
         models=list(results.costs["model"].unique()),
         patterns=results.patterns,
         captions={name: _caption(name) for name in (*OF_MODEL, *OF_PATTERN)},
-        colours={repair: look(repair)["color"] for repair in in_order(results.costs["repair"])},
+        colours={name: results.looks[name]["color"] for name in in_order(results.costs["repair"])},
         payload={
             "board": packed(board(sources)),
             "cells": packed(cells(sources)),

@@ -22,6 +22,7 @@ from bench.provenance import provenance
 from bench.records import describe_error, make_record
 from bench.sources.manifest import MANIFEST, sha256
 from bench.stages.outcome import LOG_FILE, Attempt, read_outcome
+from bench.variants import method_of
 
 
 class Evaluator:
@@ -128,8 +129,8 @@ def evaluate_cell(
         "requested": Pattern.parse(cell.pattern).sparsity,
         "achieved": None,
         "layers": None,
-    }
         "evolution": None,
+    }
     stages = {"prune": None, "repair": None, "merge": None, "evaluate": None}
     scores, error, course = None, None, no_history()
     for stage, folder in {"prune": base, "repair": trained}.items():
@@ -150,9 +151,10 @@ def evaluate_cell(
             report, scores, stages["evaluate"] = evaluator.measure(network, clock)
             sparsity |= {"achieved": report.sparsity, "layers": report.layers}
             if trained is not None:
-                course = make_history(
-                evolution = REPAIRS[cell.repair].evolution(Path(trained))
+                method = REPAIRS[method_of(cell.repair, evaluator.resolved)]
+                evolution = method.evolution(Path(trained))
                 sparsity["evolution"] = sparsity_ranges(evolution)
+                course = make_history(
                     read_json(Path(trained) / LOG_FILE),
                     evolution,
                     read_base_layers(base, dense=model, model=network),

@@ -33,7 +33,7 @@ def test_the_grid_example_is_allowed(project, examples):
     assert len(evaluated) == 3 * 3 * (1 + 3 * 5)
 
 
-def test_added_model_data_pruner_and_repair_run(project, examples):
+def test_added_model_data_pruner_repair_and_variant_run(project, examples):
     fetch_model(
         SyntheticSource(source="synthetic", seed=7, architecture="qwen2"),
         project.folder / "models/mine",
@@ -44,7 +44,8 @@ def test_added_model_data_pruner_and_repair_run(project, examples):
         register(project, f"{package}/__init__.py", examples[f"{package}/__init__.py"])
     for name in ("baselines/pruning/random.py", "baselines/repair/norms.py"):
         (project.folder / name).write_text(examples[name])
-    changes = ["add-model.yaml", "add-data.yaml", "add-pruner.yaml", "add-repair.yaml"]
+    added = ("model", "data", "pruner", "repair", "variant")
+    changes = [f"add-{what}.yaml" for what in added]
     for name in changes:
         (project.folder / name).write_text(examples[name])
 
@@ -56,6 +57,17 @@ def test_added_model_data_pruner_and_repair_run(project, examples):
         ("dense", "none"),
         ("random", "none"),
         ("random", "norms"),
+        ("random", "norms-slow"),
     ]
     assert (table["status"] == "ok").all()
     assert ((table["sparsity_achieved"].iloc[1:] - 0.6).abs() < 1e-3).all()
+    assert table["wiki_perplexity"].nunique() == 4
+
+    variant = yaml.safe_load(examples["add-variant.yaml"])["variants"]
+    (options,) = variant.values()
+    options["learning_rate"] /= 2
+    planned = project.planned(files=changes, changes={"variants": variant})
+    assert [job for job in planned if "mine" in job] == [
+        "Evaluate mine (random s60), norms-slow, seed 0",
+        "Repair mine (random s60) with norms-slow, seed 0",
+    ]

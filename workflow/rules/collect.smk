@@ -71,7 +71,7 @@ rule tables:
         records=RECORDS,
         scores="results/scores.csv",
         comparisons="results/comparisons.csv",
-        code=code(*TABLE_CODE, "bench/paper_tables.py"),
+        code=code(*TABLE_CODE, "bench/paper_tables.py", "bench/variants.py"),
     output:
         csv=expand("results/{table}.csv", table=PAPER_TABLES),
         markdown=expand("results/{table}.md", table=PAPER_TABLES),

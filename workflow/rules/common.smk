@@ -15,6 +15,7 @@ from bench.preflight import check_or_exit
 from bench.records import forget_failures, resolved_config
 from bench.resources import memory_mib, minutes, parameters
 from bench.scheduling import schedule_one_look
+from bench.variants import training_of
 
 ROOT = Path(workflow.basedir)
 CONFIG = load_or_exit(config)
@@ -47,7 +48,7 @@ wildcard_constraints:
     task="|".join(map(re.escape, CONFIG.evaluation.tasks)),
     pruner="|".join(PRUNERS),
     pattern="[^/-]+",
-    repair="|".join(REPAIRS),
+    repair="|".join([*REPAIRS, *CONFIG.variants]),
     seed=r"\d+",
 
 
@@ -61,13 +62,18 @@ def sources(folder, pattern):
     return [path.relative_to(ROOT) for path in (ROOT / folder).glob(pattern)]
 
 
+def repair_sources(w):
+    """Source files of the method that the cell's repair is, or is a variant of."""
+    return REPAIRS.sources(CONFIG.method(w.repair))
+
+
 def base_folder(w):
     return f"{CHECKPOINTS}/{w.model}/{w.pruner}-{w.pattern}/base"
 
 
 def trained_folder(w):
     """Where the training lies whose result the cell's repair merges; none for `none`."""
-    training = REPAIRS[w.repair].training
+    training = training_of(w.repair)
     if training is None:
         return []
     return f"{CHECKPOINTS}/{w.model}/{w.pruner}-{w.pattern}/{training}/seed{w.seed}"

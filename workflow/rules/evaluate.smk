@@ -86,7 +86,7 @@ rule evaluate:
         calibration=calibration_tokens,
         data=TASK_DATA,
         checked=ancient("resources/data/manifest.json"),
-        code=lambda w: code(*EVALUATION_CODE, *REPAIRS.sources(w.repair)),
+        code=lambda w: code(*EVALUATION_CODE, *repair_sources(w)),
     output:
         record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
         samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",

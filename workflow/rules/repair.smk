@@ -13,7 +13,7 @@ rule repair:
         model="resources/models/{model}",
         base=base_folder,
         blocks="resources/tokens/{model}/train.safetensors",
-        code=lambda w: code(*REPAIR_CODE, *REPAIRS.sources(w.repair)),
+        code=lambda w: code(*REPAIR_CODE, *repair_sources(w)),
     output:
         directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/{{repair}}/seed{{seed}}"),
     log:
@@ -34,7 +34,7 @@ rule repair:
         mem_mb=memory("repair"),
         runtime=duration("repair"),
     params:
-        options=lambda w: CONFIG.repair_options(w.repair).model_dump(),
+        options=lambda w: CONFIG.repair_options(w.repair),
         training=CONFIG.training.model_dump(),
         runtime=RUNTIME,
     message:
@@ -51,7 +51,7 @@ rule try_learning_rate:
         blocks="resources/tokens/{model}/train.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
-        code=lambda w: code("bench/merging.py", *REPAIR_CODE, *REPAIRS.sources(w.repair)),
+        code=lambda w: code("bench/merging.py", *REPAIR_CODE, *repair_sources(w)),
     output:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:
@@ -65,10 +65,7 @@ rule try_learning_rate:
         mem_mb=memory("repair"),
         runtime=duration("repair"),
     params:
-        options=lambda w: {
-            **CONFIG.repair_options(w.repair).model_dump(),
-            "learning_rate": float(w.rate),
-        },
+        options=lambda w: CONFIG.repair_options(w.repair) | {"learning_rate": float(w.rate)},
         training=CONFIG.training.model_dump(),
         pruning=lambda w: CONFIG.pruner_options(w.pruner),
         runtime=RUNTIME,

@@ -1,5 +1,6 @@
-FIGURE_CODE = sources("bench/figures", "*.py")
+FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/rows.py", "bench/variants.py"]
 PAGE_CODE = [
+    "bench/variants.py",
     *sources("bench/report", "*.py"),
     *sources("bench/report/templates", "*"),
     *sources("workflow/report", "*.rst"),

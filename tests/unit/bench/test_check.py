@@ -53,6 +53,7 @@ BAD = [
     ("sparsity.layers", {"layers.0.up": 0.2}, ["sparsity.layers.layers.0.up = 0.2000", "0.6000"]),
     ("sparsity.layers", {"q": 0.6}, ["sparsity.layers.q = 0.6000", "no such layer"]),
     ("sparsity.evolution", {"q": [0.6, 1.6]}, ["sparsity.evolution.q.1 = 1.6"]),
+    ("config.resolved.repair", 3, ["config.resolved.repair = 3"]),
     ("config.hash", "0" * 64, ["config.hash = 000000000000", "resolved configuration has"]),
     ("cell.repair", "sfet", ["cell.repair = 'sfet'", "seft"]),
     ("cell.pattern", "s600", ["cell.pattern", "'s600'"]),
@@ -71,6 +72,17 @@ def test_a_problem_is_a_line_that_names_the_record_and_what_is_wrong(results, pa
     assert any(all(part in line for part in said) for line in lines), lines
     assert all("\n" not in line for line in lines)
     assert any(line.startswith(f"{SEFT}/record.json: ") for line in lines)
+
+
+def test_a_variant_is_checked_as_what_it_is_a_variant_of(tmp_path):
+    made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft-random"])
+    assert list(find_problems(tmp_path)) == []
+    cell = "cells/tiny/wanda-s60/seft-random/seed1"
+    change(tmp_path, "sparsity.layers", {"layers.0.up": 0.2}, cell)
+    assert any("sparsity.layers.layers.0.up = 0.2000" in line for line in find_problems(tmp_path))
+    change(tmp_path, "config.resolved.repair.of", "sfet", cell)
+    lines = list(find_problems(tmp_path))
+    assert any("config.resolved.repair.of = 'sfet': allowed: none, full" in line for line in lines)
 
 
 def test_a_changed_configuration_is_found_by_its_hash_and_by_what_differs(results):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from bench.cells import Cell
 from bench.config import TRAININGS, ConfigError, load, load_or_exit, project_root
 from bench.preflight import check_or_exit, find_problems
 from bench.records import resolved_config
@@ -101,6 +102,17 @@ BAD = [
     ("repair.spiel.mask", "evolve", ["repair.spiel.mask", "'evolve'", "unknown key", "match_rank"]),
     ("pruning.wanda.allocation", "own", ["wanda.allocation", "'own'", "'uniform' or 'owl'"]),
     ("pruning.sparsegpt.damping", -1, ["pruning.sparsegpt", "damping is -1", "0 or more"]),
+    ("variants.mine", {"of": "sfet"}, ["variants.mine.of", "'sfet'", "full, lora, spp, seft"]),
+    ("variants.mine", {"of": "lora-dense"}, ["variants.mine.of", "'lora-dense'", "full, lora"]),
+    ("variants.mine", {"init": "random"}, ["variants.mine.of", "missing"]),
+    ("variants.mine", {"of": "seft", "inti": 1}, ["variants.mine.inti", "unknown key", "init"]),
+    ("variants.mine", {"of": "lora", "rank": 0}, ["variants.mine.rank", "0", "greater than 0"]),
+    # What is allowed alone may not be allowed with the repair's own options.
+    ("variants.mine", {"of": "seft", "evolve_every": 1}, ["variants.mine", "accumulate_steps=2"]),
+    ("variants.seft", {"of": "lora"}, ["variants", "'seft'", "a name that no repair has"]),
+    ("variants.a/b", {"of": "lora"}, ["variants", "'a/b'", "letters, digits and hyphens"]),
+    ("variants", {"mine": 3}, ["variants.mine", "3"]),
+    ("grid.repairs", ["none", "mine"], ["grid.repairs", "'mine'", "unknown"]),
 ]
 
 
@@ -158,7 +170,7 @@ def test_magnitude_reads_calibration_where_its_allocation_does():
 
 def test_the_default_sweep_has_rates_for_every_training_that_has_options():
     config = load(default())
-    trained = {name for name in TRAININGS if config.repair_options(name) is not None}
+    trained = {name for name in TRAININGS if config.repair_options(name)}
     assert set(config.tuning.learning_rates) == trained
     assert len(trained) >= 11
 
@@ -262,6 +274,30 @@ def test_the_hash_follows_what_decides_a_cells_numbers():
     )
     more = load(changed("grid.seeds", [0, 1]))
     assert resolved_config(more, cells["seft"])["hash"] == first
+
+
+def with_variants(**variants):
+    values = changed("variants", variants)
+    values["grid"] |= {"repairs": ["none", *variants, "seft"], "pruners": ["wanda"]}
+    config = load(values)
+    return {cell.repair: resolved_config(config, cell) for cell in config.cells()}
+
+
+def test_a_variant_lays_its_options_over_those_of_its_repair():
+    cells = with_variants(mine={"of": "seft", "init": "random"})
+    assert list(cells) == ["none", "seft", "mine"]
+    seft, mine = (cells[name]["resolved"] for name in ("seft", "mine"))
+    assert mine["repair"] == seft["repair"] | {"of": "seft", "init": "random"}
+    assert mine | {"repair": None} == seft | {"repair": None}
+    plain = resolved_config(load(default()), Cell("smollm2-135m", "wanda", "s60", "seft", 0))
+    assert cells["seft"] == plain
+
+
+def test_an_edited_variant_is_another_configuration_of_its_cells_alone():
+    before = with_variants(one={"of": "seft", "init": "random"}, two={"of": "random-grow"})
+    after = with_variants(one={"of": "seft", "stagger": False}, two={"of": "random-grow"})
+    edited = {name for name in before if before[name]["hash"] != after[name]["hash"]}
+    assert edited == {"one"}
 
 
 def test_generated_files_agree_with_the_configuration():

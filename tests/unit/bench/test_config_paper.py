@@ -40,8 +40,8 @@ def test_each_recipe_is_a_layer(config, recipe):
         assert isinstance(source, HubSource)
         assert set(layered.data[part.data].files) <= set(source.files)
     for method in ("seft", "spiel", "spiel-static-mask", "random-grow"):
-        assert config.repair_options(method).evolve_every == 60
-        assert layered.repair_options(method).evolve_every == 10
+        assert config.repair_options(method)["evolve_every"] == 60
+        assert layered.repair_options(method)["evolve_every"] == 10
     # All else is the same: bases are shared, and scores can be compared.
     assert layered.grid == config.grid
     assert layered.calibration == config.calibration

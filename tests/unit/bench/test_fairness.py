@@ -127,7 +127,7 @@ def test_the_default_learning_rates_are_those_of_its_sweep():
     for repair, trials in sweep.groupby("repair"):
         assert list(trials["learning_rate"]) == config.tuning.learning_rates[repair], repair
         (chosen,) = trials.loc[trials["chosen"], "learning_rate"]
-        assert config.repair_options(repair).learning_rate == chosen, repair
+        assert config.repair_options(repair)["learning_rate"] == chosen, repair
 
 
 def trial(repair, rate, loss):

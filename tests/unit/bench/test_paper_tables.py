@@ -12,7 +12,7 @@ from bench.collect import collect
 from bench.paper_tables import ABLATIONS
 from bench.rendering import Sheet, number, with_interval
 
-REPAIRS = ("none", "lora", "lora-dense", "static", "seft")
+REPAIRS = ("none", "lora", "lora-dense", "static", "seft", "seft-random")
 FAILED = [Cell("tiny", "wanda", "s60", "lora", seed) for seed in (0, 1, 2)]
 
 
@@ -89,10 +89,17 @@ def test_the_ablations_are_the_repairs_that_are_made_of_seft():
 
 def test_ablations_are_differences_from_seft(results):
     table = read(results, "ablations")
-    assert set(table["variant"]) == {"static"}
-    found = row(table, pruner="wanda", pattern="s60", task="average")
+    assert set(table["variant"]) == {"static", "seft-random"}
+    found = row(table, pruner="wanda", pattern="s60", task="average", variant="static")
     assert found["difference"] == pytest.approx(found["mean"] - found["seft"])
     assert found["ci_low"] < found["difference"] < found["ci_high"] < 0
+    (changed,) = set(table["changed"][table["variant"] == "seft-random"])
+    assert changed == "init: random instead of gradient, stagger: false instead of true"
+
+
+def test_variants_follow_the_registered_repairs(results):
+    rows = ["none", "lora", "lora-dense", "seft", "static", "seft-random"]
+    assert list(read(results, "table1")["repair"].unique()) == rows
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "ablations"])

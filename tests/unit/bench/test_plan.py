@@ -60,3 +60,15 @@ def test_costs_are_by_token_and_by_item(tmp_path):
     assert costs["repair", "lora"] == pytest.approx((56 + 80) / 2 / 12288)
     assert costs["evaluate", ""] == pytest.approx(20 / 190)
     assert set(costs) <= {*REFERENCE}
+
+
+def test_a_variant_is_a_training_of_its_own_that_takes_as_long(tmp_path):
+    values = grid(pruners=["wanda"], repairs=["none", "seft"]).model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
+    values["variants"] = {"seft-random": {"of": "seft", "init": "random"}}
+    values["grid"]["repairs"] = ["none", "seft-random"]
+    variant = make_plan(load(values), tmp_path)
+    assert variant == make_plan(grid(pruners=["wanda"], repairs=["none", "seft"]), tmp_path)
+    made_up_grid(tmp_path, models=["smollm2-135m"], repairs=["seft-random"], seeds=[0])
+    assert set(measured_costs(read_records(tmp_path.rglob("record.json")))) <= {*REFERENCE}

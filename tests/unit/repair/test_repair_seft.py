@@ -28,6 +28,7 @@ def test_options_and_seed_reach_the_library(tiny):
         "schedule": "linear",
         "stop_fraction": 0.9,
         "init": "random",
+        "moments": "seeded",
         "mask": "fixed",
         "stagger": False,
         "candidates": 4,

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import matplotlib
 import pandas as pd
@@ -15,12 +16,13 @@ from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.figures.draw import draw, write
 from bench.figures.pareto import front
 from bench.figures.results import Results
-from bench.figures.style import SETTINGS, look, pattern_label, pattern_order
+from bench.figures.style import SETTINGS, looks, pattern_label, pattern_order
 from bench.figures.training import losses
 
+VARIANTS = [f"seft-{number}" for number in range(9)]
 LARGE = {
     "patterns": ("s50", "s60", "s70", "s80", "2of4", "4of8"),
-    "repairs": tuple(REPAIRS),
+    "repairs": (*REPAIRS, "seft-random"),
     "seeds": (0,),
     "blocks": 32,
 }
@@ -95,11 +97,12 @@ def test_equal_results_give_equal_bytes(default, tmp_path):
 
 
 def test_a_grid_with_nothing_in_it_has_no_figure_but_says_so(default, tmp_path):
-    nothing = Results(default.scores[:0], default.costs[:0], {})
-    failed = Results(
-        default.scores.assign(mean=float("nan"), recovery=float("nan")),
-        default.costs.assign(repair_seconds=None, repair_peak_memory_mib=None),
-        {},
+    nothing = replace(default, scores=default.scores[:0], costs=default.costs[:0], histories={})
+    failed = replace(
+        default,
+        scores=default.scores.assign(mean=float("nan"), recovery=float("nan")),
+        costs=default.costs.assign(repair_seconds=None, repair_peak_memory_mib=None),
+        histories={},
     )
     for name, where in ALL:
         assert draw(name, nothing, *where) is None
@@ -118,19 +121,27 @@ def test_a_grid_that_lacks_a_repair_of_one_pruner_is_drawn(default, missing):
         for cell, history in default.histories.items()
         if (cell.pruner, cell.repair) != ("wanda", missing)
     }
-    partial = Results(without(default.scores), without(default.costs), histories)
+    partial = replace(
+        default,
+        scores=without(default.scores),
+        costs=without(default.costs),
+        histories=histories,
+    )
     for name, where in ALL:
         assert draw(name, partial, *where) is not None
 
 
 def test_every_repair_looks_like_no_other():
-    looks = [look(repair) for repair in REPAIRS]
-    assert len({(style["color"], style["linestyle"]) for style in looks}) == len(looks)
-    assert len({style["marker"] for style in looks[:13]}) == len(looks[:13])
+    styles = list(looks(VARIANTS).values())
+    assert len(styles) == len(REPAIRS) + len(VARIANTS)
+    assert len({(style["color"], style["linestyle"]) for style in styles}) == len(styles)
+    assert len({style["marker"] for style in styles[:13]}) == len(styles[:13])
+    registered = looks([])
+    assert registered == {repair: looks(VARIANTS)[repair] for repair in registered}
 
 
 def test_a_repair_has_its_colour_in_every_figure(default, tmp_path):
-    colour = look("seft")["color"]
+    colour = looks([])["seft"]["color"]
     for name, where in ALL[:4]:
         write(tmp_path / name, name, default, *where)
         svg = (tmp_path / f"{name}.svg").read_text()

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -12,18 +13,23 @@ from made_up_results import made_up_results
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import Cell
+from bench.config import pruner_options
 from bench.report import Sources, build_page
 from bench.report.board import SCORE, board, cells
 from bench.report.methods import cards, definition
 from bench.report.page import packed
 
 FAILED = Cell("tiny", "wanda", "s60", "spp", 1)
+REPAIRED = ("none", "full", "lora", "lora-dense", "spp", "seft", "seft-random")
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> Sources:
     return made_up_results(
-        tmp_path_factory.mktemp("page") / "results", failed=[FAILED], drawn=["s60"]
+        tmp_path_factory.mktemp("page") / "results",
+        repairs=REPAIRED,
+        failed=[FAILED],
+        drawn=["s60"],
     )
 
 
@@ -90,9 +96,33 @@ def test_cards_name_definition_paper_options_and_where_the_rate_is_from(sources)
     assert "no sweep" in card["rates"][0]
     assert card_of(sources, "seft")["rates"] == [
         "tiny: 0.001, the lowest validation loss (3.500, pruned model 4.800) of 0.0003, 0.001, "
-        "0.003, on wanda s60"
+        "0.003 in the sweep of seft on wanda s60"
     ]
     assert card_of(sources, "none")["rates"] == []
+
+
+def test_the_card_of_a_variant_says_of_what_and_what_it_changes(sources):
+    card, seft = card_of(sources, "seft-random"), card_of(sources, "seft")
+    assert card["definition"] == [
+        "A variant of seft (init: random instead of gradient, stagger: false instead of true).",
+        seft["definition"][0],
+    ]
+    assert (card["paper"], card["rates"]) == (seft["paper"], seft["rates"])
+    values = {option["name"]: option["values"] for option in card["options"]}
+    assert (values["init"], values["stagger"]) == ("random", "False")
+
+
+def test_papers_are_those_of_the_methods_and_controls_have_none():
+    papers = {name: method.paper for name, method in REPAIRS.items()}
+    assert {name: paper and paper[-10:] for name, paper in papers.items()} == {
+        **dict.fromkeys(("none", "full", "full-dense", "static", "random-grow")),
+        **dict.fromkeys(("lora", "lora-dense"), "2106.09685"),
+        "spp": "2405.16057",
+        "seft": "2505.24037",
+        "masked-lora": "2410.03750",
+        **dict.fromkeys(("spiel", "spiel-static-mask"), "2401.16405"),
+        "shira": "2406.13175",
+    }
 
 
 @pytest.mark.parametrize("method", [*PRUNERS.values(), *REPAIRS.values()])
@@ -103,6 +133,13 @@ def test_every_registered_method_can_say_in_two_lines_what_it_is(method):
         assert 15 < len(line) < 400
         assert "`" not in line
     assert method.paper is None or re.search(r"\d{4}", method.paper)
+
+
+def test_every_option_of_a_method_says_what_it_is():
+    models = [*map(pruner_options, PRUNERS), *(method.Options for method in REPAIRS.values())]
+    for options in models:
+        for name, field in options.model_fields.items():
+            assert field.description, (options, name)
 
 
 def test_the_page_holds_everything_and_names_no_other_address(page):
@@ -121,9 +158,7 @@ def test_equal_sources_give_equal_pages(sources, page):
 
 
 def test_a_page_of_nothing_but_records_is_built(sources):
-    results = type(sources.results)(
-        sources.results.scores[:0], sources.results.costs, sources.results.histories
-    )
+    results = replace(sources.results, scores=sources.results.scores[:0])
     empty = pd.DataFrame()
     bare = Sources(sources.records, results, empty, empty, empty, empty, {})
     page = build_page(bare)

@@ -1,0 +1,49 @@
+"""Variants: a registered repair with other options, as a repair of its own.
+
+The configuration names it and says what it is a variant ``of``. From then on it is a repair like
+any other, in the grid, in paths and in tables, and it trains by itself. Its resolved options, in
+a job as in a record, hold ``of``: so what is made of records needs no configuration.
+"""
+
+import json
+from collections.abc import Iterable
+
+from baselines.repair import REPAIRS
+
+
+def method_of(repair: str, resolved: dict) -> str:
+    """The registered repair that a cell's repair is, or is a variant of.
+
+    Args:
+        repair: of the cell.
+        resolved: its resolved configuration.
+    """
+    return repair if repair in REPAIRS else (resolved.get("repair") or {}).get("of", repair)
+
+
+def training_of(repair: str) -> str | None:
+    """Name of the training that a repair merges, None for no training; a variant has its own."""
+    return REPAIRS[repair].training if repair in REPAIRS else repair
+
+
+def changes(records: Iterable[dict], of: str) -> dict[str, str]:
+    """The variants of a repair, and in words which of its options they change."""
+    options = {
+        record["cell"]["repair"]: record["config"]["resolved"].get("repair") or {}
+        for record in records
+    }
+    default = options.get(of, {})
+    return {
+        name: ", ".join(
+            f"{key}: {_shown(value)} instead of {_shown(default[key])}"
+            for key, value in changed.items()
+            if key in default and value != default[key]
+        )
+        for name, changed in options.items()
+        if name not in REPAIRS and changed.get("of") == of
+    }
+
+
+def _shown(value) -> str:
+    """As the configuration has it."""
+    return value if isinstance(value, str) else json.dumps(value)
