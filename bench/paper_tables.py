@@ -138,7 +138,10 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
         if "seft" not in pair or variant is None:
             continue
         swapped = pair[0] == "seft"
-        ends = (-row["ci_high"], -row["ci_low"]) if swapped else (row["ci_low"], row["ci_high"])
+        # Not -x, which makes -0 of 0.
+        ends = (
+            (0 - row["ci_high"], 0 - row["ci_low"]) if swapped else (row["ci_low"], row["ci_high"])
+        )
         rows.append(
             {
                 **{key: row[key] for key in ("model", "pruner", "pattern")},
@@ -149,7 +152,7 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
                 "items": row["items"],
                 "seft": row["mean_a"] if swapped else row["mean_b"],
                 "mean": row["mean_b"] if swapped else row["mean_a"],
-                "difference": -row["difference"] if swapped else row["difference"],
+                "difference": 0 - row["difference"] if swapped else row["difference"],
                 "ci_low": ends[0],
                 "ci_high": ends[1],
                 **{key: row[key] for key in ("test", "p_value", "p_holm", "significant")},

@@ -35,7 +35,7 @@ def changes(records: Iterable[dict], of: str) -> dict[str, str]:
     default = options.get(of, {})
     return {
         name: ", ".join(
-            f"{key}: {_shown(value)} instead of {_shown(default[key])}"
+            f"{key}: {shown(value)} instead of {shown(default[key])}"
             for key, value in changed.items()
             if key in default and value != default[key]
         )
@@ -44,6 +44,8 @@ def changes(records: Iterable[dict], of: str) -> dict[str, str]:
     }
 
 
-def _shown(value) -> str:
-    """As the configuration has it."""
+def shown(value) -> str:
+    """The value of an option, as a configuration has it."""
+    if isinstance(value, float):
+        return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value)

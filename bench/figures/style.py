@@ -7,10 +7,12 @@ and lines each six methods from the six before.
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from baselines.pruning.pattern import Pattern
@@ -53,6 +55,8 @@ SETTINGS = {
     "svg.hashsalt": "figures",
     "pdf.fonttype": 42,
 }
+# Of a legend, in sizes of its font: a handle with the gap after it, and a column with its own.
+HANDLE, GAP, COLUMN_GAP = 2.2, 0.8, 1.3
 
 
 def looks(repairs: Iterable[str]) -> dict[str, dict]:
@@ -128,16 +132,29 @@ def log_ticks(values: pd.Series) -> tuple[int, ...]:
 
 
 def legend(figure: Figure, handles: Sequence) -> None:
-    """One legend below all panels."""
+    """One legend below all panels, no wider than they are."""
     if handles:
         rows = 1 if len(handles) <= 7 else -(-len(handles) // 6)
+        columns = -(-len(handles) // rows)
+        labels = [handle.get_label() for handle in handles]
+        while columns > 1 and _legend_width(labels, columns) > 72 * figure.get_figwidth():
+            columns -= 1
         figure.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=-(-len(handles) // rows),
-            columnspacing=1.3,
-            handlelength=2.2,
+            ncols=columns,
+            columnspacing=COLUMN_GAP,
+            handlelength=HANDLE,
+            handletextpad=GAP,
         )
+
+
+def _legend_width(labels: list[str], columns: int) -> float:
+    """Width in points of a legend, whose columns are as wide as their longest label."""
+    size = SETTINGS["legend.fontsize"]
+    texts = [TextPath((0, 0), label, size=size).get_extents().width for label in labels]
+    widths = [max(column) for column in np.array_split(texts, columns)]
+    return sum(widths) + size * (columns * (HANDLE + GAP + COLUMN_GAP))
 
 
 def key(repair: str, look: dict, **changes) -> Line2D:

@@ -12,7 +12,7 @@ from baselines.repair import REPAIRS
 from bench.config import pruner_options
 from bench.figures.style import in_order
 from bench.report.sources import Sources
-from bench.variants import changes, method_of, training_of
+from bench.variants import changes, method_of, shown, training_of
 
 
 def cards(sources: Sources) -> list[dict]:
@@ -97,16 +97,11 @@ def _options(kind: str, name: str, options: type[BaseModel], records: list[dict]
     return [
         {
             "name": option,
-            "values": _distinct(values[option] for values in used if option in values),
+            "values": ", ".join(dict.fromkeys(shown(v[option]) for v in used if option in v)),
             "meaning": (fields[option].description or "").replace("`", ""),
         }
         for option in names
     ]
-
-
-def _distinct(values) -> str:
-    shown = (f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-    return ", ".join(dict.fromkeys(shown))
 
 
 def _rates(records: list[dict], tuning: pd.DataFrame, name: str, training: str | None) -> list[str]:

@@ -39,6 +39,13 @@ def large(tmp_path_factory) -> Results:
     return made_up_results(tmp_path_factory.mktemp("large") / "results", **LARGE).results
 
 
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory) -> Results:
+    """One panel wide, with more in its legend than fits into a line."""
+    grid = {"pruners": ["wanda"], "repairs": tuple(REPAIRS), "seeds": (0,)}
+    return made_up_results(tmp_path_factory.mktemp("narrow") / "results", **grid).results
+
+
 def overlapping(figure) -> list[tuple[str, str]]:
     """Pairs of texts of a figure of which one covers the other, and texts cut by the edge."""
     drawn: list[Text] = []
@@ -78,6 +85,11 @@ def overlapping(figure) -> list[tuple[str, str]]:
 def test_no_text_covers_another(request, grid, name, where):
     figure = draw(name, request.getfixturevalue(grid), *where)
     assert overlapping(figure) == []
+
+
+@pytest.mark.parametrize(("name", "where"), [ALL[0], ("training", ("tiny", "s60"))])
+def test_a_legend_is_no_wider_than_its_figure(narrow, name, where):
+    assert overlapping(draw(name, narrow, *where)) == []
 
 
 def test_the_test_of_covered_texts_finds_them(default):

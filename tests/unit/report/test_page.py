@@ -109,7 +109,7 @@ def test_the_card_of_a_variant_says_of_what_and_what_it_changes(sources):
     ]
     assert (card["paper"], card["rates"]) == (seft["paper"], seft["rates"])
     values = {option["name"]: option["values"] for option in card["options"]}
-    assert (values["init"], values["stagger"]) == ("random", "False")
+    assert (values["init"], values["stagger"]) == ("random", "false")
 
 
 def test_papers_are_those_of_the_methods_and_controls_have_none():
