@@ -1,6 +1,6 @@
 """Peak memory of the host while a model of many blocks is loaded, pruned and saved.
 
-    python tests/scale/pruning_memory.py --blocks 24
+    python -m tests.scale.pruning_memory --blocks 24
 
 Each pruner runs in a process of its own, on a model made on the fly, in the dtype of its files and
 in another one. Memory is what the process holds above its libraries, in copies of the model.
@@ -9,6 +9,7 @@ in another one. Memory is what the process holds above its libraries, in copies 
 import argparse
 import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,10 +66,11 @@ def main() -> None:
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         print(f"{given.blocks} blocks, {size / 2**20:,.0f} MiB in bfloat16")
         print("peak, in copies of the model: loaded, pruned, saved")
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
             for dtype in (torch.bfloat16, torch.float32):
                 for pruner in PRUNERS:
-                    found = pool.apply(peaks, (folder, pruner, dtype))
+                    found = pool.submit(peaks, folder, pruner, dtype).result()
                     copies = [bytes_ / (size * dtype.itemsize / 2) for bytes_ in found]
                     print(f"{pruner:10} {dtype}  " + "  ".join(f"{n:.2f}" for n in copies))
 
