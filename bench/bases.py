@@ -22,18 +22,29 @@ from bench.sources.manifest import MANIFEST, sha256
 BASE_FILE = "base.safetensors"
 
 
-def save_base(model: nn.Module, folder: str | Path, *, dense: str | Path, pruner: str) -> None:
+def save_base(
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    dense: str | Path,
+    pruner: str,
+    device: torch.device | None = None,
+) -> None:
     """Write what tells a pruned model from the dense one.
+
+    Until it is written, the host's memory holds it twice: a sixteenth of a model in bfloat16, and
+    what a pruner that changes weights has left of it.
 
     Args:
         model: the pruned model.
         folder: an existing folder.
         dense: folder of the dense model; its manifest's digest is kept with the base.
         pruner: name of what pruned it.
+        device: that computes; None: the model's own.
     """
     tensors = {}
     for name, layer in prunable_layers(model).items():
-        weight = layer.weight.detach()
+        weight = layer.weight.detach().to(device or layer.weight.device)
         # A negative zero that was not pruned stays what it is.
         stays = (weight != 0) | weight.signbit()
         tensors[f"{name}.mask"] = pack_bits(stays)

@@ -17,6 +17,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from baselines.repair.base import Repair
 from bench.files import naming_full_disk, read_json, remove, whole, write_json
 from bench.measure import StageClock
+from bench.processes import everyone, rank
 
 DIGEST_FILE = "digest"
 WEIGHTS_FILE = "repair.safetensors"
@@ -28,7 +29,8 @@ class Checkpoints(TrainerCallback):
 
     A scheduler that ends a job (time limit, preemption, cancellation) sends it SIGTERM, and a
     while later SIGKILL. On the first, the current optimizer step is finished, a checkpoint is
-    taken, and the process ends with status 1. Checkpoints are whole or not there.
+    taken, and the process ends with status 1. Checkpoints are whole or not there. Processes that
+    train together take them together, and the first one puts them in their place.
 
     Args:
         folder: where they lie; the training's own.
@@ -49,6 +51,13 @@ class Checkpoints(TrainerCallback):
         self.clock = clock
         self.resumed: list[int] = []
         self._asked_to_end = False
+        self._ending = False
+        if rank() == 0:
+            self._clean(digest)
+        everyone(None)
+
+    def _clean(self, digest: str) -> None:
+        """Keep the whole checkpoints of this training, nothing else."""
         mark = self.folder / DIGEST_FILE
         if not (mark.is_file() and mark.read_text() == digest):
             remove(self.folder)
@@ -102,13 +111,15 @@ class Checkpoints(TrainerCallback):
         if state.global_step:
             earlier = read_json(self.last / SO_FAR_FILE)
             self.clock.go_on_from(earlier["computed"])
-            train_dataloader.dataset.order[:] = earlier["served"]
+            train_dataloader.dataset.order[:] = earlier["served"][rank()]
             self.resumed = [*earlier["resumed"], state.global_step]
             print(f"going on from step {state.global_step}", file=sys.stderr)
 
     def on_step_end(self, args, state, control, **kwargs):
         due = time.monotonic() - self._taken_at >= 60 * self.minutes
-        if (due or self._asked_to_end) and state.global_step < state.max_steps:
+        # What one process was told or finds due, all do.
+        due, self._ending = map(any, zip(*everyone((due, self._asked_to_end)), strict=True))
+        if (due or self._ending) and state.global_step < state.max_steps:
             control.should_save = True
 
     def on_save(self, args, state, control, train_dataloader=None, **kwargs):
@@ -119,14 +130,16 @@ class Checkpoints(TrainerCallback):
         so_far = {
             "computed": self.clock.computed(),
             "resumed": self.resumed,
-            "served": train_dataloader.dataset.order[:trained_on],
+            "served": everyone(train_dataloader.dataset.order[:trained_on]),
         }
-        write_json(written / SO_FAR_FILE, so_far)
-        written.replace(self.folder / written.name)
-        for path in self._taken()[: -self.KEPT]:
-            remove(path)
+        if rank() == 0:
+            write_json(written / SO_FAR_FILE, so_far)
+            written.replace(self.folder / written.name)
+            for path in self._taken()[: -self.KEPT]:
+                remove(path)
+        everyone(None)
         self._taken_at = time.monotonic()
-        if self._asked_to_end:
+        if self._ending:
             sys.exit(
                 f"asked to end: stopped after step {state.global_step} of {state.max_steps}; "
                 f"run again, the training goes on from {self.folder / written.name}"

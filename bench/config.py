@@ -198,7 +198,15 @@ class Evaluation(Strict):
 class Runtime(Strict):
     """How jobs use the machine."""
 
-    threads: PositiveInt = Field(default=1, description="CPU threads a job.")
+    threads: PositiveInt = Field(default=1, description="CPU threads a process.")
+    processes: PositiveInt = Field(
+        default=1,
+        description=(
+            "Processes, each with a GPU of its own where jobs take GPUs, that share the training "
+            f"of {' and '.join(f'`{name}`' for name, cls in REPAIRS.items() if cls.shards)}; the "
+            "other repairs train in one."
+        ),
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="`auto`: a GPU where there is one."
     )
@@ -376,6 +384,11 @@ class Config(Strict):
                     f"evaluation.tasks.{name}.split = {task.split!r}: also trained or calibrated "
                     "on; allowed: a split that training, validation and calibration do not use"
                 )
+        if self.training.batch_size % self.runtime.processes:
+            problems.append(
+                f"runtime.processes = {self.runtime.processes}: allowed: a divisor of "
+                f"training.batch_size, which is {self.training.batch_size}"
+            )
         text = self.data[self.calibration.data].characters
         tokens = self.calibration.samples * self.calibration.length
         # A token of text is at least one character: more tokens than characters cannot be.
@@ -447,6 +460,10 @@ class Config(Strict):
             return options.model_dump()
         changed = type(options)(**options.model_dump() | self.variants[repair].model_extra)
         return {"of": method, **changed.model_dump()}
+
+    def processes(self, repair: str) -> int:
+        """How many processes a training of ``repair`` is shared by."""
+        return self.runtime.processes if REPAIRS[self.method(repair)].shards else 1
 
     def pruner_options(self, pruner: str) -> dict:
         options = getattr(self.pruning, _field(pruner))

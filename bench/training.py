@@ -21,6 +21,7 @@ from bench.checkpoints import CheckpointingTrainer, Checkpoints
 from bench.config import Training
 from bench.data.tokens import IGNORED
 from bench.loading import short_attention
+from bench.processes import count, everyone
 
 Result = TypeVar("Result")
 
@@ -40,10 +41,10 @@ class Blocks(Dataset):
 
 
 class Served(Dataset):
-    """Blocks as a training is served them.
+    """Blocks as a process of a training is served them.
 
     Attributes:
-        order: numbers of the blocks served so far.
+        order: numbers of the blocks served to it so far.
     """
 
     def __init__(self, blocks: Blocks):
@@ -57,12 +58,19 @@ class Served(Dataset):
         self.order.append(int(index))
         return self.blocks[index]
 
-    def digest(self) -> str:
-        """SHA-256 of the blocks served so far, in their order."""
+    def digest(self, micro_batch: int) -> str:
+        """SHA-256 of the blocks served so far to all processes, in their order.
+
+        Args:
+            micro_batch: blocks that each process is served for a forward pass.
+        """
         digest = hashlib.sha256()
-        for index in self.order:
-            for values in self.blocks[index].values():
-                digest.update(values.numpy().tobytes())
+        orders = everyone(self.order)
+        for start in range(0, len(self.order), micro_batch):
+            for order in orders:
+                for index in order[start : start + micro_batch]:
+                    for values in self.blocks[index].values():
+                        digest.update(values.numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -181,7 +189,8 @@ class TrainingReport:
         loss_tokens: those of them that count in the loss.
         batch_order: SHA-256 of the blocks in the order in which they were served: two trainings
             with the same one saw the same tokens in the same order.
-        micro_batch: blocks a forward pass.
+        processes: that shared it.
+        micro_batch: blocks a forward pass of a process.
         gradient_accumulation: forward passes an optimizer step.
         resumed: the steps at which it was taken up again after an interruption.
         log: step, loss (mean since the entry before, or since the training was taken up) and
@@ -192,6 +201,7 @@ class TrainingReport:
     tokens: int
     loss_tokens: int
     batch_order: str
+    processes: int
     micro_batch: int
     gradient_accumulation: int
     resumed: list[int]
@@ -212,7 +222,8 @@ def train(
     """Train what ``repair`` made trainable in ``model``, in place.
 
     Taken up from the last of ``checkpoints``, on the same device and with the same micro-batch,
-    it ends with the same weights, bit for bit, as if it had not been interrupted.
+    it ends with the same weights, bit for bit, as if it had not been interrupted. Several processes
+    that call this together share it out: each batch, and what the repair shards.
 
     Args:
         model: what ``repair.wrap`` returned, on its device.
@@ -221,8 +232,9 @@ def train(
         settings: budget and schedule.
         seed: of the order of the blocks and of dropout.
         dtype: bfloat16 trains under autocast; float32 does not.
-        micro_batch: blocks a forward pass; divides ``settings.batch_size``, its default. Fewer
-            take more passes an optimizer step: the batch that the step is of stays the same.
+        micro_batch: blocks a forward pass of a process; times the processes it divides
+            ``settings.batch_size``, its default. Fewer take more passes an optimizer step: the
+            batch that the step is of stays the same.
         checkpoints: where to go on from, and to leave checkpoints; none without.
 
     Raises:
@@ -231,21 +243,28 @@ def train(
     """
     if len(blocks) != settings.blocks:
         raise ValueError(f"{len(blocks)} blocks; {settings.blocks} are trained on")
-    micro_batch = micro_batch or settings.batch_size
-    accumulation = settings.batch_size // micro_batch * settings.gradient_accumulation
+    micro_batch = micro_batch or settings.batch_size // count()
+    passes = settings.batch_size // (micro_batch * count())
+    accumulation = passes * settings.gradient_accumulation
     device = next(model.parameters()).device
     short_attention(model, settings.length)
+    trainer_class = RepairTrainer
+    if count() > 1:
+        from bench.sharded import ShardedTrainer
+
+        trainer_class = ShardedTrainer
+        repair.shard(model, dtype)
     served = Served(blocks)
     with (
         TemporaryDirectory(dir=checkpoints and checkpoints.folder) as scratch,
         checkpoints.heeding_sigterm() if checkpoints else nullcontext(),
     ):
-        trainer = RepairTrainer(
+        trainer = trainer_class(
             repair,
             dtype,
             model=model,
             args=TrainingArguments(
-                output_dir=scratch,
+                output_dir=everyone(scratch)[0],
                 max_steps=settings.steps,
                 per_device_train_batch_size=micro_batch,
                 gradient_accumulation_steps=accumulation,
@@ -278,7 +297,8 @@ def train(
         steps=trainer.state.global_step,
         tokens=blocks.input_ids.numel(),
         loss_tokens=int((blocks.labels[:, 1:] != IGNORED).sum()),
-        batch_order=served.digest(),
+        batch_order=served.digest(micro_batch),
+        processes=count(),
         micro_batch=micro_batch,
         gradient_accumulation=accumulation,
         resumed=checkpoints.resumed if checkpoints else [],

@@ -18,6 +18,7 @@ from baselines.pruning.layers import (
 )
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
+from baselines.pruning.streaming import resident
 
 # Tokens that go through a block at once: enough to keep the matrix products efficient.
 TOKENS_AT_ONCE = 2048
@@ -31,9 +32,13 @@ def prune(
     sparsity: float | Mapping[str, Fraction] | None = None,
     pattern: str | Pattern | None = None,
     calibration: Tensor | None = None,
+    device: torch.device | None = None,
     **options,
 ) -> PruneReport:
     """Prune the linear layers inside a model's decoder blocks, in place.
+
+    A model that is too large for a device stays in the host's memory: the device holds the
+    calibration set at the input of one decoder block, that block, and what pruning it takes.
 
     Args:
         model: A ``transformers`` causal language model, on any device and in any float dtype.
@@ -44,6 +49,7 @@ def prune(
             one of ``sparsity`` and ``pattern`` is given.
         calibration: Token ids, int64 of shape (samples, length); read only by a pruner that
             ``reads_calibration``.
+        device: That computes; each block is there only while it is pruned. None: the model's own.
         **options: The pruner's own options.
 
     Returns:
@@ -66,14 +72,15 @@ def prune(
     if method.reads_calibration:
         _check_calibration(pruner, calibration)
     with _evaluating(model):
-        batches = _batches(model, calibration) if method.reads_calibration else []
+        batches = _batches(model, calibration, device) if method.reads_calibration else []
         if method.allocation == "owl":
-            targets = owl.allocate(decoder_blocks(model), batches, targets)
+            targets = owl.allocate(decoder_blocks(model), batches, targets, device)
         if method.needs_calibration:
-            _prune_block_by_block(model, method, targets, batches)
+            _prune_block_by_block(model, method, targets, batches, device)
         else:
             for name, layer in tqdm(layers.items(), desc="prune", leave=False):
-                method.prune({name: layer}, targets[name], None)
+                with resident([layer], device):
+                    method.prune({name: layer}, targets[name], None)
     return sparsity_report(model)
 
 
@@ -122,26 +129,33 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _batches(model: nn.Module, calibration: Tensor) -> list[Batch]:
-    """The calibration set at the input of the first block."""
+def _batches(model: nn.Module, calibration: Tensor, device: torch.device | None) -> list[Batch]:
+    """The calibration set at the input of the first block, on the device that computes."""
     blocks = list(decoder_blocks(model).values())
+    unused = {module for block in blocks[1:] for module in block.modules()}
     sequences = max(1, TOKENS_AT_ONCE // calibration.shape[1])
-    return [
-        record(model, blocks, input_ids)
-        for input_ids in calibration.to(model.device).split(sequences)
-    ]
+    with resident([module for module in model.modules() if module not in unused], device):
+        return [
+            record(model, blocks, input_ids)
+            for input_ids in calibration.to(model.device).split(sequences)
+        ]
 
 
 def _prune_block_by_block(
-    model: nn.Module, pruner: Pruner, targets: Mapping[str, Pattern], batches: list[Batch]
+    model: nn.Module,
+    pruner: Pruner,
+    targets: Mapping[str, Pattern],
+    batches: list[Batch],
+    device: torch.device | None,
 ) -> None:
     """Prune each block on the inputs that the pruned blocks before it produce."""
     blocks = decoder_blocks(model)
     *_, last = blocks.values()
     for name, block in tqdm(blocks.items(), desc="prune", unit="block", leave=False):
-        groups = collect(name, block, batches, pruner.statistic)
-        while groups:  # so that a statistic is freed once it has been used
-            groups.pop().prune(pruner, targets)
-        if block is not last:  # nothing reads the last block's output
-            for batch in batches:
-                batch.advance(block)
+        with resident(block.modules(), device):
+            groups = collect(name, block, batches, pruner.statistic)
+            while groups:  # so that a statistic is freed once it has been used
+                groups.pop().prune(pruner, targets)
+            if block is not last:  # nothing reads the last block's output
+                for batch in batches:
+                    batch.advance(block)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from baselines.pruning.calibration import Batch, Group, InputNorm, collect
 from baselines.pruning.layers import linear_layers
 from baselines.pruning.pattern import Pattern
+from baselines.pruning.streaming import resident
 
 OUTLIER = 5
 LAMBDA = Fraction(8, 100)
@@ -41,7 +42,10 @@ def check_pattern(pattern: Pattern) -> None:
 
 
 def allocate(
-    blocks: Mapping[str, nn.Module], batches: list[Batch], requested: Mapping[str, Pattern]
+    blocks: Mapping[str, nn.Module],
+    batches: list[Batch],
+    requested: Mapping[str, Pattern],
+    device: torch.device | None = None,
 ) -> dict[str, Pattern]:
     """The target of each linear layer: that of its block.
 
@@ -49,11 +53,13 @@ def allocate(
         blocks: The dense model's decoder blocks, by name, in order.
         batches: The whole calibration set, at the input of the first block; not changed.
         requested: Of each linear layer, by name; what counts is how many entries that is of all.
+        device: That computes, as in ``prune``.
     """
     batches = [replace(batch) for batch in batches]
     ratios = {}
     for name, block in tqdm(blocks.items(), desc="owl", unit="block", leave=False):
-        ratios[name] = outlier_ratio(collect(name, block, batches, InputNorm, Batch.advance))
+        with resident(block.modules(), device):
+            ratios[name] = outlier_ratio(collect(name, block, batches, InputNorm, Batch.advance))
     entries = {
         name: {f"{name}.{child}": x.weight.numel() for child, x in linear_layers(block).items()}
         for name, block in blocks.items()

@@ -56,6 +56,7 @@ class Pruner(ABC):
         "baselines.pruning.masks",
         "baselines.pruning.owl",
         "baselines.pruning.pattern",
+        "baselines.pruning.streaming",
     )
 
     def __post_init__(self):

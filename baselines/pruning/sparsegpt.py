@@ -90,6 +90,7 @@ class SparseGPT(Pruner):
                 f"{', '.join(layers)}: the Hessian of the inputs is not positive definite with "
                 f"damping {self.damping}; use a larger damping or more calibration tokens"
             ) from None
+        del hessian, diagonal  # nothing reads them from here on
         # One sweep serves all layers. Transposed, so that a column of W is contiguous.
         weights = torch.cat([layer.weight.T for layer in layers.values()], dim=1).float()
         weights[dead] = 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
+import torch.distributed
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -60,6 +61,9 @@ class Repair(ABC):
     training: ClassVar[str | None]
     """Name of the repair whose training this one merges (mostly itself), None for no training."""
 
+    shards: ClassVar[bool] = False
+    """Whether several processes can share out what the training holds; see ``shard``."""
+
     keeps_sparsity: ClassVar[bool] = True
     """Whether the merged model is as sparse as its base, group by group where that is N:M."""
 
@@ -83,6 +87,17 @@ class Repair(ABC):
         The wrapped model computes what the pruned model does until the first optimizer step.
         """
 
+    def shard(self, model: nn.Module, dtype: torch.dtype) -> None:
+        """Share out a wrapped model over the processes, in place, before it has an optimizer.
+
+        Every process then takes part in each of its forward and backward passes, and in ``save``.
+
+        Args:
+            model: The same in all processes.
+            dtype: To compute in.
+        """
+        raise TypeError(f"{type(self).__name__} trains in one process")
+
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer of a wrapped model; its learning-rate schedule is the caller's."""
         return torch.optim.AdamW(
@@ -105,13 +120,15 @@ class Repair(ABC):
         return 0.0
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
-        """Write what tells a wrapped model from its base."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        save_file(self.state(model), Path(folder) / STATE_FILE)
+        """Write what tells a wrapped model from its base; of several processes the first does."""
+        state = self.state(model)
+        if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            save_file(state, Path(folder) / STATE_FILE)
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """What ``save`` writes: the trained tensors by name."""
-        return {name: parameter.detach() for name, parameter in trainables(model).items()}
+        return {name: whole(parameter.detach()) for name, parameter in trainables(model).items()}
 
     @staticmethod
     def evolution(folder: str | Path) -> list[dict]:
@@ -161,6 +178,12 @@ def store(model: nn.Module, storage: str) -> nn.Module:
     if storage == "bitmask":
         pack(model, list(prunable_layers(model)))
     return model
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with the parts of it that other processes have; all of them have to ask for it."""
+    # A DTensor has this method. To import the class takes a second, and most trainings need none.
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def trainables(model: nn.Module) -> dict[str, nn.Parameter]:

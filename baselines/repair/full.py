@@ -4,6 +4,9 @@ Training the dense weight with its gradient and itself multiplied by the mask (a
 and after each step) moves the non-zero weights exactly as training them alone does. So only they
 are kept in float32, with their gradient and AdamW's moments: 16 bytes a weight left, not 16 a
 weight. The layer's own weight tensor, in the base's dtype, holds them rounded.
+
+Shared out over several processes, a layer keeps its mask as bits and no such tensor: the weight is
+unpacked from the gathered values, rounded, each time it is used.
 """
 
 import torch
@@ -11,7 +14,15 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.repair.base import LayerRepair, RepairedLinear, TrainingOptions, repaired_layers
+from baselines.pruning.layers import decoder_blocks
+from baselines.repair.base import (
+    LayerRepair,
+    RepairedLinear,
+    TrainingOptions,
+    repaired_layers,
+    trainables,
+    whole,
+)
 
 
 class FullOptions(TrainingOptions):
@@ -23,6 +34,8 @@ class Full(LayerRepair):
 
     Options = FullOptions
     training = "full"
+    shards = True
+    extra_sources = ("baselines.repair.sharding", "seft.storage")
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "MaskedLinear":
         return MaskedLinear(base)
@@ -32,11 +45,19 @@ class Full(LayerRepair):
         optimizer.register_step_post_hook(lambda *_: write_back(model))
         return optimizer
 
+    def shard(self, model: nn.Module, dtype: torch.dtype) -> None:
+        from baselines.repair.sharding import shard
+
+        blocks = decoder_blocks(model).values()
+        for name, layer in repaired_layers(model).items():
+            model.set_submodule(name, layer.shardable())
+        shard(model, blocks, dtype)
+
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """The weights of each layer that train, in the base's dtype."""
         return {
-            f"{name}.values": layer.values.detach().to(layer.base.weight.dtype)
-            for name, layer in repaired_layers(model).items()
+            name: whole(values.detach()).to(model.dtype)
+            for name, values in trainables(model).items()
         }
 
     def restore(self, model: nn.Module, checkpoint: dict[str, Tensor]) -> None:
@@ -67,6 +88,12 @@ class MaskedLinear(RepairedLinear):
         """Bring the base's weight up to date with the values."""
         weight = self.base.weight
         weight.view(-1).scatter_(0, self.index.long(), self.values.to(weight.dtype))
+
+    def shardable(self) -> nn.Module:
+        """The layer in a form that FSDP can shard; it takes over the values."""
+        from baselines.repair.sharding import ShardableMaskedLinear
+
+        return ShardableMaskedLinear(self.base, self.values)
 
     def merge(self) -> nn.Linear:
         return self.base

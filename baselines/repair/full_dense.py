@@ -49,6 +49,12 @@ class DenseLinear(RepairedLinear):
         """Bring the base's weight up to date with the values."""
         self.base.weight.copy_(self.values)
 
+    def shardable(self) -> nn.Module:
+        """The layer in a form that FSDP can shard; it takes over the values."""
+        from baselines.repair.sharding import ShardableLinear
+
+        return ShardableLinear(self.base, self.values)
+
     def merge(self) -> nn.Linear:
         return self.base
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from baselines.pruning import prune
@@ -38,11 +39,14 @@ def prune_base(
     def work(folder: Path) -> dict:
         device = pick_device(runtime["device"])
         clock = StageClock(device)
-        network = load_model(model, device, pick_dtype(runtime["dtype"], device))
-        tokens = load_file(calibration)["input_ids"].to(device) if calibration else None
+        # It stays in the host's memory: the device holds one block of it at a time.
+        network = load_model(model, torch.device("cpu"), pick_dtype(runtime["dtype"], device))
+        tokens = load_file(calibration)["input_ids"] if calibration else None
         with clock.computing():
-            report = prune(network, pruner, pattern=pattern, calibration=tokens, **options)
-        save_base(network, folder, dense=model, pruner=pruner)
+            report = prune(
+                network, pruner, pattern=pattern, calibration=tokens, device=device, **options
+            )
+        save_base(network, folder, dense=model, pruner=pruner, device=device)
         return {**clock.costs(), "sparsity": report.sparsity}
 
     run_stage("prune", output, attempt, work)

@@ -1,6 +1,8 @@
 """Train a repair on a pruned base, and merge it into a plain model again."""
 
 import math
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -17,8 +19,10 @@ from bench.files import remove, write_json
 from bench.loading import pick_device, pick_dtype
 from bench.measure import StageClock
 from bench.merging import repruner
+from bench.processes import count, rank
 from bench.sources.manifest import MANIFEST
 from bench.stages.outcome import LOG_FILE, Attempt, read_outcome, run_stage
+from bench.stages.shared_repair import train_in_processes
 from bench.training import Blocks, TrainingReport, in_memory, train, validation_loss
 
 
@@ -42,6 +46,7 @@ def train_repair(
     code: list[str],
     checkpoint_minutes: float,
     attempt: Attempt,
+    processes: int = 1,
 ) -> None:
     """Train ``method`` on the pruned base; write what differs from the base, and what it cost.
 
@@ -61,50 +66,96 @@ def train_repair(
         code: source files that decide the result.
         checkpoint_minutes: from one checkpoint to the next; 0: each step.
         attempt: the number of this attempt.
+        processes: that share the training, each on a device of its own.
     """
-    settings = Training(**training)
-    interrupted = f"{output}.training"
+    job = TrainingJob(
+        model=model,
+        base=base,
+        blocks=blocks,
+        interrupted=f"{output}.training",
+        method=method,
+        pattern=pattern,
+        options=options,
+        training=training,
+        seed=seed,
+        runtime=runtime,
+        code=code,
+        checkpoint_minutes=checkpoint_minutes,
+    )
 
     def work(folder: Path) -> dict:
-        device = pick_device(runtime["device"])
-        dtype = pick_dtype(runtime["dtype"], device)
-        repair = build_repair(method, pattern=Pattern.parse(pattern), **options)
-        start = digest(
-            [Path(model) / MANIFEST, Path(base) / BASE_FILE, blocks, *code],
-            method=method,
-            pattern=pattern,
-            options=options,
-            training=training,
-            seed=seed,
-            dtype=str(dtype),
-        )
-
-        def trained(micro_batch: int) -> tuple[nn.Module, TrainingReport, StageClock]:
-            clock = StageClock(device)
-            network = load_base(base, dense=model, device=device, dtype=dtype)
-            checkpoints = Checkpoints(interrupted, start, checkpoint_minutes, clock)
-            with clock.computing():
-                network = repair.wrap(network, seed=seed)
-                report = train(
-                    network,
-                    repair,
-                    read_blocks(blocks),
-                    settings,
-                    seed=seed,
-                    dtype=dtype,
-                    micro_batch=min(micro_batch, checkpoints.micro_batch or micro_batch),
-                    checkpoints=checkpoints,
-                )
-            return network, report, clock
-
-        network, report, clock = in_memory(settings.batch_size, trained)
-        repair.save(network, folder)
-        write_json(folder / LOG_FILE, report.log)
-        return {**clock.costs(), **_budget(network, repair, report, clock)}
+        if processes == 1:
+            train_here = partial(train_once, job, folder)
+        else:
+            train_here = partial(train_in_processes, processes, job, folder)
+        return in_memory(training["batch_size"] // processes, train_here)
 
     run_stage("repair", output, attempt, work, needs=(base,))
     if read_outcome(output)["error"] is None:
-        remove(Path(interrupted))
+        remove(Path(job.interrupted))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """What :func:`train_repair` is given that decides a training's result; JSON can hold it."""
+
+    model: str
+    base: str
+    blocks: str
+    interrupted: str
+    method: str
+    pattern: str
+    options: dict
+    training: dict
+    seed: int
+    runtime: dict
+    code: list[str]
+    checkpoint_minutes: float
+
+
+def train_once(job: TrainingJob, folder: str | Path, micro_batch: int) -> dict:
+    """Train, or go on from a checkpoint; write the result into ``folder``, return what it cost.
+
+    Processes that have joined share the training; the first one writes, and what it says of memory
+    and time is its own.
+
+    Args:
+        job: what to train.
+        folder: an existing one.
+        micro_batch: blocks a forward pass of a process, at most.
+    """
+    device = pick_device(job.runtime["device"])
+    dtype = pick_dtype(job.runtime["dtype"], device)
+    repair = build_repair(job.method, pattern=Pattern.parse(job.pattern), **job.options)
+    start = digest(
+        [Path(job.model) / MANIFEST, Path(job.base) / BASE_FILE, job.blocks, *job.code],
+        method=job.method,
+        pattern=job.pattern,
+        options=job.options,
+        training=job.training,
+        seed=job.seed,
+        dtype=str(dtype),
+        processes=count(),
+    )
+    clock = StageClock(device)
+    network = load_base(job.base, dense=job.model, device=device, dtype=dtype)
+    checkpoints = Checkpoints(job.interrupted, start, job.checkpoint_minutes, clock)
+    with clock.computing():
+        network = repair.wrap(network, seed=job.seed)
+        report = train(
+            network,
+            repair,
+            read_blocks(job.blocks),
+            Training(**job.training),
+            seed=job.seed,
+            dtype=dtype,
+            micro_batch=min(micro_batch, checkpoints.micro_batch or micro_batch),
+            checkpoints=checkpoints,
+        )
+    repair.save(network, folder)
+    if rank() == 0:
+        write_json(Path(folder) / LOG_FILE, report.log)
+    return {**clock.costs(), **_budget(network, repair, report, clock)}
 
 
 def _budget(model: nn.Module, repair: Repair, report: TrainingReport, clock: StageClock) -> dict:
@@ -114,6 +165,7 @@ def _budget(model: nn.Module, repair: Repair, report: TrainingReport, clock: Sta
         "loss_tokens": report.loss_tokens,
         "steps": report.steps,
         "batch_order": report.batch_order,
+        "processes": report.processes,
         "micro_batch": report.micro_batch,
         "gradient_accumulation": report.gradient_accumulation,
         "resumed": report.resumed,

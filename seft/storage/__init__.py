@@ -66,13 +66,18 @@ def unpacker(device: str):
 
 def unpack_by_torch(bits: Tensor, values: Tensor, offsets: Tensor, columns: int) -> Tensor:
     """The matrix of a `Bitmask`, without a kernel of its own, on any device."""
+    weight = values.new_zeros(len(bits), columns)
+    # A CPU takes several times as long to fill under a mask.
+    weight.view(-1).index_copy_(0, positions_of(mask_of(bits, columns).flatten()), values)
+    return weight
+
+
+def mask_of(bits: Tensor, columns: int) -> Tensor:
+    """The mask that the bits of a `Bitmask` stand for, bool, (m, n)."""
     # Eight flags at once: a table whose entries, the flags of a byte, are one number each.
     flags = bits_of_bytes(bits.device).view(torch.int64).squeeze(1)
     mask = flags.index_select(0, bits.int().flatten()).view_as(bits).view(torch.bool)
-    weight = values.new_zeros(len(bits), columns)
-    # A CPU takes several times as long to fill under a mask.
-    weight.view(-1).index_copy_(0, positions_of(mask[:, :columns].flatten()), values)
-    return weight
+    return mask[:, :columns]
 
 
 def positions_of(flags: Tensor) -> Tensor:

@@ -107,6 +107,10 @@ def duration(stage):
     return runtime
 
 
+def processes(wildcards):
+    return CONFIG.processes(wildcards.repair)
+
+
 def data_folder(name):
     return f"resources/data/{name}"
 

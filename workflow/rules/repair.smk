@@ -2,7 +2,10 @@ REPAIR_CODE = [
     "bench/bases.py",
     "bench/checkpoints.py",
     "bench/loading.py",
+    "bench/processes.py",
+    "bench/sharded.py",
     "bench/stages/repair.py",
+    "bench/stages/shared_repair.py",
     "bench/training.py",
 ]
 
@@ -24,14 +27,16 @@ rule repair:
     retries: RETRIES
     conda:
         "../../environment.yml"
-    threads: CONFIG.runtime.threads
+    threads: lambda w: CONFIG.runtime.threads * processes(w)
     resources:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        # Decides nothing: as a parameter it would make a change of it rerun everything.
+        # Decide nothing: as parameters they would make a change of them rerun everything.
         checkpoint_minutes=CONFIG.runtime.checkpoint_minutes,
-        mem_mb=memory("repair"),
+        processes=processes,
+        # Each process loads the model.
+        mem_mb=lambda w, attempt: processes(w) * memory("repair")(w, attempt),
         runtime=duration("repair"),
     params:
         options=lambda w: CONFIG.repair_options(w.repair),

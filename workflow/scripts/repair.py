@@ -19,4 +19,5 @@ with Job(snakemake) as job:  # noqa: F821
         code=smk.input.code,
         checkpoint_minutes=smk.resources.checkpoint_minutes,
         attempt=job.attempt,
+        processes=smk.resources.processes,
     )

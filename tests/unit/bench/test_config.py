@@ -88,6 +88,7 @@ BAD = [
     ("repair.spp.dropout", 1.0, ["repair.spp.dropout", "1.0", "less than 1"]),
     ("runtime.dtype", "float8", ["runtime.dtype", "'float8'", "bfloat16"]),
     ("runtime.threads", 0, ["runtime.threads", "0", "greater than 0"]),
+    ("runtime.processes", 5, ["runtime.processes", "5", "divisor of training.batch_size"]),
     ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "wiki"]),
     ("models.smollm2-135m.shape.hiden", 576, ["shape.hiden", "576", "unknown key", "hidden"]),
     ("models.smollm2-135m.shape.hidden", 0, ["shape.hidden", "0", "greater than 0"]),

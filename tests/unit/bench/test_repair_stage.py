@@ -54,7 +54,7 @@ def stage(tmp_path):
     code = tmp_path / "method.py"
     code.write_text("first")
 
-    def run(output="trained", *, runtime=RUNTIME, minutes=60, attempt=None, **options):
+    def run(output="trained", *, runtime=RUNTIME, minutes=60, attempt=None, processes=1, **options):
         train_repair(
             str(tmp_path / "model"),
             str(tmp_path / "base"),
@@ -69,6 +69,7 @@ def stage(tmp_path):
             code=[str(code)],
             checkpoint_minutes=minutes,
             attempt=attempt or Attempt(log="results/logs/repair.log"),
+            processes=processes,
         )
         outcome = read_outcome(tmp_path / output)
         state = tmp_path / output / "repair.safetensors"
@@ -161,6 +162,27 @@ def test_a_training_goes_on_with_the_micro_batch_it_had(stage, monkeypatch):
     outcome, state = stage.run()
     assert outcome["costs"]["micro_batch"] == 2
     assert same(state, expected)
+
+
+def test_two_processes_share_a_training(stage):
+    alone, expected = stage.run("alone")
+    outcome, state = stage.run("shared", processes=2)
+    assert outcome["error"] is None
+    costs = outcome["costs"]
+    assert (costs["processes"], costs["micro_batch"], costs["gradient_accumulation"]) == (2, 2, 1)
+    for name in ("trainable_parameters", "tokens", "loss_tokens", "steps", "batch_order"):
+        assert costs[name] == alone["costs"][name]
+    torch.testing.assert_close(state, expected, atol=1e-5, rtol=1e-4)
+    assert not (stage.folder / "shared.training").exists()
+
+
+def test_a_node_with_too_few_gpus_is_named(stage, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    outcome, _ = stage.run(runtime={"device": "cuda", "dtype": "auto"}, processes=2)
+    message = outcome["error"]["message"]
+    assert message.startswith("runtime.processes = 2: ")
+    assert message.endswith("has 1 GPUs that torch can use; allowed: at most as many")
 
 
 def test_a_block_that_does_not_fit_is_a_failure(stage, monkeypatch):

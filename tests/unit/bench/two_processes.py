@@ -1,0 +1,105 @@
+"""What test_processes.py lets several processes do together: ``python -m two_processes FOLDER``."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import bench.training
+from baselines.pruning import prune
+from baselines.repair import build_repair
+from bench.checkpoints import Checkpoints
+from bench.config import Training
+from bench.files import write_json
+from bench.measure import StageClock
+from bench.processes import joined, rank
+from bench.training import Blocks, TrainingReport, train
+
+SETTINGS = Training(
+    mixture=[{"data": "x"}], length=8, batch_size=4, gradient_accumulation=2, steps=6
+)
+CPU = torch.device("cpu")
+
+
+def base(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        attention_bias=True,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config).to(dtype)
+    prune(model, "magnitude", sparsity=0.5)
+    return model
+
+
+def blocks() -> Blocks:
+    ids = torch.randint(0, 32, (SETTINGS.blocks, 8), generator=torch.Generator().manual_seed(1))
+    labels = ids.clone()
+    # Blocks differ in how many tokens count: a mean of means would not be the mean.
+    labels[::2, :6] = -100
+    return Blocks(ids, labels)
+
+
+def run(
+    folder: Path,
+    method: str = "full",
+    dtype: torch.dtype = torch.float32,
+    checkpoints: Checkpoints | None = None,
+    **options,
+) -> TrainingReport:
+    """Train, and leave what was trained in ``folder``."""
+    repair = build_repair(method, learning_rate=1e-2)
+    model = repair.wrap(base(dtype), seed=0)
+    report = train(
+        model, repair, blocks(), SETTINGS, seed=0, dtype=dtype, checkpoints=checkpoints, **options
+    )
+    repair.save(model, folder)
+    return report
+
+
+def interrupted(folder: Path, first_step: int) -> TrainingReport:
+    """The second process is asked to end in the step after ``first_step``; then go on."""
+    loss, passes = bench.training.next_token_loss, iter(range(1000))
+
+    def ending(*arguments, **keywords):
+        if next(passes) == first_step * SETTINGS.gradient_accumulation and rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(*arguments, **keywords)
+
+    def checkpoints() -> Checkpoints:
+        return Checkpoints(folder / "checkpoints", "digest", 60, StageClock(CPU))
+
+    bench.training.next_token_loss = ending
+    try:
+        run(folder, checkpoints=checkpoints())
+    except SystemExit:
+        return run(folder, checkpoints=checkpoints())
+
+
+@record
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with joined(CPU):
+        reports = {
+            "full": run(folder / "full"),
+            "micro": run(folder / "micro", micro_batch=1),
+            "full-dense": run(folder / "full-dense", "full-dense"),
+            "bfloat16": run(folder / "bfloat16", dtype=torch.bfloat16),
+            "interrupted": interrupted(folder / "interrupted", 2),
+        }
+        if rank() == 0:
+            write_json(folder / "reports.json", {k: vars(v) for k, v in reports.items()})
+
+
+if __name__ == "__main__":
+    main()
