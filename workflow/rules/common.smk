@@ -1,6 +1,8 @@
+import gc
 import os
 import re
 import sys
+from functools import cache
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
@@ -22,6 +24,7 @@ CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 
 CHECKPOINTS = CONFIG.checkpoints
+BASE = f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/base"
 RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
@@ -32,6 +35,9 @@ RETRIES = CONFIG.runtime.retries if workflow.is_main_process else 0
 
 set_environment(ROOT)
 schedule_one_look()
+
+# What Snakemake makes of a large grid is no garbage; to look for some takes a quarter of its time.
+gc.set_threshold(100_000)
 
 # Jobs on a cluster read this file too, while failures of this run may already be there.
 if CONFIG.retry_failed and workflow.is_main_process:
@@ -52,23 +58,21 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+@cache
 def code(*files):
     """Source files as inputs, so that a change of them reruns the jobs that they decide."""
     return sorted({os.path.relpath(ROOT / file) for file in files})
 
 
+@cache
+def repair_code(repair, *files):
+    """Source files of the method that a repair is, or is a variant of, beside others."""
+    return code(*files, *REPAIRS.sources(CONFIG.method(repair)))
+
+
 def sources(folder, pattern):
     """Files of a folder of the project, for `code`."""
     return [path.relative_to(ROOT) for path in (ROOT / folder).glob(pattern)]
-
-
-def repair_sources(w):
-    """Source files of the method that the cell's repair is, or is a variant of."""
-    return REPAIRS.sources(CONFIG.method(w.repair))
-
-
-def base_folder(w):
-    return f"{CHECKPOINTS}/{w.model}/{w.pruner}-{w.pattern}/base"
 
 
 def trained_folder(w):

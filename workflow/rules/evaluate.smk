@@ -81,12 +81,12 @@ rule evaluate_dense:
 rule evaluate:
     input:
         model="resources/models/{model}",
-        base=base_folder,
+        base=BASE,
         trained=trained_folder,
         calibration=calibration_tokens,
         data=TASK_DATA,
         checked=ancient("resources/data/manifest.json"),
-        code=lambda w: code(*EVALUATION_CODE, *repair_sources(w)),
+        code=lambda w: repair_code(w.repair, *EVALUATION_CODE),
     output:
         record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
         samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",

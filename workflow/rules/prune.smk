@@ -10,7 +10,7 @@ rule prune:
             *PRUNERS.sources(w.pruner),
         ),
     output:
-        directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/base"),
+        directory(BASE),
     log:
         "results/logs/{model}/{pruner}-{pattern}/prune.log",
     benchmark:

@@ -14,9 +14,9 @@ REPAIR_CODE = [
 rule repair:
     input:
         model="resources/models/{model}",
-        base=base_folder,
+        base=BASE,
         blocks="resources/tokens/{model}/train.safetensors",
-        code=lambda w: code(*REPAIR_CODE, *repair_sources(w)),
+        code=lambda w: repair_code(w.repair, *REPAIR_CODE),
     output:
         directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/{{repair}}/seed{{seed}}"),
     log:
@@ -52,11 +52,11 @@ rule repair:
 rule try_learning_rate:
     input:
         model="resources/models/{model}",
-        base=base_folder,
+        base=BASE,
         blocks="resources/tokens/{model}/train.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
-        code=lambda w: code("bench/merging.py", *REPAIR_CODE, *repair_sources(w)),
+        code=lambda w: repair_code(w.repair, "bench/merging.py", *REPAIR_CODE),
     output:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:
