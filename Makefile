@@ -3,19 +3,23 @@ PYTHON ?= python3
 # One file, or several in quotes: each is laid over those before it.
 CONFIG ?= config/config.yaml
 CORES ?= all
+PROFILE ?= profiles/default
 
 VENV := .venv
 STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: table1 smoke report tune export timing profile test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
+.PHONY: table1 smoke plan report tune export timing profile test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(RUN) snakemake results/table1.csv $(OPTIONS)
 
 smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
+
+plan: $(STAMP)  ## Print what CONFIG takes on PROFILE: jobs, hours, memory, disk; run nothing
+	$(RUN) python -m bench.plan --configfile $(CONFIG) --profile $(PROFILE)
 
 report: $(STAMP)  ## Build the leaderboard, reports/index.html, and Snakemake's own report
 	$(RUN) snakemake reports/index.html figures $(OPTIONS)

@@ -38,3 +38,18 @@ def record_path(cell: Cell) -> str:
 def history_path(cell: Cell) -> str:
     """Where the history of the cell's training lies, relative to the working folder."""
     return record_path(cell).replace("record.json", "history.json.gz")
+
+
+def checked_path(checkpoints: str, model: str) -> str:
+    """Where the record of the dense model lies that was checked before it was pruned."""
+    return f"{checkpoints}/{model}/dense/record.json"
+
+
+def base_folder(checkpoints: str, cell: Cell) -> str:
+    """Where the base that the cell repairs lies."""
+    return f"{checkpoints}/{cell.model}/{cell.base}/base"
+
+
+def training_folder(checkpoints: str, cell: Cell, training: str) -> str:
+    """Where the training lies whose result the cell's repair merges."""
+    return f"{checkpoints}/{cell.model}/{cell.base}/{training}/seed{cell.seed}"

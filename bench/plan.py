@@ -1,35 +1,74 @@
-"""How long the rest of a grid takes: what a dry run prints.
+"""What the rest of a grid takes, before any of it runs: ``make plan CONFIG=... PROFILE=...``.
 
-The estimate is a sum over jobs of what the same jobs took before: of the records that are there,
-else of a reference run. A repair is scaled by its tokens, an evaluation by its items.
+Jobs that compute are counted as the workflow has them, each once. What one of them needs is
+estimated in :mod:`bench.resources`, and how fast it works in :mod:`bench.speeds`.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bench.cells import Cell, dense_cell, record_path
-from bench.config import Config
-from bench.records import read_records
-from bench.rows import mean
-from bench.variants import method_of, training_of
+import pandas as pd
+import yaml
 
-# Seconds of the default grid on one core of an AMD EPYC with AVX-512 BF16 (SmolLM2-135M, bfloat16,
-# another job beside it). What is not here counts as the longest that is.
-REFERENCE = {
-    ("prune", "magnitude"): 4,
-    ("prune", "wanda"): 18,
-    ("prune", "sparsegpt"): 37,
-    ("repair", "full"): 0.0081,
-    ("repair", "lora"): 0.0086,
-    ("repair", "spp"): 0.0128,
-    ("repair", "seft"): 0.0085,
-    ("evaluate", ""): 0.118,
+from bench.cells import (
+    Cell,
+    base_folder,
+    checked_path,
+    dense_cell,
+    record_path,
+    training_folder,
+)
+from bench.config import Config, load_or_exit, project_root
+from bench.limits import LIMITS_FILE, limits_here, misfits, read_limits
+from bench.loading import takes_gpu
+from bench.preflight import check_or_exit
+from bench.records import read_records
+from bench.resources import GIB, Job, Needs, job_seconds, needs, units
+from bench.shape import MODELS, shape_of
+from bench.speeds import Kind, Speeds, measured_speeds
+from bench.variants import training_of
+
+# The rules that are counted, in their order, and the stage whose speed their jobs have: none where
+# there is nothing to compute. The dense model's scores are those of the check.
+STAGES = {
+    "fetch_model": None,
+    "check_dense": "evaluate",
+    "evaluate_dense": None,
+    "prune": "prune",
+    "repair": "repair",
+    "evaluate": "evaluate",
 }
-JOB_SECONDS = 15
-# Of a task without a limit, before anything was measured on it.
-ITEMS = 1000
+HOURS = {"cpu": "core-hours", "cuda": "GPU-hours"}
+# Of more records, about so many are read.
+SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """The jobs of a rule that are left, and what they take.
+
+    Attributes:
+        rule: its name.
+        jobs: how many.
+        hours: of all of them, one core or GPU each.
+        longest: hours of the longest.
+        host, device: bytes of memory of the largest.
+        disk: bytes that all of them leave.
+        scratch: bytes of checkpoints of the largest, while it runs.
+    """
+
+    rule: str
+    jobs: int
+    hours: float
+    longest: float
+    host: int
+    device: int
+    disk: int
+    scratch: int
 
 
 @dataclass(frozen=True)
@@ -38,90 +77,190 @@ class Plan:
 
     Attributes:
         cells: of the grid, dense models included.
-        jobs: number of jobs a stage.
-        seconds: that they take, one after another.
-        measured: whether all is estimated from records, not from the reference run.
+        jobs: what is left to run, and how often.
+        rows: the same by rule.
+        kinds: stages, and methods of them, that are left.
+        speeds: that the hours follow from.
+        unknown: models of which nothing can be estimated: their shape is not known yet.
     """
 
     cells: int
-    jobs: dict[str, int]
-    seconds: float
-    measured: bool
+    jobs: Counter[Job]
+    rows: list[Row]
+    kinds: set[Kind]
+    speeds: Speeds
+    unknown: list[str]
+
+    @property
+    def hours(self) -> float:
+        return sum(row.hours for row in self.rows)
 
     def __str__(self) -> str:
-        jobs = ", ".join(f"{number:,} to {stage}" for stage, number in self.jobs.items())
-        source = (
-            "by the records that are there"
-            if self.measured
-            else "partly by the default model on one CPU core: another model or machine differs"
-        )
+        """In one line."""
+        jobs = ", ".join(f"{row.jobs:,} {row.rule}" for row in self.rows)
+        known = all(self.speeds.knows(stage) for stage, _ in self.kinds)
+        source = "by earlier records" if known else "`make plan` says what that assumes"
         return (
-            f"Grid of {self.cells:,} cells; still to run: {jobs or 'nothing'}. About "
-            f"{self.seconds / 3600:.1f} hours of one job at a time ({source})."
+            f"Grid of {self.cells:,} cells; still to run: {jobs or 'nothing'}. "
+            f"About {self.hours:,.1f} {HOURS[self.speeds.device]} ({source})."
         )
 
+    def table(self) -> str:
+        """A line a rule, and one for all."""
+        lines = [
+            {
+                "rule": row.rule,
+                "jobs": f"{row.jobs:,}",
+                HOURS[self.speeds.device]: f"{row.hours:,.1f}",
+                "longest h": f"{row.longest:,.1f}",
+                "host GiB": _gib(row.host),
+                "GPU GiB": _gib(row.device),
+                "disk GiB": _gib(row.disk),
+                "checkpoints GiB": _gib(row.scratch),
+            }
+            for row in (*self.rows, total(self.rows))
+        ]
+        return pd.DataFrame(lines).to_string(index=False)
 
-def make_plan(config: Config, root: Path = Path()) -> Plan:
+    def notes(self) -> Iterator[str]:
+        """What the table's numbers are, and what they are not."""
+        yield (
+            "Host, GPU: peak of the largest job. Disk: what all jobs leave. Checkpoints: of the "
+            "largest repair, while it runs. Fetching data, tokenizing and tables come on top."
+        )
+        if self.kinds:
+            yield self.speeds.about(self.kinds)
+        for model in self.unknown:
+            yield f"{model}: nothing but start-up; give models.{model}.shape, or fetch it first."
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:,.1f}" if size else "-"
+
+
+def make_plan(config: Config, device: str, root: Path = Path()) -> Plan:
     """What the grid of ``config`` still needs.
 
     Args:
         config: the configuration.
+        device: that jobs compute on: cpu or cuda.
         root: the working folder of the run.
     """
     cells = [*map(dense_cell, config.grid.models), *config.cells()]
-    paths = {cell: root / record_path(cell) for cell in cells}
-    done = [cell for cell in cells if paths[cell].is_file()]
-    costs = measured_costs(read_records([paths[cell] for cell in done]))
-    jobs = list(_jobs(config, [cell for cell in cells if cell not in set(done)], root))
-    longest = {stage: max(v for (s, _), v in REFERENCE.items() if s == stage) for stage, _ in jobs}
-    sizes = {
-        "prune": 1,
-        "repair": config.training.blocks * config.training.length,
-        "evaluate": sum(task.limit or ITEMS for task in config.evaluation.tasks.values()),
-    }
-    counts: dict[str, int] = defaultdict(int)
-    seconds = 0.0
-    for stage, method in jobs:
-        each = costs.get((stage, method)) or REFERENCE.get((stage, method), longest[stage])
-        seconds += JOB_SECONDS + each * sizes[stage]
-        counts[stage] += 1
-    return Plan(len(cells), dict(counts), seconds, all(job in costs for job in jobs))
+    jobs = Counter(_jobs(config, [c for c in cells if not (root / record_path(c)).is_file()], root))
+    records = sorted((root / "results/cells").glob("**/record.json"))
+    sample = read_records(records[:: 1 + len(records) // SAMPLE])
+    speeds = measured_speeds(config, sample, device)
+    rows = [_row(config, rule, jobs, speeds) for rule in STAGES]
+    kinds = {kind_of(config, job) for job in jobs if STAGES[job.rule] is not None}
+    unknown = sorted({job.model for job in jobs if shape_of(config, job.model) is None})
+    return Plan(len(cells), jobs, [row for row in rows if row.jobs], kinds, speeds, unknown)
 
 
-def measured_costs(records: list[dict]) -> dict[tuple[str, str], float]:
-    """Seconds a pruning, a token of repair and an item of evaluation, by stage and method.
-
-    A variant counts as the method that it is a variant of.
-    """
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for record in records:
-        cell, stages = record["cell"], record["stages"]
-        if stages["prune"] is not None:
-            found["prune", cell["pruner"]].append(stages["prune"]["seconds"])
-        if stages["repair"] is not None:
-            training = training_of(method_of(cell["repair"], record["config"]["resolved"]))
-            found["repair", training].append(
-                stages["repair"]["seconds"] / stages["repair"]["tokens"]
-            )
-        items = {entry["task"]: entry["n"] for entry in record["metrics"]}
-        if stages["evaluate"] is not None and items:
-            found["evaluate", ""].append(stages["evaluate"]["seconds"] / sum(items.values()))
-    return {key: mean(values) for key, values in found.items()}
-
-
-def _jobs(config: Config, cells: Iterable[Cell], root: Path) -> Iterable[tuple[str, str]]:
-    """Stage and method of each job that these cells need, each job once."""
-    bases, trainings, evaluated = {}, {}, []
+def _jobs(config: Config, cells: list[Cell], root: Path) -> Iterator[Job]:
+    """The jobs that these cells need, as often as they run."""
+    made: dict[str | Path, Job] = {}
     for cell in cells:
-        evaluated.append(("evaluate", ""))
+        made[MODELS / cell.model] = Job("fetch_model", cell.model)
         if cell == dense_cell(cell.model):
+            made[record_path(cell)] = Job("evaluate_dense", cell.model)
             continue
-        folder = root / config.checkpoints / cell.model / cell.base
-        bases[folder / "base"] = ("prune", cell.pruner)
         training = training_of(cell.repair)
+        of_base = partial(Job, model=cell.model, pruner=cell.pruner, pattern=cell.pattern)
+        base = base_folder(config.checkpoints, cell)
+        if not (root / base).exists():
+            checked = checked_path(config.checkpoints, cell.model)
+            made[checked] = Job("check_dense", cell.model)
+            made[base] = of_base("prune")
         if training is not None:
-            method = training_of(config.method(cell.repair))
-            trainings[folder / training / f"seed{cell.seed}"] = ("repair", method)
-    for folders in (bases, trainings):
-        yield from (job for folder, job in folders.items() if not folder.exists())
-    yield from evaluated
+            folder = training_folder(config.checkpoints, cell, training)
+            made[folder] = of_base("repair", repair=training)
+        made[record_path(cell)] = of_base("evaluate", repair=training)
+    return (job for path, job in made.items() if not (root / path).exists())
+
+
+def kind_of(config: Config, job: Job) -> Kind:
+    """Whose speed a job has that computes; a variant has that of its method."""
+    stage = STAGES[job.rule]
+    method = {"prune": job.pruner, "repair": config.method(job.repair)}.get(stage)
+    return stage, method
+
+
+def _row(config: Config, rule: str, jobs: Counter[Job], speeds: Speeds) -> Row:
+    def hours(job: Job, need: Needs) -> float:
+        if STAGES[rule] is None:
+            return need.seconds / 3600
+        speed = speeds.of(*kind_of(config, job))
+        return job_seconds(config, need, speeds.device, speed) / 3600
+
+    mine = {job: number for job, number in jobs.items() if job.rule == rule}
+    need = {job: needs(config, job, speeds.device) for job in mine}
+    return Row(
+        rule,
+        jobs=sum(mine.values()),
+        hours=sum(
+            number * units(config, need[job], speeds.device) * hours(job, need[job])
+            for job, number in mine.items()
+        ),
+        longest=max((hours(job, need[job]) for job in mine), default=0),
+        host=max((n.processes * n.host for n in need.values()), default=0),
+        device=max((n.device for n in need.values()), default=0),
+        disk=sum(number * need[job].disk for job, number in mine.items()),
+        scratch=max((n.scratch for n in need.values()), default=0),
+    )
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """All jobs: together, and the largest of each kind."""
+    together = {key: sum(getattr(row, key) for row in rows) for key in ("jobs", "hours", "disk")}
+    largest = ("longest", "host", "device", "scratch")
+    peak = {key: max((getattr(row, key) for row in rows), default=0) for key in largest}
+    return Row("all", **together, **peak)
+
+
+def read_files(files: Sequence[Path]) -> dict:
+    """The values of configuration files, each laid over those before it, and over the default.
+
+    Raises:
+        OSError, yaml.YAMLError: a file is not there, or is not YAML.
+    """
+    from snakemake.utils import update_config
+
+    values: dict = {}
+    for file in (project_root() / "config/config.yaml", *files):
+        update_config(values, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    return values
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Say what a grid takes, and run nothing.")
+    parser.add_argument("--configfile", type=Path, nargs="*", default=[], help="of the grid")
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        default=Path("profiles/default"),
+        help=f"whose {LIMITS_FILE} says what a job may take; without one, what this machine has",
+    )
+    given = parser.parse_args(arguments)
+    file = given.profile / LIMITS_FILE
+    try:
+        if not given.profile.is_dir():
+            raise ValueError(f"{given.profile}: no such profile")
+        limits = read_limits(file) if file.is_file() else None
+        config = load_or_exit(read_files(given.configfile))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        parser.exit(1, f"{' '.join(str(error).split())}\n")
+    check_or_exit(config)
+    device = "cuda" if takes_gpu(config.runtime.device) else "cpu"
+    plan = make_plan(config, device)
+    print(plan, plan.table(), *plan.notes(), sep="\n\n")
+    if limits is None:
+        limits, file = limits_here(config), "this machine"
+    print(f"\nLimits of {file}: {limits}.")
+    too_large = list(misfits(config, plan.jobs, device, limits))
+    for line in [f"Does not fit: {line}" for line in too_large] or ["Every job fits."]:
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,15 @@ from functools import cache
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from bench.cells import Cell, dense_cell, history_path, record_path
+from bench.cells import (
+    Cell,
+    base_folder,
+    checked_path,
+    dense_cell,
+    history_path,
+    record_path,
+    training_folder,
+)
 from bench.config import load_or_exit
 from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
@@ -15,8 +23,9 @@ from bench.loading import takes_gpu
 from bench.plan import make_plan
 from bench.preflight import check_or_exit
 from bench.records import forget_failures, resolved_config
-from bench.resources import memory_mib, minutes, parameters
+from bench.resources import Job, memory_mib, minutes
 from bench.scheduling import schedule_one_look
+from bench.shape import shape_of
 from bench.variants import training_of
 
 ROOT = Path(workflow.basedir)
@@ -24,7 +33,9 @@ CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 
 CHECKPOINTS = CONFIG.checkpoints
-BASE = f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/base"
+# The cell of the wildcards: paths of cells with it are those of rules.
+ANY = Cell("{model}", "{pruner}", "{pattern}", "{repair}", "{seed}")
+BASE = base_folder(CHECKPOINTS, ANY)
 RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
@@ -44,7 +55,7 @@ if CONFIG.retry_failed and workflow.is_main_process:
     forget_failures(CHECKPOINTS)
 
 if workflow.output_settings.dryrun and workflow.is_main_process:
-    print(make_plan(CONFIG), file=sys.stderr)
+    print(make_plan(CONFIG, DEVICE), file=sys.stderr)
 
 
 wildcard_constraints:
@@ -80,7 +91,7 @@ def trained_folder(w):
     training = training_of(w.repair)
     if training is None:
         return []
-    return f"{CHECKPOINTS}/{w.model}/{w.pruner}-{w.pattern}/{training}/seed{w.seed}"
+    return training_folder(CHECKPOINTS, Cell(**w), training)
 
 
 def calibration_tokens(w):
@@ -93,22 +104,37 @@ def attempt(wildcards, attempt):
     return attempt
 
 
-def memory(stage):
-    """Memory of a job, in MiB: by the size of its model, more at each attempt."""
-
-    def mem_mb(wildcards, attempt):
-        return attempt * memory_mib(stage, parameters(CONFIG, wildcards.model), DEVICE)
-
-    return mem_mb
+def job_of(rule, wildcards):
+    """What decides how much a job needs."""
+    of_base = (wildcards.get(key) for key in ("pruner", "pattern"))
+    repair = wildcards.get("repair")
+    return Job(rule, wildcards.model, *of_base, repair and training_of(repair))
 
 
-def duration(stage):
-    """Time of a job, in minutes: by the size of its model, more at each attempt."""
+@cache
+def asked(estimate, job, shape):
+    """An estimate of a job, which is another one once the shape of its model is known."""
+    return estimate(CONFIG, job, DEVICE)
 
-    def runtime(wildcards, attempt):
-        return attempt * minutes(stage, CONFIG, parameters(CONFIG, wildcards.model), DEVICE)
 
-    return runtime
+def resource(estimate, rule):
+    """A resource of a rule: what is estimated of a job, times the number of the attempt."""
+
+    def value(wildcards, attempt):
+        job = job_of(rule, wildcards)
+        return attempt * asked(estimate, job, shape_of(CONFIG, job.model))
+
+    return value
+
+
+def memory(rule):
+    """Memory of a job, in MiB."""
+    return resource(memory_mib, rule)
+
+
+def duration(rule):
+    """Time of a job, in minutes."""
+    return resource(minutes, rule)
 
 
 def processes(wildcards):

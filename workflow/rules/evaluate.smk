@@ -29,7 +29,7 @@ rule check_dense:
         data=ancient(TASK_DATA),
         checked=ancient("resources/data/manifest.json"),
     output:
-        record=f"{CHECKPOINTS}/{{model}}/dense/record.json",
+        record=checked_path(CHECKPOINTS, "{model}"),
         samples=f"{CHECKPOINTS}/{{model}}/dense/samples.jsonl.gz",
     log:
         "results/logs/{model}/dense/check.log",

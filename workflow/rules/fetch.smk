@@ -28,7 +28,7 @@ rule fetch_model:
     threads: CONFIG.runtime.threads
     resources:
         downloads=1,
-        mem_mb=memory("fetch"),
+        mem_mb=memory("fetch_model"),
     params:
         source=lambda w: CONFIG.models[w.model].source.model_dump(mode="json"),
     message:

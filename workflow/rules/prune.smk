@@ -1,7 +1,7 @@
 rule prune:
     input:
         model="resources/models/{model}",
-        dense=ancient(f"{CHECKPOINTS}/{{model}}/dense/record.json"),
+        dense=ancient(checked_path(CHECKPOINTS, "{model}")),
         calibration=calibration_tokens,
         code=lambda w: code(
             "bench/stages/prune.py",

@@ -18,7 +18,7 @@ rule repair:
         blocks="resources/tokens/{model}/train.safetensors",
         code=lambda w: repair_code(w.repair, *REPAIR_CODE),
     output:
-        directory(f"{CHECKPOINTS}/{{model}}/{{pruner}}-{{pattern}}/{{repair}}/seed{{seed}}"),
+        directory(training_folder(CHECKPOINTS, ANY, "{repair}")),
     log:
         "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.log",
     benchmark:
@@ -35,8 +35,7 @@ rule repair:
         # Decide nothing: as parameters they would make a change of them rerun everything.
         checkpoint_minutes=CONFIG.runtime.checkpoint_minutes,
         processes=processes,
-        # Each process loads the model.
-        mem_mb=lambda w, attempt: processes(w) * memory("repair")(w, attempt),
+        mem_mb=memory("repair"),
         runtime=duration("repair"),
     params:
         options=lambda w: CONFIG.repair_options(w.repair),
