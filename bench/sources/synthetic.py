@@ -10,21 +10,14 @@ from pydantic import Field
 
 from bench.sources import grammar
 from bench.sources.base import BaseSource, SourceError
-
-LLAMA = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-}
+from bench.sources.families import FAMILIES
 
 
 class SyntheticSource(BaseSource):
     """Made on the spot from a seed: as data, a file a reader (`squad.json`, `qasc.json`,
     `winogrande_pairs.json`, `social_iqa.json`, `science.json`) and other articles for perplexity
-    (`wiki.json`); as a model, random weights and a tokenizer trained on that text.
+    (`wiki.json`); as a model, a tiny one of a family (`llama` is LLaMA and LLaMA-2, `deepseek`
+    DeepSeek-LLM), with random weights and a tokenizer of the family's kind trained on that text.
     """
 
     source: Literal["synthetic"]
@@ -35,14 +28,18 @@ class SyntheticSource(BaseSource):
     items: Annotated[int, Field(gt=0, le=512)] = Field(
         default=96, description="Facts, sentence pairs and questions of each kind."
     )
-    architecture: str = Field(
-        default="llama", description="Of the model: a `model_type` of `transformers`."
+    architecture: Literal[*FAMILIES] = Field(
+        default="llama", description="Of the model: its family."
     )
     shape: dict[str, Any] = Field(
-        default=LLAMA, description="Of the model: keys of its `transformers` configuration."
+        default={},
+        description=(
+            "Of the model: keys of its `transformers` configuration, laid over the family's "
+            "(`bench/sources/families.py`)."
+        ),
     )
-    vocabulary: Annotated[int, Field(ge=300)] = Field(
-        default=512, description="Of the model: tokens of the byte-level BPE tokenizer."
+    vocabulary: Annotated[int, Field(ge=400)] = Field(
+        default=512, description="Of the model: tokens of its tokenizer."
     )
 
     def documents(self) -> dict[str, dict]:
@@ -67,50 +64,29 @@ class SyntheticSource(BaseSource):
 
     def retrieve_model(self, folder: Path) -> None:
         import torch
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        tokenizer = self._tokenizer()
+        family = FAMILIES[self.architecture]
+        texts = (text for document in self.documents().values() for text in _strings(document))
+        tokenizer = family.save_tokenizer(folder, texts, self.vocabulary)
+        settings = {
+            "vocab_size": len(tokenizer) + family.spare,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
         try:
             config = AutoConfig.for_model(
-                self.architecture,
-                **self.shape,
-                vocab_size=len(tokenizer),
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
+                family.model_type, **settings | family.settings | self.shape
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        except ValueError as error:
-            reason = str(error).partition("\n")[0]
+        except (ValueError, StrictDataclassError) as error:
+            reason = " ".join(str(error).split())
             raise SourceError(f"synthetic {self.architecture} model: {reason}") from error
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-    def _tokenizer(self):
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-        from transformers import PreTrainedTokenizerFast
-
-        special = {
-            "unk_token": "<unk>",
-            "bos_token": "<s>",
-            "eos_token": "</s>",
-            "pad_token": "<pad>",
-        }
-        bpe = Tokenizer(models.BPE())
-        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        bpe.decoder = decoders.ByteLevel()
-        bpe.train_from_iterator(
-            (text for document in self.documents().values() for text in _strings(document)),
-            trainers.BpeTrainer(
-                vocab_size=self.vocabulary,
-                special_tokens=list(special.values()),
-                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                show_progress=False,
-            ),
-        )
-        return PreTrainedTokenizerFast(tokenizer_object=bpe, **special)
 
 
 def _strings(value) -> Iterator[str]:

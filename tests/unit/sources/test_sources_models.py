@@ -18,9 +18,20 @@ from bench.sources import (
     fetch,
     fetch_model,
 )
+from bench.sources.families import FAMILIES
 from bench.sources.manifest import FileRecord
 
 HIDDEN, INTERMEDIATE, HEADS, KEY_VALUE_HEADS, HEAD = 64, 96, 4, 2, 16
+TEXT = "The red lamp is kept in the box of the hall."
+# The model's class, its biases, whether its head is tied, and what its tokenizer puts first.
+KNOWN = {
+    "llama": ("LlamaForCausalLM", 0, False, "<s>"),
+    "llama3": ("LlamaForCausalLM", 0, False, "<|begin_of_text|>"),
+    "mistral": ("MistralForCausalLM", 0, False, "<s>"),
+    "deepseek": ("LlamaForCausalLM", 0, False, "<｜begin▁of▁sentence｜>"),
+    "qwen2": ("Qwen2ForCausalLM", 2 * 3, True, None),
+    "opt": ("OPTForCausalLM", 2 * 8 + 1, True, "</s>"),
+}
 
 
 def synthetic(**changes) -> SyntheticSource:
@@ -34,23 +45,27 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_synthetic_model_runs(folder):
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    text = "The red lamp is kept in the box of the hall."
-    ids = tokenizer(text, return_tensors="pt").input_ids
-    assert tokenizer.decode(ids[0]) == text
-    assert 400 < len(tokenizer) <= 512
+def test_a_family_is_what_it_is_known_as(family):
+    model = AutoModelForCausalLM.from_pretrained(family)
+    tokenizer = AutoTokenizer.from_pretrained(family)
+    biases = [name for name, _ in model.named_parameters() if name.endswith("bias")]
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    first = tokenizer.decode(tokenizer(TEXT).input_ids[0])
+    start = first if first == tokenizer.bos_token else None
+    assert (type(model).__name__, len(biases), tied, start) == KNOWN[family.name]
     assert model.dtype == torch.bfloat16
-    assert model.config.num_key_value_heads == 2
-    assert model.config.eos_token_id == tokenizer.eos_token_id
-    assert {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.pad_token} == {
-        "<s>",
-        "</s>",
-        "<unk>",
-        "<pad>",
-    }
-    assert model(ids).logits.shape == (1, ids.shape[1], len(tokenizer))
+
+
+def test_every_text_has_tokens_of_a_family(family):
+    model = AutoModelForCausalLM.from_pretrained(family)
+    tokenizer = AutoTokenizer.from_pretrained(family)
+    text = f"{TEXT}\n\n{TEXT.upper()} Ça, 木?"
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    assert tokenizer.decode(ids[0], skip_special_tokens=True) == text
+    assert 400 < len(tokenizer) <= 512
+    rows = len(tokenizer) + FAMILIES[family.name].spare
+    assert model(ids).logits.shape == (1, ids.shape[1], rows)
+    assert model.config.eos_token_id == tokenizer.eos_token_id is not None
 
 
 def test_weights_are_readable_by_the_group(folder):
@@ -67,19 +82,24 @@ def test_synthetic_model_depends_on_the_seed_alone(folder, tmp_path):
     assert other.files["model.safetensors"] != first.files["model.safetensors"]
 
 
-def test_synthetic_model_of_another_architecture(tmp_path):
-    shape = {"hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
-    shape |= {"word_embed_proj_dim": 32, "max_position_embeddings": 64}
+def test_synthetic_model_of_another_shape(tmp_path):
+    shape = {"ffn_dim": 48, "num_hidden_layers": 1}
     fetch_model(synthetic(architecture="opt", shape=shape), tmp_path / "opt")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "opt")
-    assert type(model).__name__ == "OPTForCausalLM"
-    assert model.config.ffn_dim == 48
+    assert (model.config.ffn_dim, model.config.num_hidden_layers) == (48, 1)
+    assert model.config.word_embed_proj_dim == 64
 
 
-def test_unknown_architecture(tmp_path):
-    with pytest.raises(SourceError, match="synthetic llamma model"):
-        fetch_model(synthetic(architecture="llamma"), tmp_path / "out")
+def test_shape_that_cannot_be(tmp_path):
+    with pytest.raises(SourceError, match="synthetic llama model") as error:
+        fetch_model(synthetic(shape={"num_attention_heads": 5}), tmp_path / "out")
+    assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_architecture():
+    with pytest.raises(ValidationError, match="'llama', 'llama3'"):
+        synthetic(architecture="llamma")
 
 
 def test_synthetic_data_depends_on_the_seed_alone(tmp_path):
@@ -242,8 +262,9 @@ def rows_of_transformers(weight: np.ndarray, heads: int) -> np.ndarray:
     return rows
 
 
-def test_gguf_is_dequantised(folder, tmp_path):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+def test_gguf_is_dequantised(tmp_path):
+    fetch_model(synthetic(architecture="llama3"), tmp_path / "bytes")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "bytes")
     origin = tmp_path / "origin"
     (origin / "package").mkdir(parents=True)
     path = origin / "package" / "tiny.gguf"
@@ -280,9 +301,8 @@ def test_gguf_is_dequantised(folder, tmp_path):
     for name, values in expected.items():
         assert torch.equal(found[name].weight, torch.from_numpy(values).bfloat16()), name
 
-    text = "The red lamp is kept in the box of the hall."
     converted = AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert converted(text).input_ids == tokenizer(text).input_ids
+    assert converted(TEXT).input_ids == tokenizer(TEXT, add_special_tokens=False).input_ids
     assert converted.eos_token == tokenizer.eos_token
 
 
