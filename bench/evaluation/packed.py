@@ -22,6 +22,8 @@ from tqdm import tqdm
 logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
 
 ROOT = -1
+# The kinds of attention, as `layer_types` of a configuration names them.
+FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class PrefixTree:
@@ -91,15 +93,16 @@ class PackedLM(HFLM):
     Probabilities are in float32 whatever the model's dtype.
 
     Args:
-        model: a decoder-only transformers model on its device, in which attention alone mixes
-            tokens, and positions are an input (not ALiBi).
+        model: a decoder-only transformers model on its device, in which attention alone, full or in
+            a sliding window, mixes tokens, and positions are an input (not ALiBi).
         tokenizer: its tokenizer.
         max_length: tokens that the model sees at most; a longer request loses its beginning. None:
             the model's own limit.
         batch_tokens: tokens of one forward pass. A longer request is a pass of its own.
 
     Raises:
-        ValueError: the model takes no positions or no mask, or fewer tokens than `max_length`.
+        ValueError: the model takes no positions or no mask, mixes tokens in another way, or takes
+            fewer tokens than `max_length`.
     """
 
     def __init__(self, model, tokenizer, *, max_length: int | None = None, batch_tokens: int = 256):
@@ -112,8 +115,15 @@ class PackedLM(HFLM):
         self.batch_tokens = batch_tokens
         inputs = inspect.signature(model.forward).parameters
         self._selects_logits = "logits_to_keep" in inputs
+        self._window = getattr(model.config, "sliding_window", None)
+        self._kinds = set(
+            getattr(model.config, "layer_types", None)
+            or [FULL if self._window is None else SLIDING]
+        )
         if "position_ids" not in inputs or getattr(model.config, "alibi", False):
             raise ValueError(f"{type(model).__name__} takes no positions, so it cannot be packed")
+        if other := self._kinds - {FULL, SLIDING}:
+            raise ValueError(f"{type(model).__name__} has {min(other)}: allowed: {FULL}, {SLIDING}")
         attention = model.config._attn_implementation
         if attention not in ("eager", "sdpa"):
             raise ValueError(f"attention {attention!r} takes no mask; allowed: eager, sdpa")
@@ -180,14 +190,24 @@ class PackedLM(HFLM):
                 f"a request of {len(context)} context and {len(continuation)} continuation tokens; "
                 f"allowed: at least 1, and 1 to {self.max_length}"
             )
-        inputs = (context + continuation)[-(self.max_length + 1) : -1]
-        window = getattr(self.config, "sliding_window", None)
-        if window is not None and len(inputs) > window:
-            raise ValueError(
-                f"a request of {len(inputs)} tokens: longer than the model's attention window; "
-                f"set context_length to {window} or less"
-            )
-        return inputs
+        return (context + continuation)[-(self.max_length + 1) : -1]
+
+    def _mask(
+        self, positions: torch.Tensor, visible: torch.Tensor
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """What each token attends to, (1, 1, n, n): one mask, or one a kind if the blocks differ.
+
+        It is additive, as eager attention adds it and sdpa takes it as well.
+        """
+        dtype = self.model.dtype
+        masks = {}
+        for kind in self._kinds:
+            seen = visible
+            if kind == SLIDING:
+                seen = visible & (positions[:, None] - positions < self._window)
+            mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+            masks[kind] = mask[None, None].to(self.device)
+        return masks if len(masks) > 1 else masks.popitem()[1]
 
     @torch.no_grad()
     def _score(
@@ -202,14 +222,10 @@ class PackedLM(HFLM):
         used, rows = np.unique(np.concatenate(nodes), return_inverse=True)
         used, rows = torch.from_numpy(used).to(self.device), torch.from_numpy(rows)
         labels = torch.from_numpy(np.concatenate(targets))
-        # Additive, as eager attention adds it and sdpa takes it as well.
-        dtype = self.model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype)
-        mask.masked_fill_(~visible, torch.finfo(dtype).min)
         logits = self.model(
             input_ids=tokens[None].to(self.device),
             position_ids=positions[None].to(self.device),
-            attention_mask=mask[None, None].to(self.device),
+            attention_mask=self._mask(positions, visible),
             use_cache=False,
             **({"logits_to_keep": used} if self._selects_logits else {}),
         ).logits[0]

@@ -9,8 +9,15 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LlamaForCausalLM
 
 from bench.evaluation.packed import PackedLM, PrefixTree, pack
+from bench.loading import load_model, load_tokenizer
 
 ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "opt", "gpt_neox", "gpt2"]
+# Shorter than most requests; Qwen's and Gemma's differ by block.
+WINDOWS = {
+    "mistral": {"sliding_window": 5},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    "gemma3_text": {"sliding_window": 5, "sliding_window_pattern": 2},
+}
 
 
 def pairs(*arguments):
@@ -65,6 +72,31 @@ def test_same_scores_as_one_request_a_row(make_model, tokenizer, architecture, a
     model = make_model(architecture, attention=attention)
     plain, packed = HFLM(model, tokenizer=tokenizer), PackedLM(model, tokenizer, batch_tokens=64)
     assert_same_scores(packed.loglikelihood(QUESTIONS), plain.loglikelihood(QUESTIONS))
+    assert packed.loglikelihood_rolling(TEXTS) == pytest.approx(
+        plain.loglikelihood_rolling(TEXTS), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("architecture", WINDOWS)
+def test_same_scores_in_an_attention_window(make_model, tokenizer, architecture, attention):
+    model = make_model(architecture, attention=attention, **WINDOWS[architecture])
+    plain, packed = HFLM(model, tokenizer=tokenizer), PackedLM(model, tokenizer, batch_tokens=64)
+    found = packed.loglikelihood(QUESTIONS)
+    assert_same_scores(found, plain.loglikelihood(QUESTIONS))
+    assert packed.loglikelihood_rolling(TEXTS) == pytest.approx(
+        plain.loglikelihood_rolling(TEXTS), rel=1e-4
+    )
+    unlimited = PackedLM(make_model(architecture), tokenizer).loglikelihood(QUESTIONS)
+    assert found[0] != pytest.approx(unlimited[0], rel=1e-2)
+
+
+def test_every_family_scores_as_one_request_a_row(family):
+    tokenizer = load_tokenizer(family)
+    model = load_model(family, torch.device("cpu"), torch.float32)
+    plain, packed = HFLM(model, tokenizer=tokenizer), PackedLM(model, tokenizer, batch_tokens=64)
+    assert_same_scores(packed.loglikelihood(QUESTIONS), plain.loglikelihood(QUESTIONS))
+    plain = HFLM(model, tokenizer=tokenizer, add_bos_token=False)
     assert packed.loglikelihood_rolling(TEXTS) == pytest.approx(
         plain.loglikelihood_rolling(TEXTS), rel=1e-4
     )
@@ -222,11 +254,10 @@ def test_more_context_than_the_model_takes(make_model, tokenizer):
         PackedLM(make_model(), tokenizer, max_length=257)
 
 
-def test_request_longer_than_the_attention_window(make_model, tokenizer):
-    lm = PackedLM(make_model("mistral", sliding_window=16), tokenizer)
-    assert len(lm.loglikelihood(QUESTIONS[:1])) == 1
-    with pytest.raises(ValueError, match="set context_length to 16 or less"):
-        lm.loglikelihood_rolling(TEXTS)
+def test_blocks_that_mix_tokens_in_another_way(make_model, tokenizer):
+    model = make_model("qwen3", layer_types=["full_attention", "linear_attention"])
+    with pytest.raises(ValueError, match="linear_attention: allowed: full_attention, sliding_"):
+        PackedLM(model, tokenizer)
 
 
 @pytest.mark.parametrize(("context", "continuation"), [([], [1]), ([1], []), ([1], [2] * 9)])
