@@ -57,14 +57,14 @@ def build(name: str, **options):
     return build_repair(name, **options)
 
 
-def train(repair, model: torch.nn.Module, seed: int = 0, **arguments) -> None:
-    """A few steps of transformers' Trainer, set up as the benchmark does."""
+def train(repair, model: torch.nn.Module, seed: int = 0, steps: int = 4, **arguments) -> None:
+    """Some steps of transformers' Trainer, set up as the benchmark does."""
     with TemporaryDirectory() as folder:
         Trainer(
             model,
             TrainingArguments(
                 output_dir=folder,
-                max_steps=4,
+                max_steps=steps,
                 per_device_train_batch_size=2,
                 gradient_accumulation_steps=2,
                 warmup_steps=1,

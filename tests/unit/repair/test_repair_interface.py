@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from baselines.pruning import Pattern, prunable_layers, prune, sparsity_report
 from baselines.repair import REPAIRS, build_repair
@@ -92,6 +93,26 @@ def test_the_merged_model_is_as_sparse_as_it_claims(tiny, name, dtype):
     merged = sparsity_report(repair.merge(tiny.trained(name, dtype), tiny.reprune)).layers
     for layer, sparsity in base.items():
         assert (merged[layer] >= sparsity) == repair.keeps_sparsity
+
+
+@every_training
+def test_of_every_family_the_linear_layers_change_and_nothing_else(tiny, family, name):
+    """Biases, tied heads, grouped keys and attention windows, as the families have them."""
+
+    def base():
+        model = AutoModelForCausalLM.from_pretrained(family, dtype=torch.float32)
+        tiny.reprune(model)
+        return model
+
+    repair = tiny.build(name)
+    model = repair.wrap(base(), seed=0)
+    tiny.train(repair, model, steps=3)
+    unmerged = tiny.logits(model)
+    merged = repair.merge(model, reprune=lambda model: None)
+    torch.testing.assert_close(tiny.logits(merged), unmerged, rtol=0, atol=1e-3)
+    before, after = base().state_dict(), merged.state_dict()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {f"{layer}.weight" for layer in prunable_layers(merged)}
 
 
 @every_trained
