@@ -45,7 +45,11 @@ test: test-unit test-browser test-workflow test-real  ## All tests, fast ones fi
 test-unit: $(STAMP)
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest --numprocesses auto tests/unit
 
-test-browser test-workflow test-real: test-%: $(STAMP)
+# Runs of the workflow side by side: much of each is one process after the other.
+test-workflow: $(STAMP)
+	$(RUN) python -m pytest --numprocesses auto --dist loadgroup tests/workflow
+
+test-browser test-real: test-%: $(STAMP)
 	$(RUN) python -m pytest tests/$*
 
 test-cluster: $(STAMP)  ## A run on a real Slurm of one machine, installed where that is allowed

@@ -1,5 +1,6 @@
 """Snakemake, run in a copy of the project."""
 
+import copy
 import os
 import re
 import shutil
@@ -51,6 +52,13 @@ class Project:
                 shutil.copytree(origin, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(origin, folder / part)
+
+    def copy(self, folder: Path) -> "Project":
+        """The project as it is now, results included, in another folder."""
+        shutil.copytree(self.folder, folder)
+        other = copy.copy(self)
+        other.folder = folder
+        return other
 
     def command(
         self, *arguments: str, changes: dict | None = None, files: Sequence[str] = ()
