@@ -52,7 +52,11 @@ def test_c4_is_read_as_far_as_it_is_wanted(tmp_path):
 WHOLE = gzip.compress(b'{"text": "Text."}\n' * 1000)
 
 
-@pytest.mark.parametrize("raw", [WHOLE[:-12], WHOLE[:2], b"no gzip", gzip.compress(b"no JSON\n")])
+@pytest.mark.parametrize(
+    "raw",
+    [WHOLE[:-12], WHOLE[:2], b"no gzip", gzip.compress(b"no JSON\n")],
+    ids=["cut late", "cut early", "no gzip", "no JSON"],
+)
 def test_c4_that_broke_off(tmp_path, raw):
     path = tmp_path / "c4.json.gz"
     path.write_bytes(raw)
