@@ -10,7 +10,7 @@ STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
-.PHONY: table1 smoke plan report tune export timing profile test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
+.PHONY: table1 smoke plan report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(RUN) snakemake results/table1.csv $(OPTIONS)
@@ -36,6 +36,9 @@ timing: $(STAMP)  ## Print what share of each stage was start-up, loading and co
 
 profile: $(STAMP)  ## Measure memory and time of each repair's training, side by side
 	$(RUN) python -m bench.profile
+
+scale: $(STAMP)  ## Measure how long a grid of 10,000 cells takes to plan, and its records to collect
+	$(RUN) PYTHONPATH=tests python -m scale.grid
 
 test: test-unit test-browser test-workflow test-real  ## All tests, fast ones first
 

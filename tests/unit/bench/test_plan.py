@@ -120,7 +120,8 @@ def test_a_variant_is_a_training_of_its_own_that_takes_as_long(tmp_path):
     assert rows(variant)["repair"].longest * 3600 == pytest.approx(56 + 15, abs=2)
 
 
-def test_a_model_of_unknown_shape_is_named(tmp_path):
+def test_a_model_of_unknown_shape_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     values = read_files([project_root() / "config/smoke.yaml"])
     plan = make_plan(load(values), "cpu", tmp_path)
     assert "tiny: nothing but start-up" in "\n".join(plan.notes())

@@ -93,7 +93,8 @@ def test_memory_and_time_follow_from_the_size_of_the_model(job, device):
     assert (needs(small, job, device).device > 0) == (device == "cuda")
 
 
-def test_a_model_that_is_not_there_asks_for_a_start_alone():
+def test_a_model_that_is_not_there_asks_for_a_start_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     unknown = config(models={SMALL: {"shape": None}})
     assert memory_mib(unknown, REPAIR, "cpu") == BASE_MIB
     assert minutes(unknown, REPAIR, "cpu") == BASE_MINUTES + 1
