@@ -88,7 +88,7 @@ class Evolver:
                 continue
             if len(layer.indices) and not self._entries_to_drop(layer, due):
                 continue
-            layer.window = Window(squares=self.config.moments == "seeded")
+            layer.window = Window(step, squares=self.config.moments == "seeded")
             if self.config.candidates is not None:
                 layer.window.choose = partial(self._candidates, layer)
 
@@ -101,7 +101,7 @@ class Evolver:
         start, config, layer = time.perf_counter(), self.config, self.layers[name]
         window, layer.window = layer.window, None
         with layer.open_weight() as weight:
-            means = window.means(weight, config.accumulate_steps)
+            means = window.means(weight, step)
             if means is None:
                 return
             gradient, square = means

@@ -15,6 +15,7 @@ class Window:
     Micro-batches of one optimizer step are contributions to its gradient, as in autograd.
 
     Args:
+        opened: number of the optimizer step after which it begins.
         choose: chooses candidate positions from the first micro-batch's gradient, (m * n,).
             None: all entries.
         squares: whether the squares of the contributions are summed too.
@@ -24,8 +25,13 @@ class Window:
         total, square: the sums, float32, (m * n,) or (c,), or None.
     """
 
-    def __init__(self, choose: Callable[[Tensor], Tensor] | None = None, squares: bool = False):
-        self.choose, self.squares = choose, squares
+    def __init__(
+        self,
+        opened: int,
+        choose: Callable[[Tensor], Tensor] | None = None,
+        squares: bool = False,
+    ):
+        self.opened, self.choose, self.squares = opened, choose, squares
         self.positions: Tensor | None = None
         self.total: Tensor | None = None
         self.square: Tensor | None = None
@@ -46,20 +52,23 @@ class Window:
             self.square += gradient.float() ** 2
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The tensors there are so far, by name."""
+        """The tensors there are so far, by name; none before the first gradient."""
+        if self.total is None:
+            return {}
         state = {"positions": self.positions, "total": self.total, "square": self.square}
-        return {name: values for name, values in state.items() if values is not None}
+        state = {name: values for name, values in state.items() if values is not None}
+        return {"opened": torch.tensor(self.opened), **state}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor]) -> "Window":
         """The window that gave `state`."""
-        window = cls(squares="square" in state)
-        for name, values in state.items():
-            setattr(window, name, values)
+        window = cls(int(state["opened"]), squares="square" in state)
+        for name in state.keys() - {"opened"}:
+            setattr(window, name, state[name])
         return window
 
-    def means(self, weight: Tensor, steps: int) -> tuple[Tensor, Tensor | None] | None:
-        """Turn the sums into means over `steps` optimizer steps of all ranks; ends the window.
+    def means(self, weight: Tensor, step: int) -> tuple[Tensor, Tensor | None] | None:
+        """Turn the sums into means over all ranks' optimizer steps up to `step`; end the window.
 
         Returns:
             The mean gradient, (m * n,), `UNKNOWN` where no rank measured it; and, if squares were
@@ -69,6 +78,7 @@ class Window:
         """
         if self.total is None:
             self.add(torch.zeros_like(weight))
+        steps = step - self.opened
         ranks = distributed.get_world_size() if in_parallel() else 1
         gradient = self._over_ranks(self.total, weight).div_(steps * ranks)
         square = None

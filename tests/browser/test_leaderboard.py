@@ -91,6 +91,7 @@ def test_filters_narrow_the_rows_and_the_search_does_too(page):
     assert set(column(page, "repair")) == {"spp"}
     choose(page, "repair", "")
     page.fill('#board_wrapper input[type="search"]', "lora-dense")
+    expect(page.locator("#board tbody .open", has_not_text="lora-dense")).to_have_count(0)
     assert set(column(page, "repair")) == {"lora-dense"}
 
 
@@ -121,7 +122,7 @@ def test_the_drawer_shows_provenance_and_configuration(page):
     ):
         assert expected in text
     page.keyboard.press("Escape")
-    assert page.locator("#drawer[open]").count() == 0
+    expect(page.locator("#drawer[open]")).to_have_count(0)
 
 
 def test_everything_can_be_done_from_the_keyboard(watch, pages):
@@ -131,13 +132,13 @@ def test_everything_can_be_done_from_the_keyboard(watch, pages):
     assert set(column(page, "repair")) == {"seft"}
     page.locator("#board thead th [role=button], #board thead th[tabindex]").nth(5).focus()
     page.keyboard.press("Enter")
-    assert page.locator("#board th.dt-ordering-asc").count() == 1
+    expect(page.locator("#board th.dt-ordering-asc")).to_have_count(1)
     page.locator("#board tbody .open").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#drawer[open] pre")
-    assert page.evaluate("document.activeElement.className") == "close"
+    expect(page.locator("#drawer .close")).to_be_focused()
     page.keyboard.press("Enter")
-    assert page.locator("#drawer[open]").count() == 0
+    expect(page.locator("#drawer[open]")).to_have_count(0)
 
 
 def test_figures_follow_the_model_and_the_pattern(watch, pages):

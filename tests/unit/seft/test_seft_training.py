@@ -257,6 +257,24 @@ def test_seeded_moments_are_the_means_of_the_window(tokens):
         assert state["steps"].isinf().all()
 
 
+def test_a_window_cut_short_by_the_first_selection_is_a_mean_over_its_own_steps(tokens):
+    model, optimizer, evolver = start(
+        moments="seeded", evolve_every=3, accumulate_steps=2, mask="free", drop_fraction=0.5
+    )
+    train(model, tokens, optimizer, evolver, [1, 2])
+    rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(3))[:4]
+    gradients = dense_gradients(model, tokens[rows])
+    before = {name: layer.indices.clone() for name, layer in model.seft_layers.items()}
+    train(model, tokens, optimizer, evolver, [3])
+    for name, layer in model.seft_layers.items():
+        grown = ~torch.isin(layer.indices, before[name])
+        assert grown.any()
+        one = gradients[name].view(-1)[layer.indices[grown]]
+        state = optimizer.state[layer.delta]
+        torch.testing.assert_close(state["exp_avg"][grown], one)
+        torch.testing.assert_close(state["exp_avg_sq"][grown], one**2)
+
+
 def test_seeded_moments_need_an_optimizer_that_has_them(tokens):
     model, _, evolver = start(moments="seeded")
     sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
