@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import adamw, make_llama, train
+from seft_loop import adamw, make_llama, train
 from torch import nn
 from transformers import LlamaForCausalLM
 

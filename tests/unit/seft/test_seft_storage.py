@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from conftest import adamw, make_llama, train
+from seft_loop import adamw, make_llama, train
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import adamw, make_llama, train
+from seft_loop import adamw, make_llama, train
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import seft

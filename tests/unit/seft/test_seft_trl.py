@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import make_llama
 from datasets import Dataset
 from safetensors.torch import load_file
+from seft_loop import make_llama
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer

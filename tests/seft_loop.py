@@ -1,0 +1,48 @@
+"""A tiny pruned LLaMA, and a hand-written loop that trains SEFT on it."""
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import seft
+
+
+def make_llama(dtype: torch.dtype = torch.float32, pattern: tuple[int, int] | None = None):
+    """Two blocks, 14 linear layers of up to 24 x 16, pruned at random; always the same one."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=32,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.3,
+        )
+    )
+    for module in model.model.layers.modules():
+        if isinstance(module, nn.Linear):
+            weight = module.weight.data
+            if pattern is None:
+                weight[torch.rand_like(weight) < 0.6] = 0
+            else:
+                groups = weight.view(len(weight), -1, pattern[1])
+                groups.scatter_(2, torch.rand_like(groups).argsort(dim=2)[..., : pattern[0]], 0)
+    return model.to(dtype)
+
+
+def train(model, tokens, optimizer, evolver, steps, micro_batches=1):
+    """Take optimizer steps, each on rows of `tokens` that its number alone chooses."""
+    model.train()
+    for step in steps:
+        rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
+        for part in tokens[rows].chunk(micro_batches):
+            (model(input_ids=part, labels=part).loss / micro_batches).backward()
+        optimizer.step()
+        evolver.step(optimizer, step)
+        optimizer.zero_grad()
+
+
+def adamw(model, lr=0.01):
+    return seft.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
