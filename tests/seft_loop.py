@@ -1,26 +1,15 @@
 """A tiny pruned LLaMA, and a hand-written loop that trains SEFT on it."""
 
 import torch
+from tiny import tiny_llama
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import seft
 
 
 def make_llama(dtype: torch.dtype = torch.float32, pattern: tuple[int, int] | None = None):
     """Two blocks, 14 linear layers of up to 24 x 16, pruned at random; always the same one."""
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=32,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            initializer_range=0.3,
-        )
-    )
+    model = tiny_llama(num_attention_heads=4, initializer_range=0.3)
     for module in model.model.layers.modules():
         if isinstance(module, nn.Linear):
             weight = module.weight.data

@@ -20,7 +20,7 @@ def shared(tmp_path_factory):
     """Folder of what two processes have trained."""
     folder = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+        patch.setenv("PYTHONPATH", str(Path(two_processes.__file__).parent), prepend=":")
         patch.setenv("OMP_NUM_THREADS", "1")
         launch(2, "two_processes", str(folder))
     return folder

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 import torch
+from tiny import tiny_llama
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import prunable_layers, prune, sparsity_report
@@ -117,15 +118,7 @@ def test_activations_are_what_is_saved_for_backward(base):
 
 
 def test_a_dense_model_is_pruned_first(tmp_path):
-    config = LlamaConfig(
-        vocab_size=64,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    tiny_llama(num_hidden_layers=1).save_pretrained(tmp_path)
     found = measure(settings(tmp_path, "full", options={}, sparsity=0.75))
     assert found["trainable_parameters"] == (4 * 16 * 16 + 3 * 16 * 24) // 4
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import tiny_llama
 
 import bench.training
 from bench.config import Training
@@ -25,16 +25,7 @@ RUNTIME = {"device": "cpu", "dtype": "float32"}
 @pytest.fixture
 def stage(tmp_path):
     """Runs the stage on a tiny model; the folders that it reads and writes."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tiny_llama().save_pretrained(tmp_path / "model")
     write_json(tmp_path / "model/manifest.json", {})
     prune_base(
         str(tmp_path / "model"),

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from tiny import tiny_llama
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from baselines.pruning import prune
 from baselines.repair import build_repair
@@ -24,16 +25,7 @@ SETTINGS = Training(mixture=[{"data": "x"}], length=8, batch_size=2, steps=6)
 
 
 def tiny() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    )
-    model = LlamaForCausalLM(config)
+    model = tiny_llama()
     prune(model, "magnitude", sparsity=0.5)
     return model
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import torch
+from tiny import tiny_llama
 from torch.distributed.elastic.multiprocessing.errors import record
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 import bench.training
 from baselines.pruning import prune
@@ -26,18 +27,7 @@ CPU = torch.device("cpu")
 
 
 def base(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        attention_bias=True,
-        tie_word_embeddings=True,
-    )
-    model = LlamaForCausalLM(config).to(dtype)
+    model = tiny_llama(attention_bias=True, tie_word_embeddings=True).to(dtype)
     prune(model, "magnitude", sparsity=0.5)
     return model
 
