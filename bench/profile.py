@@ -15,8 +15,9 @@ medians over the repetitions and, as `_spread`, largest minus smallest:
 
 Bytes that are held are counted exactly. The peak is the allocator's on a GPU; on a CPU, where torch
 keeps no such count, it is the process's resident memory. The evolution that is timed is the first
-one, which places all entries and takes longer than those that follow. Where layers evolve in turn,
-those whose turn is later than the last step hold no positions yet: all do after A + R steps.
+one, which places all entries and takes longer than those that follow. Where layers evolve in turn
+the warm-up lasts A + R steps, for only then do all of them hold positions: a layer that does not
+costs next to nothing.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def parser_of_arguments() -> Parser:
         ("threads", 1, "on a CPU"),
         ("rank", 8, "rank of LoRA, and of the LoRA whose parameters the others match"),
         ("evolve-every", 60, "R, steps from one evolution to the next"),
-        ("accumulate-steps", 5, "A, steps whose gradient an evolution uses; warm-up for all"),
+        ("accumulate-steps", 5, "A, steps whose gradient an evolution uses, and of warm-up"),
     ):
         parser.add_argument(f"--{name}", type=positive, default=default, help=about)
     parser.add_argument(
@@ -179,7 +180,7 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
     if name != "spp":
         common["rank"] = given.rank
     options = {key: value for key, value in common.items() if key in fields} | own
-    build_repair(name, **options)
+    in_turn = getattr(build_repair(name, **options).options, "stagger", False)
     return Settings(
         method=name,
         options=options,
@@ -188,7 +189,7 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         sparsity=given.sparsity,
         length=given.length,
         batch=given.batch,
-        warmup=given.accumulate_steps,
+        warmup=given.accumulate_steps + in_turn * given.evolve_every,
         steps=given.steps,
         checkpointing=checkpointing == "on",
         device=given.device,
