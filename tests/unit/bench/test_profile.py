@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import prunable_layers, prune, sparsity_report
 from bench.bases import save_base
-from bench.profile import main, parse, table
+from bench.profile import main, parse, parser_of_arguments, settings_of, table
 from bench.profiling import SHAPES, Settings, load, measure
 from bench.sources.manifest import MANIFEST
 
@@ -100,6 +100,20 @@ def test_bytes_of_seft_are_those_of_its_formula(base, storage):
     assert found["optimizer"] == 12 * count
     assert found["evolving_seconds"] > 0
     assert found["evolving_share"] >= found["evolving_seconds"] / (9 * found["step_seconds"])
+
+
+def test_all_layers_hold_positions_when_the_timing_begins(base):
+    arguments = ["--model", str(base), "--evolve-every", "4", "--accumulate-steps", "1"]
+    arguments += ["--rank", str(RANK), "--steps", "1", "--dtype", "float32"]
+    given = parser_of_arguments().parse_args(arguments)
+    at_once, in_turn = (
+        measure(settings_of(given, f"seft:mask=fixed,stagger={stagger}", "dense", "off"))
+        for stagger in ("false", "true")
+    )
+    assert in_turn["trainable_state"] == at_once["trainable_state"]
+    # What a delta of each layer, float32, and its position and base weight take.
+    count = sum(RANK * sum(weight.shape) for weight in layers(base)[1])
+    assert in_turn["trainable_state"] >= 12 * count
 
 
 def test_activations_are_what_is_saved_for_backward(base):
