@@ -15,6 +15,7 @@ from bench.cells import (
     record_path,
     training_folder,
 )
+from bench.code import list_code
 from bench.config import load_or_exit
 from bench.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
@@ -76,9 +77,21 @@ def code(*files):
 
 
 @cache
-def repair_code(repair, *files):
-    """Source files of the method that a repair is, or is a variant of, beside others."""
-    return code(*files, *REPAIRS.sources(CONFIG.method(repair)))
+def method_code(rule, name, files_of, *files):
+    """What stands for the source files of a method, and others, as an input of a rule's jobs.
+
+    Of a grid's many jobs: one input each in place of dozens. Jobs do not write it, so that all of
+    a run see the code as it was when the run began.
+    """
+    listing = f"resources/code/{rule}-{name}.sha256"
+    if workflow.is_main_process:
+        list_code(listing, [*files, *files_of(name)], ROOT)
+    return listing
+
+
+def repair_code(rule, *files):
+    """The source files of the method that a repair is, or is a variant of, beside others."""
+    return lambda w: method_code(rule, CONFIG.method(w.repair), REPAIRS.sources, *files)
 
 
 def sources(folder, pattern):

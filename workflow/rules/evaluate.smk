@@ -86,7 +86,7 @@ rule evaluate:
         calibration=calibration_tokens,
         data=TASK_DATA,
         checked=ancient("resources/data/manifest.json"),
-        code=lambda w: repair_code(w.repair, *EVALUATION_CODE),
+        code=repair_code("evaluate", *EVALUATION_CODE),
     output:
         record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
         samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",

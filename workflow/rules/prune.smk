@@ -1,14 +1,12 @@
+PRUNING_CODE = ["bench/stages/prune.py", "bench/bases.py", "bench/loading.py"]
+
+
 rule prune:
     input:
         model="resources/models/{model}",
         dense=ancient(checked_path(CHECKPOINTS, "{model}")),
         calibration=calibration_tokens,
-        code=lambda w: code(
-            "bench/stages/prune.py",
-            "bench/bases.py",
-            "bench/loading.py",
-            *PRUNERS.sources(w.pruner),
-        ),
+        code=lambda w: method_code("prune", w.pruner, PRUNERS.sources, *PRUNING_CODE),
     output:
         directory(BASE),
     log:

@@ -16,7 +16,7 @@ rule repair:
         model="resources/models/{model}",
         base=BASE,
         blocks="resources/tokens/{model}/train.safetensors",
-        code=lambda w: repair_code(w.repair, *REPAIR_CODE),
+        code=repair_code("repair", *REPAIR_CODE),
     output:
         directory(training_folder(CHECKPOINTS, ANY, "{repair}")),
     log:
@@ -55,7 +55,7 @@ rule try_learning_rate:
         blocks="resources/tokens/{model}/train.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
-        code=lambda w: repair_code(w.repair, "bench/merging.py", *REPAIR_CODE),
+        code=repair_code("try_learning_rate", "bench/merging.py", *REPAIR_CODE),
     output:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:

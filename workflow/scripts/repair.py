@@ -1,5 +1,7 @@
 """Train a repair (see bench.stages.repair)."""
 
+from bench.code import listed_code
+from bench.config import project_root
 from bench.job import Job
 from bench.stages.repair import train_repair
 
@@ -16,7 +18,7 @@ with Job(snakemake) as job:  # noqa: F821
         training=smk.params.training,
         seed=int(smk.wildcards.seed),
         runtime=smk.params.runtime,
-        code=smk.input.code,
+        code=listed_code(smk.input.code, project_root()),
         checkpoint_minutes=smk.resources.checkpoint_minutes,
         attempt=job.attempt,
         processes=smk.resources.processes,
