@@ -1,0 +1,50 @@
+"""The page of a grid that is half done."""
+
+import sys
+
+import pandas as pd
+import pytest
+from made_up_results import made_up_results
+
+from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
+from bench.report import __main__ as command
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Records of a part of a grid, as a run leaves them that was stopped: no tables, no figures."""
+    folder = tmp_path / "results"
+    made_up_results(folder, pruners=["wanda"], repairs=["none", "lora", "seft"])
+    for path in (folder / "cells/tiny/wanda-s60/seft/seed1").iterdir():
+        path.unlink()
+    for table in folder.glob("*.csv"):
+        table.unlink()
+    return folder
+
+
+def test_tables_figures_and_page_are_made(results, monkeypatch, capsys):
+    page = results.parent / "reports/index.html"
+    monkeypatch.setattr(sys, "argv", ["bench.report", str(results), str(page)])
+    command.main()
+    table = pd.read_csv(results / "table1.csv").set_index("repair")
+    assert table.loc["lora", "seeds"] == 2
+    assert table.loc["seft", "seeds"] == 1
+    stems = [f"tiny/{name}" for name in OF_MODEL] + [f"tiny/s60/{name}" for name in OF_PATTERN]
+    for stem in stems:
+        for kind in FORMATS:
+            assert (results / f"figures/{stem}.{kind}").exists(), stem
+    text = page.read_text(encoding="utf-8")
+    for section in ("claims", "leaderboard", "figures", "comparisons", "reproduction", "methods"):
+        assert f'<section id="{section}">' in text
+    assert str(page) in capsys.readouterr().out
+
+
+def test_a_folder_without_records_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench.report", str(tmp_path), str(tmp_path / "page.html")])
+    with pytest.raises(SystemExit) as exit_:
+        command.main()
+    assert exit_.value.code == 1
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: no records; allowed: a folder with cells/.../record.json\n"
+    )
+    assert list(tmp_path.iterdir()) == []
