@@ -16,7 +16,8 @@
 **Verdict of a comparison.** ``supported``: the 95 % interval lies on the claimed side of the
 threshold. ``refuted``: the interval, made wider for the number of the claim's comparisons
 (Bonferroni), leaves no gain that is more than ``negligible``. Else ``inconclusive``, with the
-number of seeds or items at which an interval around the same estimate would exclude the threshold.
+number of seeds or items at which the interval around the same estimate would support the claim, or
+where the estimate is against it, the wider one would refute it.
 A comparison of fewer seeds than the claim asks for is inconclusive: one seed does not tell a method
 from its luck. ``sparsity_drift`` and ``diverged`` say what was observed in the seeds at hand: they
 are supported or refuted. ``not tested``: cells are not there, or failed.

@@ -41,7 +41,7 @@ class Evidence(Protocol):
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
         """What the estimate is compatible with; None where that cannot be said."""
 
-    def needed(self, threshold: float) -> Needed:
+    def needed(self, threshold: float, level: float = LEVEL) -> Needed:
         """What would make the interval around this estimate exclude the threshold."""
 
 
@@ -62,7 +62,7 @@ class Difference:
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
         return self.spread.interval(level)
 
-    def needed(self, threshold: float) -> Needed:
+    def needed(self, threshold: float, level: float = LEVEL) -> Needed:
         """More seeds on the same items or more items of the same seeds, else more of both."""
         distance = abs(self.estimate - threshold)
         of_seeds, of_items = self.spread.se_seeds or 0, self.spread.se_items
@@ -77,7 +77,7 @@ class Difference:
                 items - self.spread.tasks + 1,
             )
             error = math.sqrt(sum(variance for variance, _ in errors))
-            return critical_value(errors, LEVEL) * error < distance
+            return critical_value(errors, level) * error < distance
 
         seeds = fewest(self.seeds, lambda n: excludes(n, self.items)) if of_seeds else None
         items = fewest(self.items, lambda n: excludes(self.seeds, n))
@@ -122,14 +122,14 @@ class Ratio:
         centre = math.log(self.estimate)
         return math.exp(centre - half), math.exp(centre + half)
 
-    def needed(self, threshold: float) -> Needed:
+    def needed(self, threshold: float, level: float = LEVEL) -> Needed:
         distance, count = abs(math.log(self.estimate / threshold)), len(self.values)
         if count < 2 or not distance:
             return Needed()
         deviation = self.values.std(ddof=1)
 
         def half_width(measured: int) -> float:
-            return critical_value([(1, measured - 1)], LEVEL) * deviation / math.sqrt(measured)
+            return critical_value([(1, measured - 1)], level) * deviation / math.sqrt(measured)
 
         wanted = fewest(count, lambda n: half_width(n) < distance)
         return Needed(wanted and math.ceil(wanted / self.bases))
@@ -151,7 +151,7 @@ class Largest:
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
         return None, None
 
-    def needed(self, threshold: float) -> Needed:
+    def needed(self, threshold: float, level: float = LEVEL) -> Needed:
         return Needed()
 
 

@@ -37,23 +37,27 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
     for claim in claims:
         comparisons = grid.comparisons(claim)
         tested = sum(one.evidence is not None for one in comparisons)
-        judged = [Judged(claim, one, judge(claim, one.evidence, of=tested)) for one in comparisons]
+        judged = [Judged(claim, one, of=tested) for one in comparisons]
         summaries.append(_summary(claim, judged))
         details += [_detail(claim, one) for one in judged]
     return _table(summaries, CLAIM_COLUMNS), _table(details, DETAIL_COLUMNS)
 
 
 class Judged:
-    """A comparison with its verdict, and with what would settle it if it is inconclusive."""
+    """A comparison ``of`` so many with its verdict, and what would settle it if it is open."""
 
-    def __init__(self, claim: Claim, comparison: Comparison, verdict: Verdict):
+    def __init__(self, claim: Claim, comparison: Comparison, *, of: int):
         self.place, self.evidence = comparison.place, comparison.evidence
-        self.lacking = comparison.detail
-        self.verdict = verdict
+        self.lacking = self.detail = comparison.detail
+        self.verdict = judge(claim, self.evidence, of=of)
         self.needed = Needed()
-        if verdict is Verdict.INCONCLUSIVE:
+        if self.verdict is Verdict.INCONCLUSIVE:
             few = self.evidence.seeds < claim.seeds
-            self.needed = Needed(claim.seeds) if few else self.evidence.needed(claim.threshold)
+            self.needed = Needed(claim.seeds) if few else needed(claim, self.evidence, of=of)
+            alone = judge(claim, self.evidence) is Verdict.REFUTED
+            why = f"refuted by itself, not as one of {of} comparisons" if alone else None
+            advice = _advice(claim, self.evidence, self.needed)
+            self.detail = "; ".join(filter(None, [self.lacking, why, advice]))
 
 
 def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
@@ -61,7 +65,7 @@ def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
     if evidence is None:
         return Verdict.NOT_TESTED
     # As if the claim were always "above".
-    sign = 1 if claim.direction == "above" else -1
+    sign = _sign(claim)
     threshold = sign * claim.threshold
     if claim.metric in OBSERVED:
         held = sign * evidence.estimate >= threshold
@@ -71,27 +75,41 @@ def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
         return Verdict.INCONCLUSIVE
     if min(sign * end for end in interval) > threshold:
         return Verdict.SUPPORTED
-    wide = evidence.interval(1 - (1 - LEVEL) / of)
+    wide = evidence.interval(_level_among(of))
     if max(sign * end for end in wide) <= threshold + claim.negligible:
         return Verdict.REFUTED
     return Verdict.INCONCLUSIVE
 
 
+def needed(claim: Claim, evidence: Evidence, *, of: int) -> Needed:
+    """What would settle an open comparison ``of`` so many: for the claim if the estimate is on its
+    side, else against it.
+    """
+    if _sign(claim) * (evidence.estimate - claim.threshold) > 0:
+        return evidence.needed(claim.threshold)
+    return evidence.needed(claim.threshold + _sign(claim) * claim.negligible, _level_among(of))
+
+
+def _sign(claim: Claim) -> int:
+    return 1 if claim.direction == "above" else -1
+
+
+def _level_among(comparisons: int) -> float:
+    """Level of the interval of one comparison at which all of them have ``LEVEL`` (Bonferroni)."""
+    return 1 - (1 - LEVEL) / comparisons
+
+
 def _detail(claim: Claim, judged: Judged) -> dict:
     row = {"claim": claim.claim, **judged.place, "repair": claim.cells.repair}
     row |= {"metric": claim.metric, "direction": claim.direction, "threshold": claim.threshold}
-    row |= {"verdict": judged.verdict.value, "detail": judged.lacking}
+    row |= {"verdict": judged.verdict.value, "detail": judged.detail}
     evidence = judged.evidence
     if evidence is None:
         return row
     low, high = evidence.interval()
     row |= {"seeds": evidence.seeds, "items": evidence.items, "estimate": evidence.estimate}
     row |= {"ci_low": low, "ci_high": high}
-    if judged.verdict is Verdict.INCONCLUSIVE:
-        row |= {"needed_seeds": judged.needed.seeds, "needed_items": judged.needed.items}
-        advice = _advice(claim, evidence, judged.needed)
-        row["detail"] = "; ".join(filter(None, [judged.lacking, advice]))
-    return row
+    return row | {"needed_seeds": judged.needed.seeds, "needed_items": judged.needed.items}
 
 
 def _advice(claim: Claim, evidence: Evidence, needed: Needed) -> str:

@@ -12,10 +12,10 @@ from statistics_oracles import crossed, make_items
 
 from baselines.repair import REPAIRS
 from bench.cells import Cell
-from bench.claims.comparisons import Grid
+from bench.claims.comparisons import Comparison, Grid
 from bench.claims.evidence import Difference, Needed, Ratio, all_of, fewest
 from bench.claims.spec import CLAIMS_FILE, Claim, ClaimsError, load_claims
-from bench.claims.verdicts import claims_tables, judge
+from bench.claims.verdicts import Judged, claims_tables, judge, needed
 from bench.config import project_root
 from bench.files import read_json, write_json
 from bench.records import read_records
@@ -165,6 +165,25 @@ def test_what_is_needed_would_indeed_settle_it():
         low, high = spread(resample(make_items(np.tile(totals, copies)))).interval()
         assert (low < 0 < high) == (60 * copies < needed)
     assert evidence.needed(evidence.estimate) == Needed()
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("above", 1), ("below", -1)])
+def test_what_is_needed_against_a_claim_would_refute_it_among_its_comparisons(direction, sign):
+    claim = Claim.model_validate({**CLAIM, "direction": direction, "negligible": 0.05})
+    totals = sign * crossed(np.random.default_rng(1), 4, 100, of_seeds=0, of_items=2, mean=-0.4)
+    evidence = Difference(resample(make_items(totals)))
+    # Against the claim, were it the only comparison.
+    assert judge(claim, evidence) == "refuted"
+    assert judge(claim, evidence, of=8) == "inconclusive"
+    comparison = Comparison({}, evidence)
+    assert Judged(claim, comparison, of=8).detail.startswith(
+        "refuted by itself, not as one of 8 comparisons; would be settled by "
+    )
+    assert 110 < needed(claim, evidence, of=8).items < 300
+    for copies in (3, 4, 5):
+        # As many times the items, with the same spread around the same estimate.
+        more = Difference(resample(make_items(np.tile(totals, copies))))
+        assert judge(claim, more, of=8) == "refuted"
 
 
 def test_fewest_is_the_first_that_is_enough():
