@@ -119,7 +119,8 @@ def _advice(claim: Claim, evidence: Evidence, needed: Needed) -> str:
     if None in evidence.interval():
         return "one measurement has no interval"
     ways = [
-        f"{number:,} {what} ({number - have:,} more)"
+        # A ratio is over bases, some of which may lack seeds that others have.
+        f"{number:,} {what}" + (f" ({number - have:,} more)" if number > have else "")
         for number, have, what in (
             (needed.seeds, evidence.seeds, "seeds a cell"),
             (needed.items, evidence.items, "items"),

@@ -186,6 +186,18 @@ def test_what_is_needed_against_a_claim_would_refute_it_among_its_comparisons(di
         assert judge(claim, more, of=8) == "refuted"
 
 
+def test_bases_that_lack_seeds_of_others_do_not_need_none_more():
+    cost = {"metric": "repair_seconds", "direction": "below", "threshold": 1}
+    claim = Claim.model_validate(CLAIM | cost)
+    # Three seeds of one base, and one of each of four more.
+    measured = [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("c", 0), ("d", 0), ("e", 0)]
+    logarithms = [-0.09, 0.06, -0.1, 0.05, -0.12, 0.02, -0.2]
+    evidence = Ratio(dict(zip(measured, logarithms, strict=True)))
+    judged = Judged(claim, Comparison({}, evidence), of=1)
+    assert judged.needed.seeds == 3
+    assert judged.detail == "would be settled by 3 seeds a cell"
+
+
 def test_fewest_is_the_first_that_is_enough():
     assert fewest(3, lambda n: n * n >= 50) == 8
     assert fewest(9, lambda n: n * n >= 50) == 10
