@@ -191,7 +191,7 @@ def test_bases_that_lack_seeds_of_others_do_not_need_none_more():
     claim = Claim.model_validate(CLAIM | cost)
     # Three seeds of one base, and one of each of four more.
     measured = [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("c", 0), ("d", 0), ("e", 0)]
-    logarithms = [-0.09, 0.06, -0.1, 0.05, -0.12, 0.02, -0.2]
+    logarithms = [-0.09, 0.05, -0.1, 0.04, -0.13, 0.02, -0.2]
     evidence = Ratio(dict(zip(measured, logarithms, strict=True)))
     judged = Judged(claim, Comparison({}, evidence), of=1)
     assert judged.needed.seeds == 3
