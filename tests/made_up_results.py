@@ -25,7 +25,7 @@ COMPARED = [*IDENTITY[:3], "task", "repair_a", "repair_b", "seeds", "items", "me
 COMPARED += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
 CLAIMED = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
 CLAIMED += ["inconclusive", "estimate", "ci_low", "ci_high", "needed_seeds", "needed_items"]
-CLAIMED += ["detail"]
+CLAIMED += ["to_settle", "detail"]
 REPRODUCED = ["model", "context", "data_set", "metric", "method", "pattern", "published"]
 REPRODUCED += ["measured", "difference", "relative_difference", "tolerance", "verdict", "source"]
 
@@ -194,6 +194,7 @@ def made_up_claims() -> pd.DataFrame:
             None,
             None,
             None,
+            None,
         ],
         [
             "fixed-80",
@@ -209,6 +210,7 @@ def made_up_claims() -> pd.DataFrame:
             2.5,
             5,
             1200,
+            "5 seeds a cell or 1,200 items",
             "wanda s80: two seeds are too few",
         ],
         [
@@ -226,6 +228,7 @@ def made_up_claims() -> pd.DataFrame:
             None,
             None,
             None,
+            None,
         ],
         [
             "families",
@@ -236,6 +239,7 @@ def made_up_claims() -> pd.DataFrame:
             0,
             0,
             0,
+            None,
             None,
             None,
             None,

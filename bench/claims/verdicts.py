@@ -13,10 +13,10 @@ from bench.statistics.bootstrap import DECIMALS, LEVEL
 
 CLAIM_COLUMNS = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
 CLAIM_COLUMNS += ["inconclusive", "not_tested", "estimate", "ci_low", "ci_high", "needed_seeds"]
-CLAIM_COLUMNS += ["needed_items", "detail"]
+CLAIM_COLUMNS += ["needed_items", "to_settle", "detail"]
 DETAIL_COLUMNS = ["claim", "model", "pruner", "pattern", "repair", "against", "task", "metric"]
 DETAIL_COLUMNS += ["seeds", "items", "estimate", "ci_low", "ci_high", "direction", "threshold"]
-DETAIL_COLUMNS += ["verdict", "needed_seeds", "needed_items", "detail"]
+DETAIL_COLUMNS += ["verdict", "needed_seeds", "needed_items", "to_settle", "detail"]
 
 
 class Verdict(StrEnum):
@@ -31,7 +31,8 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
 
     ``estimate`` and its interval are in the claim's metric; those of a claim are of all its
     comparisons together. ``needed_seeds`` (a cell) and ``needed_items`` are what it would take in
-    all to settle a comparison that is inconclusive, and for a claim the most of them.
+    all to settle a comparison that is inconclusive, and for a claim the most of them; ``to_settle``
+    is that in words.
     """
     summaries, details = [], []
     for claim in claims:
@@ -50,14 +51,14 @@ class Judged:
         self.place, self.evidence = comparison.place, comparison.evidence
         self.lacking = self.detail = comparison.detail
         self.verdict = judge(claim, self.evidence, of=of)
-        self.needed = Needed()
+        self.needed, self.to_settle = Needed(), ""
         if self.verdict is Verdict.INCONCLUSIVE:
             few = self.evidence.seeds < claim.seeds
             self.needed = Needed(claim.seeds) if few else needed(claim, self.evidence, of=of)
+            self.to_settle = _to_settle(self.evidence, self.needed)
             alone = judge(claim, self.evidence) is Verdict.REFUTED
             why = f"refuted by itself, not as one of {of} comparisons" if alone else None
-            advice = _advice(claim, self.evidence, self.needed)
-            self.detail = "; ".join(filter(None, [self.lacking, why, advice]))
+            self.detail = "; ".join(filter(None, [self.lacking, why]))
 
 
 def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
@@ -109,27 +110,29 @@ def _detail(claim: Claim, judged: Judged) -> dict:
     low, high = evidence.interval()
     row |= {"seeds": evidence.seeds, "items": evidence.items, "estimate": evidence.estimate}
     row |= {"ci_low": low, "ci_high": high}
-    return row | {"needed_seeds": judged.needed.seeds, "needed_items": judged.needed.items}
+    row |= {"needed_seeds": judged.needed.seeds, "needed_items": judged.needed.items}
+    return row | {"to_settle": judged.to_settle}
 
 
-def _advice(claim: Claim, evidence: Evidence, needed: Needed) -> str:
-    """What would settle a comparison, in words."""
-    if evidence.seeds < claim.seeds:
-        return f"{evidence.seeds} of at least {claim.seeds} seeds"
+def _to_settle(evidence: Evidence, needed: Needed) -> str:
+    """What would settle a comparison, and how much of it is not there yet."""
     if None in evidence.interval():
-        return "one measurement has no interval"
+        return "more than one measurement"
+    have = {"seeds": evidence.seeds, "items": evidence.items}
+    return _in_words(needed, have) or "no number of seeds or items that could be run"
+
+
+def _in_words(needed: Needed, have: dict[str, int | None]) -> str:
     ways = [
         # A ratio is over bases, some of which may lack seeds that others have.
-        f"{number:,} {what}" + (f" ({number - have:,} more)" if number > have else "")
-        for number, have, what in (
-            (needed.seeds, evidence.seeds, "seeds a cell"),
-            (needed.items, evidence.items, "items"),
+        f"{number:,} {label}" + (f" ({number - had:,} more)" if had and number > had else "")
+        for number, label, had in (
+            (needed.seeds, "seeds a cell", have.get("seeds")),
+            (needed.items, "items", have.get("items")),
         )
         if number is not None
     ]
-    if not ways:
-        return "no number of seeds or items that could be run would settle it"
-    return f"would be settled by {(' and ' if needed.both else ' or ').join(ways)}"
+    return (" and " if needed.both else " or ").join(ways)
 
 
 def _summary(claim: Claim, judged: list[Judged]) -> dict:
@@ -161,7 +164,8 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
         "ci_high": high,
         "needed_seeds": needed.seeds,
         "needed_items": needed.items,
-        "detail": "; ".join([*too_few, *_refuted(judged), *_not_tested(judged), *_open(needed)]),
+        "to_settle": _in_words(needed, have={}),
+        "detail": "; ".join([*too_few, *_refuted(judged), *_not_tested(judged)]),
     }
 
 
@@ -179,17 +183,6 @@ def _not_tested(judged: list[Judged]) -> list[str]:
         for why in {part.rpartition(": ")[2] for part in one.lacking.split("; ")}
     )
     return [f"{number} not tested: {why}" for why, number in reasons.items()]
-
-
-def _open(needed: Needed) -> list[str]:
-    """What would settle all that is inconclusive."""
-    ways = [
-        f"{number:,} {what}"
-        for number, what in ((needed.seeds, "seeds a cell"), (needed.items, "items"))
-        if number is not None
-    ]
-    joined = (" and " if needed.both else " or ").join(ways)
-    return [f"all that is inconclusive would be settled by {joined}"] if ways else []
 
 
 def _where(place: dict) -> str:

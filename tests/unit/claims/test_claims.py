@@ -150,8 +150,7 @@ def test_a_small_gain_is_inconclusive_and_says_what_would_settle_it(tmp_path):
     row = detail.iloc[0]
     assert row["ci_low"] < 0 < row["ci_high"]
     assert pd.notna(row["needed_seeds"]) or pd.notna(row["needed_items"])
-    assert "would be settled by" in row["detail"]
-    assert "more)" in row["detail"]
+    assert "more)" in row["to_settle"]
 
 
 def test_what_is_needed_would_indeed_settle_it():
@@ -176,9 +175,9 @@ def test_what_is_needed_against_a_claim_would_refute_it_among_its_comparisons(di
     assert judge(claim, evidence) == "refuted"
     assert judge(claim, evidence, of=8) == "inconclusive"
     comparison = Comparison({}, evidence)
-    assert Judged(claim, comparison, of=8).detail.startswith(
-        "refuted by itself, not as one of 8 comparisons; would be settled by "
-    )
+    judged = Judged(claim, comparison, of=8)
+    assert judged.detail == "refuted by itself, not as one of 8 comparisons"
+    assert judged.to_settle.endswith("more)")
     assert 110 < needed(claim, evidence, of=8).items < 300
     for copies in (3, 4, 5):
         # As many times the items, with the same spread around the same estimate.
@@ -195,7 +194,7 @@ def test_bases_that_lack_seeds_of_others_do_not_need_none_more():
     evidence = Ratio(dict(zip(measured, logarithms, strict=True)))
     judged = Judged(claim, Comparison({}, evidence), of=1)
     assert judged.needed.seeds == 3
-    assert judged.detail == "would be settled by 3 seeds a cell"
+    assert judged.to_settle == "3 seeds a cell"
 
 
 def test_fewest_is_the_first_that_is_enough():
@@ -240,7 +239,7 @@ def test_one_seed_settles_nothing_unless_the_claim_says_so(tmp_path):
     summary, detail = verdicts(paths, {})
     assert summary["verdict"] == "inconclusive"
     assert summary["needed_seeds"] == 2
-    assert detail.iloc[0]["detail"] == "1 of at least 2 seeds"
+    assert detail.iloc[0]["to_settle"] == "2 seeds a cell (1 more)"
     assert verdicts(paths, {"seeds": 1})[0]["verdict"] == "supported"
 
 
