@@ -19,6 +19,7 @@ from bench.statistics.bootstrap import (
 )
 from bench.statistics.items import Items, Row, common_items, common_seeds
 from bench.statistics.significance import ALPHA, holm, mcnemar_p, permutation_p
+from bench.variants import method_of
 
 BASE = ["model", "pruner", "pattern"]
 COLUMNS = [*BASE, "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
@@ -98,25 +99,57 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
         if DENSE not in base:
             bases.setdefault(tuple(base), []).append(repair)
     scores = score_parts(records)
+    methods = {
+        (name := record["cell"]["repair"]): method_of(name, record["config"]["resolved"])
+        for record in records
+    }
     rows = [
         dict(zip(BASE, base, strict=True)) | {"task": task} | row
         for base, repairs in bases.items()
         for task, parts in scores.items()
-        for row in _family({name: items.get((*base, name), {}) for name in repairs}, parts)
+        for row in _compared(
+            {name: items.get((*base, name), {}) for name in repairs}, parts, methods
+        )
     ]
     return pd.DataFrame(rows, columns=COLUMNS).round(DECIMALS)
 
 
-def _family(repairs: dict[str, Tasks], parts: list[str]) -> Iterator[dict]:
-    """The comparisons of every two repairs, their p-values corrected for how many they are."""
+def family_of(a: str, b: str, methods: dict[str, str]) -> str:
+    """The comparisons that a pair of repairs is corrected with.
+
+    Args:
+        a: name of a repair.
+        b: of another one.
+        methods: what each repair is, or is a variant of.
+
+    Returns:
+        ``methods``: of two methods; ``options``: of a variant and its method; else ``variants``.
+    """
+    variants = [name for name in (a, b) if methods[name] != name]
+    if not variants:
+        return "methods"
+    return "options" if methods[a] == methods[b] and len(variants) == 1 else "variants"
+
+
+def _compared(
+    repairs: dict[str, Tasks], parts: list[str], methods: dict[str, str]
+) -> Iterator[dict]:
+    """The comparisons of every two repairs, their p-values corrected in families."""
     pairs = {
         (a, b): found
         for a, b in combinations(repairs, 2)
         if (found := pair(repairs[a], repairs[b], parts)) is not None
     }
     tests = dict(zip(pairs, paired_tests(list(pairs.values())), strict=True))
-    corrected = holm([p for _, p in tests.values()])
-    for ((a, b), found), p_holm in zip(pairs.items(), corrected, strict=True):
+    families: dict[str, list[tuple[str, str]]] = {}
+    for a, b in pairs:
+        families.setdefault(family_of(a, b, methods), []).append((a, b))
+    corrected = {
+        two: p_holm
+        for family in families.values()
+        for two, p_holm in zip(family, holm([tests[two][1] for two in family]), strict=True)
+    }
+    for (a, b), found in pairs.items():
         certainty = spread(found.difference)
         low, high = certainty.interval()
         test, p_value = tests[a, b]
@@ -132,8 +165,8 @@ def _family(repairs: dict[str, Tasks], parts: list[str]) -> Iterator[dict]:
             "ci_high": high,
             "test": test,
             "p_value": p_value,
-            "p_holm": p_holm,
-            "significant": bool(p_holm < ALPHA),
+            "p_holm": corrected[a, b],
+            "significant": bool(corrected[a, b] < ALPHA),
         }
 
 

@@ -6,7 +6,12 @@ SAMPLES = [f"{os.path.dirname(path)}/samples.jsonl.gz" for path in RECORDS]
 
 PAPER_TABLES = ["table2", "table3", "table4", "ablations"]
 TABLE_CODE = ["bench/collect.py", "bench/rendering.py", "bench/rows.py", "bench/tables.py"]
-STATISTICS_CODE = ["bench/collect.py", "bench/rows.py", *sources("bench/statistics", "*.py")]
+STATISTICS_CODE = [
+    "bench/collect.py",
+    "bench/rows.py",
+    "bench/variants.py",
+    *sources("bench/statistics", "*.py"),
+]
 
 
 rule cells:

@@ -13,9 +13,10 @@ from bench.files import read_json, read_json_lines, write_json_lines
 from bench.records import read_records
 from bench.rows import shown_value
 from bench.statistics.bootstrap import resample
-from bench.statistics.comparisons import comparisons_table, pair, paired_tests
+from bench.statistics.comparisons import comparisons_table, family_of, pair, paired_tests
 from bench.statistics.items import read_items
 from bench.statistics.scores import scores_table
+from bench.statistics.significance import holm
 
 LOW = "wiki_perplexity"
 
@@ -127,6 +128,28 @@ def test_all_pairs_of_a_base_are_compared_and_corrected_together(grid):
     assert row["difference"] == pytest.approx(row["mean_a"] - row["mean_b"])
     assert row["ci_low"] < row["difference"] < row["ci_high"] < 0
     assert (row["seeds"], row["items"], row["test"]) == (3, 180, "permutation and t")
+
+
+def test_variants_are_corrected_apart_from_methods(tmp_path):
+    methods = ["none", "lora", "seft"]
+    place = {"pruners": ["wanda"], "patterns": ["s60"]}
+    _, alone = tables(made_up_grid(tmp_path / "alone", repairs=methods, **place))
+    _, both = tables(made_up_grid(tmp_path / "both", repairs=[*methods, "seft-random"], **place))
+    varied = both[["repair_a", "repair_b"]].eq("seft-random").any(axis=1)
+    pd.testing.assert_frame_equal(both[~varied].reset_index(drop=True), alone)
+    for _, family in both[varied].groupby("task"):
+        own = (family["repair_a"] == "seft") | (family["repair_b"] == "seft")
+        assert family[own]["p_holm"].tolist() == family[own]["p_value"].tolist()
+        expected = holm(family[~own]["p_value"])
+        assert family[~own]["p_holm"].to_numpy() == pytest.approx(expected, abs=1e-9)
+        assert (own.sum(), (~own).sum()) == (1, 2)
+
+
+def test_families_of_comparisons():
+    methods = {"lora": "lora", "seft": "seft", "a": "seft", "b": "seft", "c": "lora"}
+    assert family_of("lora", "seft", methods) == "methods"
+    assert family_of("seft", "a", methods) == family_of("c", "lora", methods) == "options"
+    assert family_of("a", "b", methods) == family_of("a", "lora", methods) == "variants"
 
 
 def test_one_seed_is_compared_by_its_items(tmp_path):
