@@ -1,6 +1,7 @@
 """What every script of the workflow does first and last."""
 
 import gc
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -61,7 +62,12 @@ class Job:
         # Jobs that compute have imported torch by now; the others need not.
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self.snakemake.threads)
+        self._interrupt = signal.signal(signal.SIGINT, self._note_interrupt)
         return self
+
+    def _note_interrupt(self, *arguments) -> None:
+        self.attempt.interrupted = True
+        signal.default_int_handler(*arguments)
 
     def __exit__(self, kind, error, trace) -> None:
         try:
@@ -74,6 +80,7 @@ class Job:
             elif error is not None:
                 traceback.print_exception(error, file=self._log)
         finally:
+            signal.signal(signal.SIGINT, self._interrupt)
             sys.stderr = self._terminal
             self._log.close()
 

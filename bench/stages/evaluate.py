@@ -161,7 +161,7 @@ def evaluate_cell(
                     network,
                 )
     except Exception as failure:
-        if not attempt.is_last:
+        if not attempt.is_final:
             raise
         traceback.print_exc()
         error = describe_error(failure, stage, attempt.number, attempt.log)

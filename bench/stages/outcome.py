@@ -13,17 +13,22 @@ STAGE_FILE = "stage.json"
 LOG_FILE = "training.json"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempt:
-    """Which try of a job this is, of how many, and where its log is."""
+    """Which try of a job this is, of how many, where its log is, and whether it was interrupted."""
 
     number: int = 1
     allowed: int = 1
     log: str | None = None
+    interrupted: bool = False
 
     @property
-    def is_last(self) -> bool:
-        return self.number >= self.allowed
+    def is_final(self) -> bool:
+        """Whether an error is the outcome: of the last try, and not of what an interrupt broke.
+
+        A library that swallows ``KeyboardInterrupt``, in an import say, raises another error later.
+        """
+        return self.number >= self.allowed and not self.interrupted
 
 
 def run_stage(
@@ -35,9 +40,10 @@ def run_stage(
 ) -> None:
     """Let ``work`` fill the folder ``output``, and write ``stage.json`` beside what it made.
 
-    While retries remain, an error is raised, so that the scheduler tries again with more memory.
-    On the last attempt it becomes the stage's outcome, so that the cells that do not depend on
-    it, and the table, are still made. An error of a stage in ``needs`` is passed on.
+    While retries remain, an error is raised, so that the scheduler tries again with more memory;
+    so is one after an interrupt. On the last attempt it becomes the stage's outcome, so that the
+    cells that do not depend on it, and the table, are still made. An error of a stage in ``needs``
+    is passed on.
 
     Args:
         stage: name of the stage in ``record.json``.
@@ -56,7 +62,7 @@ def run_stage(
                 costs |= {"disk_bytes": disk_bytes(folder), "cluster_job": cluster_job()}
                 outcome = {"error": None, "costs": costs}
             except Exception as error:
-                if not attempt.is_last:
+                if not attempt.is_final:
                     raise
                 traceback.print_exc()
                 remove(folder)

@@ -1,7 +1,10 @@
 """Outcomes of stages, whole files, measurement, and the job of a script."""
 
 import io
+import os
+import signal
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -162,6 +165,23 @@ def test_an_error_of_the_users_input_is_its_line_alone(tmp_path, monkeypatch):
         raise DataError("data.x: no file")
     assert exit_.value.code == 1
     assert terminal.getvalue() == (tmp_path / "job.log").read_text() == "data.x: no file\n"
+
+
+def test_what_an_interrupt_breaks_is_no_outcome(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    before = signal.getsignal(signal.SIGINT)
+
+    def swallowed(folder):
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise ModuleNotFoundError("half imported")
+
+    parameters = snakemake(tmp_path)
+    parameters.resources |= {"attempt": 3}
+    with pytest.raises(ModuleNotFoundError), Job(parameters) as job:
+        run_stage("prune", tmp_path / "base", job.attempt, swallowed)
+    assert [path.name for path in tmp_path.iterdir()] == ["job.log"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_another_error_keeps_its_traceback_in_the_log(tmp_path, monkeypatch):
