@@ -31,8 +31,8 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
 
     ``estimate`` and its interval are in the claim's metric; those of a claim are of all its
     comparisons together. ``needed_seeds`` (a cell) and ``needed_items`` are what it would take in
-    all to settle a comparison that is inconclusive, and for a claim the most of them; ``to_settle``
-    is that in words.
+    all to settle a comparison that is inconclusive, and for a claim that is, the most of them;
+    ``to_settle`` is that in words.
     """
     summaries, details = [], []
     for claim in claims:
@@ -153,7 +153,9 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
         verdict = Verdict.INCONCLUSIVE
     pooled = type(tested[0].evidence).pooled([one.evidence for one in tested]) if tested else None
     low, high = pooled.interval() if pooled else (None, None)
-    needed = all_of([one.needed for one in judged if one.verdict is Verdict.INCONCLUSIVE])
+    # A claim that is refuted is settled, whatever else is open.
+    unsettled = [one for one in judged if verdict is one.verdict is Verdict.INCONCLUSIVE]
+    needed = all_of([one.needed for one in unsettled])
     return {
         **claim.model_dump(include={"claim", "title", "statement"}),
         "verdict": verdict.value,

@@ -133,6 +133,17 @@ def test_a_large_gain_is_supported_and_a_loss_refutes(tmp_path):
     assert "against seft" in summary["detail"]
 
 
+def test_a_claim_that_is_refuted_is_settled_whatever_is_open(tmp_path):
+    strength = {**STRENGTH, "seft": 0.3, "lora": 0.9, "static": 0.35}
+    paths = made_up(tmp_path, repairs=("none", "lora", "static", "seft"), strength=strength)
+    summary, detail = verdicts(paths, {"against": ["lora", "static"]})
+    assert detail["verdict"].tolist() == ["refuted", "inconclusive"]
+    assert detail["to_settle"].astype(bool).tolist() == [False, True]
+    assert summary["verdict"] == "refuted"
+    assert not summary["to_settle"]
+    assert pd.isna([summary["needed_seeds"], summary["needed_items"]]).all()
+
+
 def test_a_lower_perplexity_is_below(tmp_path):
     paths = made_up(tmp_path, strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
     summary, detail = verdicts(paths, {"metric": "perplexity", "direction": "below"})
