@@ -22,7 +22,7 @@ from bench.rows import place_of
 UNREPAIRED = "#000000"
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7")
 MARKERS = "sD^vPX<>ph*dH8"
-LINES = {"-": "", "--": "////", ":": "....", "-.": "xxxx"}  # and the hatch of bars
+LINES = {"-": "", "--": "////", ":": "||||", "-.": "xxxx"}  # and the hatch of bars
 REFERENCE = "#767676"
 
 # Nothing in a file that differs between two runs: equal results, equal bytes.
