@@ -1,6 +1,6 @@
 """The verdict of each comparison and of each claim, as tables."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -172,8 +172,22 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
 
 
 def _refuted(judged: list[Judged]) -> list[str]:
-    """Where the claim is refuted."""
-    return [f"refuted: {_where(one.place)}" for one in judged if one.verdict is Verdict.REFUTED]
+    """Against what the claim is refuted, and where.
+
+    A model or a task that is the same in all comparisons is not named.
+    """
+    common = [axis for axis in ("model", "task") if len({one.place[axis] for one in judged}) == 1]
+    refuted = defaultdict(list)
+    for one in judged:
+        if one.verdict is Verdict.REFUTED:
+            names = {axis: name for axis, name in one.place.items() if name not in (None, POOLED)}
+            against = f" against {names.pop('against')}" if "against" in names else ""
+            where = [name for axis, name in names.items() if axis not in common]
+            refuted[against] += [" ".join(where)] if where else []
+    return [
+        f"refuted{against}" + (f": {', '.join(where)}" if where else "")
+        for against, where in refuted.items()
+    ]
 
 
 def _not_tested(judged: list[Judged]) -> list[str]:
@@ -185,15 +199,6 @@ def _not_tested(judged: list[Judged]) -> list[str]:
         for why in {part.rpartition(": ")[2] for part in one.lacking.split("; ")}
     )
     return [f"{number} not tested: {why}" for why, number in reasons.items()]
-
-
-def _where(place: dict) -> str:
-    """The place of a comparison in words."""
-    names = [
-        name for axis, name in place.items() if axis != "against" and name not in (None, POOLED)
-    ]
-    against = place["against"]
-    return " ".join(names) + ("" if against in (None, POOLED) else f" against {against}")
 
 
 def _table(rows: list[dict], columns: list[str]) -> pd.DataFrame:

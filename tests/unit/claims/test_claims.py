@@ -140,6 +140,7 @@ def test_a_claim_that_is_refuted_is_settled_whatever_is_open(tmp_path):
     assert detail["verdict"].tolist() == ["refuted", "inconclusive"]
     assert detail["to_settle"].astype(bool).tolist() == [False, True]
     assert summary["verdict"] == "refuted"
+    assert summary["detail"] == "refuted against lora: wanda s60"
     assert not summary["to_settle"]
     assert pd.isna([summary["needed_seeds"], summary["needed_items"]]).all()
 
