@@ -182,10 +182,11 @@ def _refuted(judged: list[Judged]) -> list[str]:
         if one.verdict is Verdict.REFUTED:
             names = {axis: name for axis, name in one.place.items() if name not in (None, POOLED)}
             against = f" against {names.pop('against')}" if "against" in names else ""
-            where = [name for axis, name in names.items() if axis not in common]
-            refuted[against] += [" ".join(where)] if where else []
+            where = " ".join(name for axis, name in names.items() if axis not in common)
+            refuted[against].append(where)
+    # Where all bases are taken together there is no place to name.
     return [
-        f"refuted{against}" + (f": {', '.join(where)}" if where else "")
+        f"refuted{against}: {', '.join(where)}".removesuffix(": ")
         for against, where in refuted.items()
     ]
 
