@@ -19,7 +19,7 @@ smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
 
 plan: $(STAMP)  ## Print what CONFIG takes on PROFILE: jobs, hours, memory, disk; run nothing
-	$(RUN) python -m bench.plan --configfile $(CONFIG) --profile $(PROFILE)
+	$(RUN) python -m bench plan --configfile $(CONFIG) --profile $(PROFILE)
 
 report: $(STAMP)  ## Build the leaderboard, reports/index.html, and Snakemake's own report
 	$(RUN) snakemake reports/index.html figures $(OPTIONS)
@@ -29,13 +29,13 @@ tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
 	$(RUN) snakemake results/tuning.csv $(OPTIONS)
 
 export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... as a transformers folder OUT
-	$(RUN) python -m bench.export $(CELL) $(OUT)
+	$(RUN) python -m bench export $(CELL) $(OUT)
 
 timing: $(STAMP)  ## Print what share of each stage was start-up, loading and computing
-	$(RUN) python -m bench.timing results
+	$(RUN) python -m bench timing results
 
 profile: $(STAMP)  ## Measure memory and time of each repair's training, side by side
-	$(RUN) python -m bench.profile
+	$(RUN) python -m bench profile
 
 scale: $(STAMP)  ## Measure how long a grid of 10,000 cells takes to plan, and its records to collect
 	$(RUN) PYTHONPATH=tests python -m scale.grid

@@ -10,15 +10,15 @@ from tiny import tiny_llama
 from torch.distributed.elastic.multiprocessing.errors import record
 from transformers import LlamaForCausalLM
 
-import bench.training
+import bench.training.trainer
 from baselines.pruning import prune
 from baselines.repair import build_repair
-from bench.checkpoints import Checkpoints
 from bench.config import Training
 from bench.files import write_json
-from bench.measure import StageClock
-from bench.processes import joined, rank
-from bench.training import Blocks, TrainingReport, train
+from bench.jobs.measure import StageClock
+from bench.training.checkpoints import Checkpoints
+from bench.training.processes import joined, rank
+from bench.training.trainer import Blocks, TrainingReport, train
 
 SETTINGS = Training(
     mixture=[{"data": "x"}], length=8, batch_size=4, gradient_accumulation=2, steps=6

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from bench.band import band_problems
 from bench.cells import dense_cell
 from bench.config import Config
 from bench.files import read_json, read_json_lines, write_json, write_json_lines
-from bench.records import make_record, resolved_config
+from bench.records.band import band_problems
+from bench.records.record import make_record, resolved_config
 from bench.stages.evaluate import Evaluator
 
 

@@ -5,10 +5,15 @@ RECORDS = [
 SAMPLES = [f"{os.path.dirname(path)}/samples.jsonl.gz" for path in RECORDS]
 
 PAPER_TABLES = ["table2", "table3", "table4", "ablations"]
-TABLE_CODE = ["bench/collect.py", "bench/rendering.py", "bench/rows.py", "bench/tables.py"]
+TABLE_CODE = [
+    "bench/stages/collect.py",
+    "bench/tables/rendering.py",
+    "bench/records/rows.py",
+    "bench/tables/table1.py",
+]
 STATISTICS_CODE = [
-    "bench/collect.py",
-    "bench/rows.py",
+    "bench/stages/collect.py",
+    "bench/records/rows.py",
     "bench/variants.py",
     *sources("bench/statistics", "*.py"),
 ]
@@ -76,7 +81,7 @@ rule tables:
         records=RECORDS,
         scores="results/scores.csv",
         comparisons="results/comparisons.csv",
-        code=code(*TABLE_CODE, "bench/paper_tables.py", "bench/variants.py"),
+        code=code(*TABLE_CODE, "bench/tables/paper.py", "bench/variants.py"),
     output:
         csv=expand("results/{table}.csv", table=PAPER_TABLES),
         markdown=expand("results/{table}.md", table=PAPER_TABLES),
@@ -116,7 +121,9 @@ rule reproduction:
     input:
         references=code(*sources("config/references", "*.csv")),
         records=RECORDS,
-        code=code("bench/collect.py", "bench/reproduction.py", "bench/rows.py"),
+        code=code(
+            "bench/stages/collect.py", "bench/tables/reproduction.py", "bench/records/rows.py"
+        ),
     output:
         "results/reproduction.csv",
     log:

@@ -15,18 +15,18 @@ from bench.cells import (
     record_path,
     training_folder,
 )
-from bench.code import list_code
+from bench.jobs.code import list_code
 from bench.config import load_or_exit
-from bench.environment import set_environment
+from bench.jobs.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
-from bench.loading import takes_gpu
-from bench.plan import make_plan
-from bench.preflight import check_or_exit
-from bench.records import forget_failures, resolved_config
-from bench.resources import Job, memory_mib, minutes
-from bench.scheduling import schedule_one_look
-from bench.shape import shape_of
+from bench.models.loading import takes_gpu
+from bench.planning.plan import make_plan
+from bench.planning.preflight import check_or_exit
+from bench.records.record import forget_failures, resolved_config
+from bench.planning.needs import Job, memory_mib, minutes
+from bench.jobs.scheduling import schedule_one_look
+from bench.models.shape import shape_of
 from bench.variants import training_of
 
 ROOT = Path(workflow.basedir)

@@ -8,10 +8,10 @@ TASK_DATA = sorted(
 
 EVALUATION_CODE = [
     "bench/stages/evaluate.py",
-    "bench/bases.py",
-    "bench/history.py",
-    "bench/loading.py",
-    "bench/merging.py",
+    "bench/models/bases.py",
+    "bench/records/history.py",
+    "bench/models/loading.py",
+    "bench/models/merging.py",
     *sources("bench/evaluation", "*.py"),
     *(
         path.relative_to(ROOT)

@@ -1,4 +1,4 @@
-PRUNING_CODE = ["bench/stages/prune.py", "bench/bases.py", "bench/loading.py"]
+PRUNING_CODE = ["bench/stages/prune.py", "bench/models/bases.py", "bench/models/loading.py"]
 
 
 rule prune:

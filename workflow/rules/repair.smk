@@ -1,12 +1,12 @@
 REPAIR_CODE = [
-    "bench/bases.py",
-    "bench/checkpoints.py",
-    "bench/loading.py",
-    "bench/processes.py",
-    "bench/sharded.py",
+    "bench/models/bases.py",
+    "bench/training/checkpoints.py",
+    "bench/models/loading.py",
+    "bench/training/processes.py",
+    "bench/training/sharded.py",
     "bench/stages/repair.py",
     "bench/stages/shared_repair.py",
-    "bench/training.py",
+    "bench/training/trainer.py",
 ]
 
 
@@ -55,7 +55,7 @@ rule try_learning_rate:
         blocks="resources/tokens/{model}/train.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
-        code=repair_code("try_learning_rate", "bench/merging.py", *REPAIR_CODE),
+        code=repair_code("try_learning_rate", "bench/models/merging.py", *REPAIR_CODE),
     output:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:

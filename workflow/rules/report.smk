@@ -1,4 +1,4 @@
-FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/rows.py", "bench/variants.py"]
+FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/records/rows.py", "bench/variants.py"]
 PAGE_CODE = [
     "bench/variants.py",
     *sources("bench/report", "*.py"),
@@ -46,7 +46,7 @@ rule pattern_figures:
             for cell in CONFIG.cells()
             if (cell.model, cell.pattern) == (w.model, w.pattern)
         ],
-        code=code(*FIGURE_CODE, "bench/history.py"),
+        code=code(*FIGURE_CODE, "bench/records/history.py"),
     output:
         **figure_files("results/figures/{model}/{pattern}", OF_PATTERN, pattern="{pattern}"),
     log:

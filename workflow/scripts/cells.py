@@ -1,7 +1,7 @@
-"""All records in one long table (see bench.collect)."""
+"""All records in one long table (see bench.stages.collect)."""
 
-from bench.collect import write_cells
-from bench.job import Job
+from bench.jobs.job import Job
+from bench.stages.collect import write_cells
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

@@ -1,7 +1,7 @@
 """Check the dense model's scores (see bench.stages.dense)."""
 
 from bench.config import load_or_exit
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.dense import check_dense
 
 with Job(snakemake) as job:  # noqa: F821

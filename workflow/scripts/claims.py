@@ -1,7 +1,7 @@
-"""The verdicts on the claims (see bench.collect)."""
+"""The verdicts on the claims (see bench.stages.collect)."""
 
-from bench.collect import write_claims
-from bench.job import Job
+from bench.jobs.job import Job
+from bench.stages.collect import write_claims
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

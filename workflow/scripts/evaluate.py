@@ -1,7 +1,7 @@
 """Merge a repair and evaluate it (see bench.stages.evaluate)."""
 
 from bench.cells import Cell
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.evaluate import evaluate_cell
 
 with Job(snakemake) as job:  # noqa: F821

@@ -1,6 +1,6 @@
 """Evaluate the model as it came (see bench.stages.dense)."""
 
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.dense import evaluate_dense
 
 with Job(snakemake) as job:  # noqa: F821

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bench.figures.draw import write
 from bench.figures.results import Results
-from bench.job import Job
+from bench.jobs.job import Job
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

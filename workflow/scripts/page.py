@@ -1,7 +1,7 @@
 """The leaderboard's page (see bench.report)."""
 
 from bench.files import whole
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.report import Sources, build_page
 
 with Job(snakemake) as job:  # noqa: F821

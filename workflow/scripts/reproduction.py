@@ -1,7 +1,7 @@
-"""Published numbers beside measured ones (see bench.collect)."""
+"""Published numbers beside measured ones (see bench.stages.collect)."""
 
-from bench.collect import write_reproduction
-from bench.job import Job
+from bench.jobs.job import Job
+from bench.stages.collect import write_reproduction
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

@@ -1,7 +1,7 @@
-"""Scores with their intervals, and comparisons of repairs (see bench.collect)."""
+"""Scores with their intervals, and comparisons of repairs (see bench.stages.collect)."""
 
-from bench.collect import write_statistics
-from bench.job import Job
+from bench.jobs.job import Job
+from bench.stages.collect import write_statistics
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

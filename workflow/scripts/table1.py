@@ -1,7 +1,7 @@
-"""The main table, as CSV, Markdown and LaTeX (see bench.collect)."""
+"""The main table, as CSV, Markdown and LaTeX (see bench.stages.collect)."""
 
-from bench.collect import write_table1
-from bench.job import Job
+from bench.jobs.job import Job
+from bench.stages.collect import write_table1
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

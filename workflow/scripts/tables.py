@@ -1,7 +1,7 @@
-"""The other tables, as CSV, Markdown and LaTeX (see bench.collect)."""
+"""The other tables, as CSV, Markdown and LaTeX (see bench.stages.collect)."""
 
-from bench.collect import write_tables
-from bench.job import Job
+from bench.jobs.job import Job
+from bench.stages.collect import write_tables
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

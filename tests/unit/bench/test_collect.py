@@ -7,7 +7,7 @@ import pytest
 from made_up import made_up_grid
 
 from bench.cells import Cell
-from bench.collect import collect, main
+from bench.stages.collect import collect, main
 
 TABLES = ["cells", "scores", "comparisons", "table1", "table2", "table3", "table4", "ablations"]
 TABLES += ["claims", "claims_detail", "reproduction"]
@@ -35,7 +35,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
 
 
 def test_a_folder_without_records_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["bench.collect", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["bench.stages.collect", str(tmp_path)])
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 1

@@ -6,9 +6,9 @@ from made_up import made_up_grid
 from snakemake.utils import update_config
 
 from bench.config import load, project_root
-from bench.plan import main, make_plan, read_files
-from bench.records import read_records
-from bench.speeds import SPEED, measured_speeds
+from bench.planning.plan import main, make_plan, read_files
+from bench.planning.speeds import SPEED, measured_speeds
+from bench.records.record import read_records
 
 LLAMA = {
     "source": {"source": "hub", "repository": "a/b", "revision": "0" * 40},
@@ -129,7 +129,7 @@ def test_a_model_of_unknown_shape_is_named(tmp_path, monkeypatch):
 
 @pytest.fixture
 def plan_of(tmp_path, monkeypatch):
-    """Runs ``python -m bench.plan`` for a grid of a LLaMA-2-7B, with limits."""
+    """Runs ``python -m bench plan`` for a grid of a LLaMA-2-7B, with limits."""
     changes = {
         "grid": {"models": ["llama"], "pruners": ["wanda"], "repairs": ["none", "full", "seft"]},
         "models": {"llama": LLAMA},

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_llama
 
-import bench.training
+import bench.training.trainer
 from bench.config import Training
 from bench.data.tokens import Packed
 from bench.files import write_json
-from bench.stages.outcome import Attempt, read_outcome
+from bench.jobs.outcome import Attempt, read_outcome
 from bench.stages.prune import prune_base
 from bench.stages.repair import train_repair
 
@@ -77,7 +77,7 @@ def patch_loss(monkeypatch, before) -> None:
         before(next(count), labels)
         return original(outputs, labels, **keywords)
 
-    monkeypatch.setattr(bench.training, "next_token_loss", loss)
+    monkeypatch.setattr(bench.training.trainer, "next_token_loss", loss)
 
 
 def end_after(monkeypatch, passes: int) -> None:

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 from baselines.pruning import prune
 from baselines.repair import build_repair
 from bench.config import Training
-from bench.training import (
+from bench.training.trainer import (
     Blocks,
     CrossEntropy,
     Served,

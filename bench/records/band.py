@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bench.config import Config
-from bench.rows import shown_value
+from bench.records.rows import shown_value
 
 
 def band_problems(config: Config, model: str, record: dict) -> Iterator[str]:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from bench.cells import IDENTITY
 from bench.evaluation.tasks import PERPLEXITY
-from bench.rendering import Sheet, number, reworded, with_interval
-from bench.rows import AVERAGE, by_row, mean, ordered, score_parts, task_settings
+from bench.records.rows import AVERAGE, by_row, mean, ordered, score_parts, task_settings
+from bench.tables.rendering import Sheet, number, reworded, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
 MIB = 2**20

@@ -4,15 +4,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.band import band_problems
 from bench.cells import dense_cell, record_path
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.files import read_json
-from bench.records import resolved_config
-from bench.reproduction import ReferencesError, read_references, reference_files
-from bench.shape import pattern_problems, read_shape
+from bench.models.shape import pattern_problems, read_shape
+from bench.records.band import band_problems
+from bench.records.record import resolved_config
 from bench.sources import PathSource
+from bench.tables.reproduction import ReferencesError, read_references, reference_files
 
 
 def check_or_exit(config: Config) -> None:

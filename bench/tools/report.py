@@ -1,4 +1,4 @@
-"""The figures and the page of whatever records there are: ``python -m bench.report results/``.
+"""The figures and the page of whatever records there are: ``python -m bench report results/``.
 
 The workflow makes them when all records of its grid are there.
 """
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.collect import collect
 from bench.config import project_root
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import whole
 from bench.report import Sources, build_page
+from bench.stages.collect import collect
 
 
 def draw_figures(results: Results, folder: Path) -> list[Path]:
@@ -70,7 +70,3 @@ def main() -> None:
     except ValueError as error:
         parser.exit(1, f"{error}\n")
     print(f"{given.page} is built; tables and figures are in {given.results}/")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from bench.data import DataError
+from bench.jobs.outcome import Attempt
 from bench.sources import SourceError
-from bench.stages.outcome import Attempt
 
 # What a script imports after this module is no garbage; to look for some takes a sixth of the time
 # that its imports take.

@@ -1,4 +1,4 @@
-"""What each repair's training costs, side by side: ``python -m bench.profile`` (``make profile``).
+"""What each repair's training costs, side by side: ``python -m bench profile`` (``make profile``).
 
 Every repair trains for a few steps on the same model and the same batch, each time in a process of
 its own, the repairs in turn (so that a drift of the machine hits all alike). The table holds
@@ -35,11 +35,11 @@ import yaml
 from tqdm import tqdm
 
 from baselines.repair import REPAIRS, build_repair
-from bench.bases import BASE_FILE
 from bench.config import project_root
-from bench.environment import ALLOCATOR
 from bench.files import write_csv
-from bench.profiling import SHAPES, Settings
+from bench.jobs.environment import ALLOCATOR
+from bench.models.bases import BASE_FILE
+from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
 
 BASE = "results/checkpoints/smollm2-135m/wanda-s60/base"
@@ -83,7 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser_of_arguments() -> Parser:
     parser = Parser(
-        prog="python -m bench.profile",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -244,7 +243,7 @@ def run(settings: Settings) -> dict:
     """
     environment = {**ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(settings.threads)}
     process = subprocess.run(
-        [sys.executable, "-m", "bench.profiling"],
+        [sys.executable, "-m", "bench.tools.measured_training"],
         input=json.dumps(asdict(settings)),
         capture_output=True,
         text=True,
@@ -283,7 +282,3 @@ def formats(columns: Sequence[str]) -> dict[str, Callable[[float], str]]:
     coarse = ("mib", "mib_spread", "per_second")
     floats = [name for name in columns if name not in (*KEYS, "trainable_parameters")]
     return {name: f"{{:.{1 if name.endswith(coarse) else 3}f}}".format for name in floats}
-
-
-if __name__ == "__main__":
-    main()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from baselines.pruning import PRUNERS
 from bench.config import Config
 from bench.evaluation.tasks import TaskSpec
-from bench.shape import Shape, shape_of
+from bench.models.shape import Shape, shape_of
+from bench.planning.work import evaluation_work, pruning_work, training_work
 from bench.variants import method_of, training_of
-from bench.work import evaluation_work, pruning_work, training_work
 
 # Floating-point operations a second of one core, or of a GPU, where no record says it.
 SPEED = {"cpu": 1.2e11, "cuda": 3e13}

@@ -1,7 +1,7 @@
 """What the rest of a grid takes, before any of it runs: ``make plan CONFIG=... PROFILE=...``.
 
 Jobs that compute are counted as the workflow has them, each once. What one of them needs is
-estimated in :mod:`bench.resources`, and how fast it works in :mod:`bench.speeds`.
+estimated in :mod:`bench.planning.needs`, and how fast it works in :mod:`bench.planning.speeds`.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from bench.cells import (
     training_folder,
 )
 from bench.config import Config, load_or_exit, project_root
-from bench.limits import LIMITS_FILE, limits_here, misfits, read_limits
-from bench.loading import takes_gpu
-from bench.preflight import check_or_exit
-from bench.records import read_records
-from bench.resources import GIB, Job, Needs, job_seconds, needs, units
-from bench.shape import MODELS, shape_of
-from bench.speeds import Kind, Speeds, measured_speeds
+from bench.models.loading import takes_gpu
+from bench.models.shape import MODELS, shape_of
+from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
+from bench.planning.needs import GIB, Job, Needs, job_seconds, needs, units
+from bench.planning.preflight import check_or_exit
+from bench.planning.speeds import Kind, Speeds, measured_speeds
+from bench.records.record import read_records
 from bench.variants import training_of
 
 # The rules that are counted, in their order, and the stage whose speed their jobs have: none where
@@ -260,7 +260,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     too_large = list(misfits(config, plan.jobs, device, limits))
     for line in [f"Does not fit: {line}" for line in too_large] or ["Every job fits."]:
         print(line)
-
-
-if __name__ == "__main__":
-    main()

@@ -116,7 +116,7 @@ def forget_failures(checkpoints: str | Path) -> None:
 
     The tables go too: Snakemake makes what is missing only for something that it has to make.
     """
-    from bench.stages.outcome import STAGE_FILE
+    from bench.jobs.outcome import STAGE_FILE
 
     failed = [
         *(p.parent for p in Path(checkpoints).rglob(STAGE_FILE) if read_json(p)["error"]),

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from bench.config import Config
-from bench.resources import GIB, MIB, Job, memory_mib, minutes, needs
+from bench.planning.needs import GIB, MIB, Job, memory_mib, minutes, needs
 
 LIMITS_FILE = "limits.yaml"
 

@@ -1,4 +1,4 @@
-"""Check records that come from elsewhere: ``python -m bench.check results/``.
+"""Check records that come from elsewhere: ``python -m bench check results/``.
 
 One line a problem, exit status 1; what is checked is described in ``docs/submitting.md``.
 """
@@ -19,9 +19,9 @@ from baselines.repair import REPAIRS
 from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
 from bench.evaluation.tasks import PERPLEXITY
 from bench.files import read_json, read_json_lines
-from bench.record_schema import Record
-from bench.records import config_hash
-from bench.rows import SPARSITY_TOLERANCE
+from bench.records.record import config_hash
+from bench.records.rows import SPARSITY_TOLERANCE
+from bench.records.schema import Record
 from bench.variants import method_of
 
 ANY = (-math.inf, math.inf)
@@ -218,7 +218,3 @@ def main() -> None:
         parser.exit(1)
     count = len(list(results.glob("cells/**/record.json")))
     print(f"{results}: {count} records, no problems")
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from baselines.repair.base import Repair
-from bench.training import RepairTrainer
+from bench.training.trainer import RepairTrainer
 
 PARTS_FOLDER = "parts"
 TRAINED_ALONE = StateDictOptions(ignore_frozen_params=True, strict=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.records import read_records
+from bench.records.record import read_records
 from bench.variants import training_of
 
 STAGES = ("prune", "repair", "merge", "evaluate")
@@ -56,7 +56,3 @@ def main() -> None:
     if not paths:
         parser.exit(1, f"{folder}: no records; run `make table1` first\n")
     print(timing_table(read_records(paths)).to_string(float_format="{:.1f}".format))
-
-
-if __name__ == "__main__":
-    main()

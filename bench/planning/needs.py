@@ -1,8 +1,8 @@
 """What a job needs of the machine: work, memory and disk, from shapes, budget and options.
 
-There is one estimate of each: a plan adds them up (:mod:`bench.plan`), and a scheduler is asked for
-them with a margin. A job that still needs more is ended by it, and asks for more at its next
-attempt.
+There is one estimate of each: a plan adds them up (:mod:`bench.planning.plan`), and a scheduler is
+asked for them with a margin. A job that still needs more is ended by it, and asks for more at its
+next attempt.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from math import ceil
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from bench.config import Config
-from bench.shape import Shape, shape_of
+from bench.models.shape import Shape, shape_of
+from bench.planning.speeds import SPEED
+from bench.planning.work import GROUPS, evaluation_work, pruning_work, training_work
 from bench.sources import PypiSource
-from bench.speeds import SPEED
-from bench.work import GROUPS, evaluation_work, pruning_work, training_work
 
 MIB, GIB = 2**20, 2**30
 

@@ -5,9 +5,9 @@ import pandas as pd
 from baselines.pruning.pattern import Pattern
 from bench.cells import DENSE, IDENTITY, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
-from bench.rendering import Sheet, number, reworded, with_interval
-from bench.rows import AVERAGE, by_row
-from bench.tables import (
+from bench.records.rows import AVERAGE, by_row
+from bench.tables.rendering import Sheet, number, reworded, with_interval
+from bench.tables.table1 import (
     MIB,
     SCORES_CAPTION,
     by_identity,

@@ -1,4 +1,4 @@
-"""Everything that is made of records: ``python -m bench.collect results/``.
+"""Everything that is made of records: ``python -m bench collect results/``.
 
 The workflow makes each file when all records of its grid are there. This makes all of them from
 whatever records there are: of a grid that is half done, or that come from elsewhere.
@@ -14,7 +14,11 @@ from bench.claims.comparisons import Grid
 from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
 from bench.files import write_csv
-from bench.paper_tables import (
+from bench.records.record import read_records
+from bench.statistics.comparisons import comparisons_table
+from bench.statistics.items import read_items
+from bench.statistics.scores import scores_table
+from bench.tables.paper import (
     ablations,
     ablations_sheet,
     across_sheet,
@@ -23,13 +27,9 @@ from bench.paper_tables import (
     table4,
     table4_sheet,
 )
-from bench.records import read_records
-from bench.rendering import write_table
-from bench.reproduction import read_references, reference_files, reproduction_table
-from bench.statistics.comparisons import comparisons_table
-from bench.statistics.items import read_items
-from bench.statistics.scores import scores_table
-from bench.tables import cells_table, table1, table1_sheet
+from bench.tables.rendering import write_table
+from bench.tables.reproduction import read_references, reference_files, reproduction_table
+from bench.tables.table1 import cells_table, table1, table1_sheet
 
 Paths = Sequence[str | Path]
 
@@ -114,7 +114,3 @@ def main() -> None:
     except ValueError as error:
         parser.exit(1, f"{error}\n")
     print(f"{results}/table1.csv and the files beside it are made")
-
-
-if __name__ == "__main__":
-    main()

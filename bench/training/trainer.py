@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 
 from baselines.repair.base import Repair
-from bench.checkpoints import CheckpointingTrainer, Checkpoints
 from bench.config import Training
 from bench.data.tokens import IGNORED
-from bench.loading import short_attention
-from bench.processes import count, everyone
+from bench.models.loading import short_attention
+from bench.training.checkpoints import CheckpointingTrainer, Checkpoints
+from bench.training.processes import count, everyone
 
 Result = TypeVar("Result")
 
@@ -250,7 +250,7 @@ def train(
     short_attention(model, settings.length)
     trainer_class = RepairTrainer
     if count() > 1:
-        from bench.sharded import ShardedTrainer
+        from bench.training.sharded import ShardedTrainer
 
         trainer_class = ShardedTrainer
         repair.shard(model, dtype)

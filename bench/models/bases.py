@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from baselines.pruning import PRUNERS, prunable_layers
-from bench.loading import load_model, read_layers
+from bench.models.loading import load_model, read_layers
 from bench.sources.manifest import MANIFEST, sha256
 
 BASE_FILE = "base.safetensors"

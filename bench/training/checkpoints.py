@@ -16,8 +16,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from baselines.repair.base import Repair
 from bench.files import naming_full_disk, read_json, remove, whole, write_json
-from bench.measure import StageClock
-from bench.processes import everyone, rank
+from bench.jobs.measure import StageClock
+from bench.training.processes import everyone, rank
 
 DIGEST_FILE = "digest"
 WEIGHTS_FILE = "repair.safetensors"

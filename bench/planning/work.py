@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from baselines.pruning.pruner import Pruner
 from bench.evaluation.tasks import PERPLEXITY, TaskSpec
-from bench.shape import Shape
+from bench.models.shape import Shape
 
 # How much longer float32 takes than bfloat16, in which all else is counted.
 FLOAT32 = 3

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.files import naming_full_disk, read_json, remove, whole, write_json
-from bench.provenance import cluster_job
-from bench.records import describe_error
+from bench.jobs.provenance import cluster_job
+from bench.records.record import describe_error
 
 STAGE_FILE = "stage.json"
 LOG_FILE = "training.json"

@@ -8,12 +8,12 @@ import torch
 from safetensors import SafetensorError
 
 from baselines.pruning import sparsity_report
-from bench.bases import load_base
 from bench.cells import DENSE, Cell
 from bench.files import whole
-from bench.loading import load_tokenizer, pick_device
-from bench.merging import merge
-from bench.records import read_records
+from bench.models.bases import load_base
+from bench.models.loading import load_tokenizer, pick_device
+from bench.models.merging import merge
+from bench.records.record import read_records
 
 CELLS = Path("results/cells")
 EXPORTS = Path("results/export")
@@ -104,7 +104,3 @@ def main() -> None:
     except ExportError as error:
         sys.exit(str(error))
     print(output)
-
-
-if __name__ == "__main__":
-    main()
