@@ -242,18 +242,3 @@ def tuning_trials(wildcards):
         for repair, rates in tuning.learning_rates.items()
         for rate in rates
     ]
-
-
-def figure_files(folder, names, **labels):
-    """Outputs of figures: each in all formats, one of which Snakemake's report shows."""
-    files = {}
-    for name in names:
-        for kind in FORMATS:
-            files[f"{name}_{kind}"] = f"{folder}/{name}.{kind}"
-        files[f"{name}_svg"] = report(
-            files[f"{name}_svg"],
-            caption=f"../report/{name}.rst",
-            category="Figures",
-            labels={"figure": name, "model": "{model}", **labels},
-        )
-    return files
