@@ -8,12 +8,14 @@ PROFILE ?= profiles/default
 VENV := .venv
 STAMP := $(VENV)/requirements.stamp
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+# What Snakemake says of a file that is not there, or cannot be read, is many lines.
+SNAKEMAKE = $(RUN) python -m bench read $(CONFIG) && $(RUN) snakemake
 OPTIONS = --cores $(CORES) --configfile $(CONFIG)
 
 .PHONY: table1 smoke plan report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
-	$(RUN) snakemake results/table1.csv $(OPTIONS)
+	$(SNAKEMAKE) results/table1.csv $(OPTIONS)
 
 smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
@@ -26,7 +28,7 @@ report: $(STAMP)  ## Build the leaderboard, reports/index.html, and Snakemake's 
 	$(RUN) snakemake reports/index.html figures $(OPTIONS) --report reports/snakemake.html
 
 tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
-	$(RUN) snakemake results/tuning.csv $(OPTIONS)
+	$(SNAKEMAKE) results/tuning.csv $(OPTIONS)
 
 export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... as a transformers folder OUT
 	$(RUN) python -m bench export $(CELL) $(OUT)

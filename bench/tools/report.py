@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.config import project_root
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import whole
+from bench.paths import ROOT
 from bench.report import Sources, build_page
 from bench.stages.collect import collect
 
@@ -51,7 +51,7 @@ def report(results: Path, page: Path) -> None:
         comparisons=results / "comparisons.csv",
         claims=results / "claims.csv",
         reproduction=results / "reproduction.csv",
-        tuning=sorted((project_root() / "config/tuning").glob("*.csv")),
+        tuning=sorted((ROOT / "config/tuning").glob("*.csv")),
         figures=drawn,
     )
     with whole(page) as path:

@@ -14,7 +14,7 @@ TABLE_CODE = [
 STATISTICS_CODE = [
     "bench/stages/collect.py",
     "bench/records/rows.py",
-    "bench/variants.py",
+    "bench/config/variants.py",
     *sources("bench/statistics", "*.py"),
 ]
 
@@ -81,7 +81,7 @@ rule tables:
         records=RECORDS,
         scores="results/scores.csv",
         comparisons="results/comparisons.csv",
-        code=code(*TABLE_CODE, "bench/tables/paper.py", "bench/variants.py"),
+        code=code(*TABLE_CODE, "bench/tables/paper.py", "bench/config/variants.py"),
     output:
         csv=expand("results/{table}.csv", table=PAPER_TABLES),
         markdown=expand("results/{table}.md", table=PAPER_TABLES),

@@ -17,6 +17,7 @@ from bench.cells import (
 )
 from bench.jobs.code import list_code
 from bench.config import load_or_exit
+from bench.documents import read_or_exit
 from bench.jobs.environment import set_environment
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
@@ -27,9 +28,10 @@ from bench.records.record import forget_failures, resolved_config
 from bench.planning.needs import Job, memory_mib, minutes
 from bench.jobs.scheduling import schedule_one_look
 from bench.models.shape import shape_of
-from bench.variants import training_of
+from bench.config.variants import training_of
 
 ROOT = Path(workflow.basedir)
+read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 
@@ -135,7 +137,7 @@ def resource(estimate, rule):
 
     def value(wildcards, attempt):
         job = job_of(rule, wildcards)
-        return attempt * asked(estimate, job, shape_of(CONFIG, job.model))
+        return attempt * asked(estimate, job, shape_of(CONFIG.models[job.model].shape, job.model))
 
     return value
 

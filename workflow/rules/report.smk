@@ -1,6 +1,6 @@
-FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/records/rows.py", "bench/variants.py"]
+FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/records/rows.py", "bench/config/variants.py"]
 PAGE_CODE = [
-    "bench/variants.py",
+    "bench/config/variants.py",
     *sources("bench/report", "*.py"),
     *sources("bench/report/templates", "*"),
     *sources("workflow/report", "*.rst"),

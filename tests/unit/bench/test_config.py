@@ -8,12 +8,13 @@ import yaml
 from snakemake.utils import update_config
 
 from bench.cells import Cell
-from bench.config import TRAININGS, ConfigError, load, load_or_exit, project_root
+from bench.config import TRAININGS, ConfigError, load, load_or_exit
+from bench.paths import ROOT
 from bench.planning.preflight import check_or_exit, find_problems
 from bench.records.record import resolved_config
 from bench.tools.reference import README, SCHEMA, readme_text, schema_text
 
-CONFIG = project_root() / "config"
+CONFIG = ROOT / "config"
 
 
 def default() -> dict:
