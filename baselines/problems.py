@@ -30,9 +30,9 @@ class Problem:
     value: Any = MISSING
 
     def __str__(self) -> str:
-        place = ".".join(key if isinstance(key, str) else shown(key) for key in self.keys)
-        if self.value is not MISSING:
-            place = f"{place} = {shown(self.value)}"
+        keys = ".".join(key if isinstance(key, str) else shown(key) for key in self.keys)
+        value = "" if self.value is MISSING else shown(self.value)
+        place = " = ".join(part for part in (keys, value) if part)
         lines = self.said.splitlines()
         return "\n".join(f"{place}: {line}" if place else line for line in lines)
 
@@ -126,6 +126,11 @@ def _explained(problem: dict, schema: dict) -> Problem:
     return Problem(keys, _allowed(problem, node, schema), MISSING if together else value)
 
 
+OTHER_WORDS = {
+    "int_parsing_size": "a number of at most 63 bits",
+    "invalid_key": "keys that are texts",
+    "path_type": "a path",
+}
 # What pydantic says besides what is allowed.
 BESIDES = r" after validation.*| or instance of .*|, (?:unable|got) .*"
 
@@ -137,6 +142,8 @@ def _allowed(problem: dict, node: dict, schema: dict) -> str:
         return message.removeprefix("Value error, ")
     if kind in ("model_type", "dict_type", "model_attributes_type") and keys:
         return f"allowed keys: {', '.join(keys)}"
+    if kind in OTHER_WORDS:
+        return f"allowed: {OTHER_WORDS[kind]}"
     words = re.fullmatch(rf"\w+ should (?:be |have )?(.*?)(?:{BESIDES})?", message)
     said = f"allowed: {words[1]}" if words else message
     return said.replace("allowed: match pattern", "allowed: what matches")

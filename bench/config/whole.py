@@ -30,9 +30,11 @@ class Config(Strict):
     """A whole configuration."""
 
     grid: Grid = Field(description="The cells to run.")
-    models: dict[Name, ModelSpec] = Field(description="Models, by name.")
-    sources: dict[Name, Source] = Field(description="Where data comes from, by name.")
-    data: dict[Name, DataSpec] = Field(description="Data sets, by name.")
+    models: dict[Name, ModelSpec] = Field(
+        description="Models, by name (letters, digits, `.`, `_`, `-`)."
+    )
+    sources: dict[Name, Source] = Field(description="Where data comes from, by name, as above.")
+    data: dict[Name, DataSpec] = Field(description="Data sets, by name, as above.")
     calibration: Calibration = Field(description="Text for the pruners' statistics.")
     pruning: PruningOptions = Field(
         default_factory=PruningOptions, description="Options of the pruners."
@@ -46,7 +48,8 @@ class Config(Strict):
     evaluation: Evaluation = Field(description="What is measured.")
     runtime: Runtime = Field(default=Runtime(), description="How jobs use the machine.")
     checkpoints: Checkpoints = Field(
-        default="results/checkpoints", description="Folder for weights between stages."
+        default="results/checkpoints",
+        description="Folder for weights between stages; `~` is the home folder.",
     )
     retry_failed: bool = Field(
         default=False,

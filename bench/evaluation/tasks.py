@@ -11,6 +11,8 @@ from bench.sources.base import Commit
 from bench.typed import Strict
 
 PERPLEXITY = "perplexity"
+# Beside the data of a task of lm-eval's own: what a configuration can ask of it.
+FACTS = "facts.json"
 TASKS_FOLDER = ROOT / "config" / "tasks"
 
 
