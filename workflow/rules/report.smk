@@ -1,4 +1,8 @@
-FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/records/rows.py", "bench/config/variants.py"]
+FIGURE_CODE = [
+    *sources("bench/figures", "*.py"),
+    "bench/records/rows.py",
+    "bench/config/variants.py",
+]
 PAGE_CODE = [
     "bench/config/variants.py",
     *sources("bench/report", "*.py"),
