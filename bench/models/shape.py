@@ -3,15 +3,12 @@
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from baselines.pruning.pattern import Pattern
 from bench.files import read_json
-
-if TYPE_CHECKING:
-    from bench.config import Config
+from bench.typed import Strict
 
 MODELS = Path("resources/models")
 # What a `config.json` calls the keys of a shape.
@@ -27,12 +24,10 @@ NAMES = {
 }
 
 
-class Shape(BaseModel):
+class Shape(Strict):
     """The shape of a decoder of LLaMA's kind: RMSNorm, grouped-query attention, and an MLP of gate,
     up and down, all without biases.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     blocks: PositiveInt = Field(description="Decoder blocks.")
     hidden: PositiveInt = Field(description="Width of the hidden states.")
@@ -115,15 +110,15 @@ def _stated_shape(path: Path) -> Shape | None:
         return None
 
 
-def shape_of(config: "Config", model: str, models: Path = MODELS) -> Shape | None:
+def shape_of(stated: Shape | None, model: str, models: Path = MODELS) -> Shape | None:
     """Shape of a model: as configured, else as fetched; None while neither is known.
 
     Args:
-        config: the configuration.
+        stated: what the configuration says of it.
         model: name of the model.
         models: folder of the fetched models.
     """
-    return config.models[model].shape or read_shape(models / model)
+    return stated or read_shape(models / model)
 
 
 def pattern_problems(model: str, shape: Shape, patterns: Iterable[str]) -> Iterator[str]:

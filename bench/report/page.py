@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.config import project_root
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
+from bench.paths import ROOT
 from bench.report.board import TOLERANCE, board, cells
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
@@ -85,7 +85,7 @@ def _datatables() -> dict[str, str]:
 
 
 def _caption(name: str) -> str:
-    text = (project_root() / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
+    text = (ROOT / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
     return " ".join(text.split())
 
 

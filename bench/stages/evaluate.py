@@ -12,6 +12,7 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.config import Evaluation
+from bench.config.variants import method_of
 from bench.evaluation import evaluate
 from bench.files import read_json, write_json, write_json_lines
 from bench.jobs.measure import StageClock
@@ -23,7 +24,6 @@ from bench.models.merging import merge
 from bench.records.history import make_history, no_history, sparsity_ranges, write_history
 from bench.records.record import describe_error, make_record
 from bench.sources.manifest import MANIFEST, sha256
-from bench.variants import method_of
 
 
 class Evaluator:

@@ -11,20 +11,22 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
+from baselines.problems import MisfitError, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
+from bench.config.variants import method_of
 from bench.evaluation.tasks import PERPLEXITY
 from bench.files import read_json, read_json_lines
 from bench.records.record import config_hash
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.records.schema import Record
-from bench.variants import method_of
 
 ANY = (-math.inf, math.inf)
+RECORD = TypeAdapter(Record)
 RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
 # Sums in another order.
 ROUNDING = 1e-9
@@ -45,11 +47,11 @@ def find_problems(results: Path) -> Iterator[str]:
         record = None
         try:
             record = read_json(path)
-            Record.model_validate(record)
+            validated(RECORD, record)
         except json.JSONDecodeError as error:
             yield f"{name}: no JSON: {error}"
-        except ValidationError as error:
-            yield from (f"{name}: {_explain(problem)}" for problem in error.errors())
+        except MisfitError as error:
+            yield from (f"{name}: {problem}" for problem in str(error).splitlines())
         else:
             records[name] = record
             yield from (f"{name}: {problem}" for problem in _alone(name, record))
@@ -197,14 +199,6 @@ def _layers(records: dict[str, dict]) -> Iterator[str]:
             if layer not in base or abs(value - base[layer]) > SPARSITY_TOLERANCE:
                 expected = f"{base[layer]:.4f}" if layer in base else "no such layer"
                 yield f"{name}: sparsity.layers.{layer} = {value:.4f}: in the base: {expected}"
-
-
-def _explain(problem: dict) -> str:
-    key = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    value = repr(problem["input"])
-    return f"{key} = {value[:60]}: {problem['msg']}"
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from bench.cells import (
     training_folder,
 )
 from bench.config import load_or_exit
+from bench.config.variants import training_of
+from bench.documents import read_or_exit
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.jobs.environment import set_environment
@@ -29,8 +31,8 @@ from bench.planning.preflight import check_or_exit
 from bench.records.record import forget_failures, resolved_config
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
-from bench.variants import training_of
 
+read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 

@@ -4,16 +4,17 @@ import torch
 import yaml
 
 from bench.cells import Cell
-from bench.config import load, project_root
+from bench.config import load
 from bench.files import read_json, write_json
 from bench.jobs.outcome import STAGE_FILE, Attempt
+from bench.paths import ROOT
 from bench.records.record import resolved_config
 from bench.stages.evaluate import evaluate_cell
 
 
 def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    values = yaml.safe_load((project_root() / "config/config.yaml").read_text())
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     values["runtime"]["device"] = "cuda"
     cell = Cell("smollm2-135m", "wanda", "s60", "none", 0)
     for folder in ("model", "data"):

@@ -8,8 +8,9 @@ import yaml
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from baselines.pruning import prunable_layers
-from bench.config import load, project_root
+from bench.config import load
 from bench.models.shape import Shape, read_shape, shape_of
+from bench.paths import ROOT
 from bench.planning.preflight import find_problems
 
 KEYS = {
@@ -23,7 +24,7 @@ KEYS = {
 
 
 def default() -> dict:
-    return yaml.safe_load((project_root() / "config/config.yaml").read_text())
+    return yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 
 @pytest.mark.parametrize("keys", [{"tie_word_embeddings": True}, {"head_dim": 24}, {}])
@@ -40,7 +41,8 @@ def test_numbers_are_those_of_the_model_that_a_config_json_describes(tmp_path, k
 
 
 def test_the_default_model_has_as_many_parameters_as_its_file():
-    assert shape_of(load(default()), "smollm2-135m").parameters == 134_515_008
+    stated = load(default()).models["smollm2-135m"].shape
+    assert shape_of(stated, "smollm2-135m").parameters == 134_515_008
 
 
 def test_llama2_7b_has_as_many_parameters_as_published():
@@ -58,10 +60,10 @@ def test_llama2_7b_has_as_many_parameters_as_published():
 def test_a_shape_is_read_of_a_fetched_model_once_it_is_there(tmp_path):
     values = default()
     del values["models"]["smollm2-135m"]["shape"]
-    config = load(values)
-    assert shape_of(config, "smollm2-135m", models=tmp_path) is None
+    stated = load(values).models["smollm2-135m"].shape
+    assert shape_of(stated, "smollm2-135m", models=tmp_path) is None
     LlamaConfig(**KEYS).save_pretrained(tmp_path / "smollm2-135m")
-    assert shape_of(config, "smollm2-135m", models=tmp_path).widths == [64, 96]
+    assert shape_of(stated, "smollm2-135m", models=tmp_path).widths == [64, 96]
 
 
 def test_a_model_that_is_not_described_like_llama_has_no_shape(tmp_path):
