@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class SourceError(Exception):
-    """Something could not be fetched; the message is one line that names it."""
+    """Something could not be fetched, or is not whole; the message is one line that names it."""
 
 
 def _inside(path: str) -> str:
