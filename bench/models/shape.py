@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from baselines.pruning.pattern import Pattern
 from bench.files import read_json
+from bench.variants import training_of
 
 if TYPE_CHECKING:
     from bench.config import Config
@@ -25,6 +26,8 @@ NAMES = {
     "tied": ("tie_word_embeddings",),
     "head_dim": ("head_dim",),
 }
+# And the most tokens that a sequence may have.
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 
 
 class Shape(BaseModel):
@@ -124,6 +127,38 @@ def shape_of(config: "Config", model: str, models: Path = MODELS) -> Shape | Non
         models: folder of the fetched models.
     """
     return config.models[model].shape or read_shape(models / model)
+
+
+def length_problems(config: "Config", model: str, folder: Path) -> Iterator[str]:
+    """One line for each length that is more than the ``config.json`` of a model states.
+
+    A model of learned positions has no more of them; one of rotary positions goes on without a
+    word, past all that it was trained on.
+
+    Args:
+        config: the configuration.
+        model: name of the model.
+        folder: where it lies.
+    """
+    stated = read_json(folder / "config.json")
+    limit = next((stated[name] for name in POSITIONS if stated.get(name) is not None), None)
+    if limit is None:
+        return
+    lengths = {
+        f"evaluation.tasks.{name}.context_length": task.context_length or 0
+        for name, task in config.evaluation_of(model).tasks.items()
+    }
+    if any(config.pruner(pruner).reads_calibration for pruner in config.grid.pruners):
+        lengths["calibration.length"] = config.calibration.length
+    if any(training_of(repair) is not None for repair in config.grid.repairs):
+        lengths["training.length"] = config.training.length
+    for key, length in lengths.items():
+        if length > limit:
+            setting = f", or models.{model}.context_length = {limit}" if "tasks" in key else ""
+            yield (
+                f"{key} = {length}: model {model!r} takes at most {limit} tokens; "
+                f"allowed: up to {limit}{setting}"
+            )
 
 
 def pattern_problems(model: str, shape: Shape, patterns: Iterable[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from bench.cells import dense_cell, record_path
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.files import read_json
-from bench.models.shape import pattern_problems, read_shape
+from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.records.band import band_problems
 from bench.records.record import resolved_config
 from bench.sources import PathSource
@@ -67,6 +67,7 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
     architectures = settings.get("architectures") or []
     if not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
         yield f"models.{name} = {architectures}: allowed: a causal language model"
+    yield from length_problems(config, name, folder)
     found, configured = read_shape(folder), config.models[name].shape
     if found is not None and configured is None:
         yield from pattern_problems(name, found, config.grid.patterns)

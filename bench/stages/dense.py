@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.cells import dense_cell
 from bench.config import Config
 from bench.files import read_json, read_json_lines, write_json, write_json_lines
+from bench.models.shape import length_problems
 from bench.records.band import band_problems
 from bench.records.record import make_record, resolved_config
 from bench.stages.evaluate import Evaluator
@@ -14,7 +15,8 @@ from bench.stages.evaluate import Evaluator
 def check_dense(
     config: Config, model: str, *, folder: str, checked: str, record: str, samples: str
 ) -> None:
-    """Score the dense model; end with status 1 if its scores do not lie in the band.
+    """Score the dense model; end with status 1 if its scores do not lie in the band, or it takes
+    fewer tokens than it is to see.
 
     Args:
         config: says what is evaluated, and what is expected.
@@ -24,6 +26,9 @@ def check_dense(
         record: ``record.json`` to write.
         samples: file of the results item by item to write.
     """
+    problems = list(length_problems(config, model, Path(folder)))
+    if problems:
+        sys.exit("\n".join(problems))
     resolved = resolved_config(config, dense_cell(model))
     _score(model, resolved, folder=folder, checked=checked, record=record, samples=samples)
     problems = list(band_problems(config, model, read_json(record)))

@@ -11,6 +11,7 @@ EVALUATION_CODE = [
     "bench/models/bases.py",
     "bench/records/history.py",
     "bench/models/loading.py",
+    "bench/sources/checkpoint.py",
     "bench/models/merging.py",
     *sources("bench/evaluation", "*.py"),
     *(

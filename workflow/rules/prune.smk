@@ -1,4 +1,9 @@
-PRUNING_CODE = ["bench/stages/prune.py", "bench/models/bases.py", "bench/models/loading.py"]
+PRUNING_CODE = [
+    "bench/stages/prune.py",
+    "bench/models/bases.py",
+    "bench/models/loading.py",
+    "bench/sources/checkpoint.py",
+]
 
 
 rule prune:

@@ -2,6 +2,7 @@ REPAIR_CODE = [
     "bench/models/bases.py",
     "bench/training/checkpoints.py",
     "bench/models/loading.py",
+    "bench/sources/checkpoint.py",
     "bench/training/processes.py",
     "bench/training/sharded.py",
     "bench/stages/repair.py",
