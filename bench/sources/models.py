@@ -102,7 +102,9 @@ def _check_whole(folder: Path, destination: Path) -> None:
         raise
     # What a damaged folder raises depends on where the reader stumbles.
     except Exception as error:
-        raise SourceError(f"{destination}: cannot be loaded: {_in_a_line(error, folder)}") from error
+        raise SourceError(
+            f"{destination}: cannot be loaded: {_in_a_line(error, folder)}"
+        ) from error
 
 
 def convert_pytorch(folder: Path) -> None:
