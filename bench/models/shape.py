@@ -1,6 +1,6 @@
 """The shape of a model: what its memory, its time and its files follow from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from baselines.pruning.pattern import Pattern
 from bench.files import read_json
-from bench.variants import training_of
 
 if TYPE_CHECKING:
     from bench.config import Config
@@ -129,32 +128,22 @@ def shape_of(config: "Config", model: str, models: Path = MODELS) -> Shape | Non
     return config.models[model].shape or read_shape(models / model)
 
 
-def length_problems(config: "Config", model: str, folder: Path) -> Iterator[str]:
+def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Iterator[str]:
     """One line for each length that is more than the ``config.json`` of a model states.
 
     A model of learned positions has no more of them; one of rotary positions goes on without a
     word, past all that it was trained on.
 
     Args:
-        config: the configuration.
         model: name of the model.
         folder: where it lies.
+        lengths: tokens of a sequence, by the key of the configuration.
     """
     stated = read_json(folder / "config.json")
     limit = next((stated[name] for name in POSITIONS if stated.get(name) is not None), None)
-    if limit is None:
-        return
-    lengths = {
-        f"evaluation.tasks.{name}.context_length": task.context_length or 0
-        for name, task in config.evaluation_of(model).tasks.items()
-    }
-    if any(config.pruner(pruner).reads_calibration for pruner in config.grid.pruners):
-        lengths["calibration.length"] = config.calibration.length
-    if any(training_of(repair) is not None for repair in config.grid.repairs):
-        lengths["training.length"] = config.training.length
     for key, length in lengths.items():
-        if length > limit:
-            setting = f", or models.{model}.context_length = {limit}" if "tasks" in key else ""
+        if limit is not None and length > limit:
+            setting = f", or models.{model}.context_length" if key.startswith("eval") else ""
             yield (
                 f"{key} = {length}: model {model!r} takes at most {limit} tokens; "
                 f"allowed: up to {limit}{setting}"

@@ -4,15 +4,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.cells import dense_cell, record_path
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.files import read_json
 from bench.models.shape import length_problems, pattern_problems, read_shape
-from bench.records.band import band_problems
-from bench.records.record import resolved_config
 from bench.sources import PathSource
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
+from bench.variants import training_of
 
 
 def check_or_exit(config: Config) -> None:
@@ -45,7 +43,6 @@ def find_problems(config: Config) -> Iterator[str]:
                 continue
         if (folder / "config.json").is_file():
             yield from _model_problems(config, name, folder)
-        yield from _dense_problems(config, name)
     for name, source in config.sources.items():
         if not isinstance(source, PathSource):
             continue
@@ -67,7 +64,7 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
     architectures = settings.get("architectures") or []
     if not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
         yield f"models.{name} = {architectures}: allowed: a causal language model"
-    yield from length_problems(config, name, folder)
+    yield from length_problems(name, folder, _lengths(config, name))
     found, configured = read_shape(folder), config.models[name].shape
     if found is not None and configured is None:
         yield from pattern_problems(name, found, config.grid.patterns)
@@ -81,14 +78,18 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
                 )
 
 
-def _dense_problems(config: Config, name: str) -> Iterator[str]:
-    """The band may have been changed since the dense model was evaluated."""
-    dense = dense_cell(name)
-    path = Path(record_path(dense))
-    if path.is_file():
-        record = read_json(path)
-        if record["config"]["hash"] == resolved_config(config, dense)["hash"]:
-            yield from band_problems(config, name, record)
+def _lengths(config: Config, name: str) -> dict[str, int]:
+    """Tokens of the sequences that a model of the grid is to see, by the key that says so."""
+    lengths = {
+        f"evaluation.tasks.{task}.context_length": spec.context_length
+        for task, spec in config.evaluation_of(name).tasks.items()
+        if spec.context_length is not None
+    }
+    if any(config.pruner(pruner).reads_calibration for pruner in config.grid.pruners):
+        lengths["calibration.length"] = config.calibration.length
+    if any(training_of(repair) is not None for repair in config.grid.repairs):
+        lengths["training.length"] = config.training.length
+    return lengths
 
 
 def _text_problems(config: Config, size: int) -> Iterator[str]:

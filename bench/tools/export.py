@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from baselines.pruning import sparsity_report
+from baselines.pruning.layers import sparsity_report
 from bench.cells import DENSE, Cell
 from bench.files import whole
 from bench.models.bases import load_base
 from bench.models.loading import load_tokenizer, pick_device
 from bench.models.merging import merge
 from bench.records.record import read_records
-from bench.sources import SourceError
+from bench.sources.base import SourceError
 
 CELLS = Path("results/cells")
 EXPORTS = Path("results/export")
