@@ -1,6 +1,7 @@
 """When layers evolve, and what an evolution changes besides the weights."""
 
 import time
+import warnings
 from functools import partial
 
 import torch
@@ -35,6 +36,9 @@ class Evolver:
             is known (the last step of an epoch may have fewer). None: what a window saw in all its
             steps, divided by their number.
 
+    Warns:
+        UserWarning: a layer evolves at most once in so few steps.
+
     Raises:
         ValueError: the training is too short for the first selection.
     """
@@ -59,6 +63,7 @@ class Evolver:
                 f"total_steps={total_steps} ends before the first positions are chosen, at step "
                 f"{first}: lower accumulate_steps"
             )
+        self._warn_if_too_short()
         for layer in self.layers.values():
             layer.has_evolver = True
         self._open_windows(step)
@@ -86,6 +91,24 @@ class Evolver:
         selected, offset = len(self.layers[name].indices) > 0, self.offsets[name]
         period = self.config.evolve_every if selected else self.config.accumulate_steps
         return (max(step - offset, 0) // period + 1) * period + offset
+
+    def _warn_if_too_short(self):
+        """Warn where a layer evolves at most once after its first positions are chosen."""
+        config, total = self.config, self.total_steps
+        chosen = config.accumulate_steps if config.init == "gradient" else 0
+        evolutions = min(
+            sum(
+                step - offset > chosen and config.drop_rate(step, total) > 0
+                for step in range(offset + config.evolve_every, total + 1, config.evolve_every)
+            )
+            for offset in self.offsets.values()
+        )
+        if config.drop_fraction > 0 and evolutions <= 1:
+            warnings.warn(
+                f"total_steps={total} is too short to evolve every layer more than once with "
+                f"evolve_every={config.evolve_every}: lower evolve_every",
+                stacklevel=3,
+            )
 
     def _entries_to_drop(self, layer: SeftLinear, step: int) -> int:
         return int(len(layer.indices) * self.config.drop_rate(step, self.total_steps))
