@@ -30,8 +30,8 @@ from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.data import DataSpec
 from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
-from bench.rows import place_of
-from bench.shape import Shape, pattern_problems
+from bench.models.shape import Shape, pattern_problems
+from bench.records.rows import place_of
 from bench.sources import Source
 from bench.variants import training_of
 

@@ -10,7 +10,7 @@ import numpy as np
 from baselines.pruning.pattern import Pattern
 from bench.cells import Cell, dense_cell, record_path
 from bench.files import write_json, write_json_lines
-from bench.records import config_hash, describe_error, make_record
+from bench.records.record import config_hash, describe_error, make_record
 
 TASKS = {
     "social_iqa": "acc_norm",
@@ -122,7 +122,7 @@ def made_up_samples(
 
 
 def made_up_record(cell: Cell, samples: list[dict], error: Exception | None = None) -> dict:
-    """The record of these samples, complete as :mod:`bench.check` wants it."""
+    """The record of these samples, complete as :mod:`bench.tools.check` wants it."""
     dense, trained = cell.pruner == "dense", cell.repair != "none"
     requested = 0.0 if dense else Pattern.parse(cell.pattern).sparsity
     achieved = 0.0 if dense or cell.repair == "lora-dense" else requested

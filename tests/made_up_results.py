@@ -14,9 +14,9 @@ from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import write_json
-from bench.history import no_history, write_history
+from bench.records.history import no_history, write_history
 from bench.report import Sources
-from bench.tables import table1
+from bench.tables.table1 import table1
 
 PROJECTIONS = [f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")]
 PROJECTIONS += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]

@@ -9,7 +9,7 @@ from bench.cells import DENSE, UNREPAIRED
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, COSTS, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.rows import AVERAGE, by_row, score_parts, shown_value
+from bench.records.rows import AVERAGE, by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 

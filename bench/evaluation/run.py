@@ -59,7 +59,7 @@ def evaluate(
     # The configuration imports this package for TaskSpec, and these take seconds to import.
     from bench.evaluation.harness import load_task, score
     from bench.evaluation.packed import PackedLM
-    from bench.loading import short_attention
+    from bench.models.loading import short_attention
 
     short_attention(model, batch_tokens)
     loaded = {name: load_task(name, spec, data[name], seed=seed) for name, spec in tasks.items()}

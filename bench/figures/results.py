@@ -9,7 +9,7 @@ import pandas as pd
 from bench.cells import DENSE, Cell
 from bench.evaluation.tasks import PERPLEXITY
 from bench.figures.style import in_order, looks, pattern_order
-from bench.history import read_histories
+from bench.records.history import read_histories
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bench.figures.style import in_order, pattern_label
 from bench.report.board import TOLERANCE, board, cells
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
-from bench.tables import caption
+from bench.tables.table1 import caption
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUS = "\N{MINUS SIGN}"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.figures import NOTHING
 from bench.figures.results import Results
-from bench.records import read_records
+from bench.records.record import read_records
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from baselines.pruning import Pattern, sparsity_report
+from baselines.pruning.layers import sparsity_report
+from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
-from bench.bases import load_base, read_base_layers
 from bench.cells import Cell
 from bench.config import Evaluation
 from bench.evaluation import evaluate
 from bench.files import read_json, write_json, write_json_lines
-from bench.history import make_history, no_history, sparsity_ranges, write_history
-from bench.loading import load_model, load_tokenizer, pick_device, pick_dtype
-from bench.measure import StageClock
-from bench.merging import merge
-from bench.provenance import provenance
-from bench.records import describe_error, make_record
+from bench.jobs.measure import StageClock
+from bench.jobs.outcome import LOG_FILE, Attempt, read_outcome
+from bench.jobs.provenance import provenance
+from bench.models.bases import load_base, read_base_layers
+from bench.models.loading import load_model, load_tokenizer, pick_device, pick_dtype
+from bench.models.merging import merge
+from bench.records.history import make_history, no_history, sparsity_ranges, write_history
+from bench.records.record import describe_error, make_record
 from bench.sources.manifest import MANIFEST, sha256
-from bench.stages.outcome import LOG_FILE, Attempt, read_outcome
 from bench.variants import method_of
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from baselines.pruning import prune
-from bench.bases import save_base
-from bench.loading import load_model, pick_device, pick_dtype
-from bench.measure import StageClock
-from bench.stages.outcome import Attempt, run_stage
+from baselines.pruning.driver import prune
+from bench.jobs.measure import StageClock
+from bench.jobs.outcome import Attempt, run_stage
+from bench.models.bases import save_base
+from bench.models.loading import load_model, pick_device, pick_dtype
 
 
 def prune_base(
@@ -23,7 +23,7 @@ def prune_base(
     runtime: dict,
     attempt: Attempt,
 ) -> None:
-    """Write the pruned model (see :mod:`bench.bases`), with ``stage.json`` beside it.
+    """Write the pruned model (see :mod:`bench.models.bases`), with ``stage.json`` beside it.
 
     Args:
         model: folder of the dense model.

@@ -7,23 +7,25 @@ from pathlib import Path
 
 from torch import nn
 
-from baselines.pruning import Pattern
+from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
-from bench.bases import BASE_FILE, load_base
 from bench.cells import Cell
-from bench.checkpoints import Checkpoints, digest
 from bench.config import Training
 from bench.data.tokens import Packed
 from bench.files import remove, write_json
-from bench.loading import pick_device, pick_dtype
-from bench.measure import StageClock
-from bench.merging import repruner
-from bench.processes import count, rank
+from bench.jobs.measure import StageClock
+from bench.jobs.outcome import LOG_FILE, Attempt, read_outcome, run_stage
+from bench.models.bases import BASE_FILE, load_base
+from bench.models.loading import pick_device, pick_dtype
+from bench.models.merging import repruner
 from bench.sources.manifest import MANIFEST
-from bench.stages.outcome import LOG_FILE, Attempt, read_outcome, run_stage
 from bench.stages.shared_repair import train_in_processes
-from bench.training import Blocks, TrainingReport, in_memory, train, validation_loss
+from bench.training.blocks import Blocks
+from bench.training.checkpoints import Checkpoints, digest
+from bench.training.loss import validation_loss
+from bench.training.processes import count, rank
+from bench.training.train import TrainingReport, in_memory, train
 
 
 def read_blocks(path: str) -> Blocks:

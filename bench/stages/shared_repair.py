@@ -12,8 +12,8 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from bench.files import read_json, write_json
-from bench.loading import pick_device
-from bench.processes import ENDED, joined, launch, rank
+from bench.models.loading import pick_device
+from bench.training.processes import ENDED, joined, launch, rank
 
 if TYPE_CHECKING:
     from bench.stages.repair import TrainingJob

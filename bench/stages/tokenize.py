@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bench.data import read_items
+from bench.data.items import read_items
 from bench.data.tokens import Packed, calibration, pack
 from bench.files import whole
-from bench.loading import load_tokenizer
+from bench.models.loading import load_tokenizer
 
 
 def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> None:

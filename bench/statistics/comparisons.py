@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.cells import DENSE
-from bench.rows import by_row, score_parts
+from bench.records.rows import by_row, score_parts
 from bench.statistics.bootstrap import (
     DECIMALS,
     Resampled,

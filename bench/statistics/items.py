@@ -10,7 +10,7 @@ import numpy as np
 from bench.cells import IDENTITY, UNREPAIRED
 from bench.evaluation.tasks import PERPLEXITY
 from bench.files import read_json_lines
-from bench.records import read_records
+from bench.records.record import read_records
 
 Row = tuple[str, str, str, str]
 """Model, pruner, pattern and repair: a row of the tables."""

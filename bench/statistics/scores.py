@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.cells import DENSE, IDENTITY, UNREPAIRED, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
-from bench.rows import AVERAGE, by_row, is_sparse, score_parts, shown_score, task_settings
+from bench.records.rows import AVERAGE, by_row, is_sparse, score_parts, shown_score, task_settings
 from bench.statistics.bootstrap import DECIMALS, mean_over_tasks, resample, spread
 from bench.statistics.items import Items, Row
 from bench.statistics.significance import tie_groups

@@ -22,18 +22,18 @@ from made_up_results import made_up_comparisons, made_up_scores
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import dense_cell, record_path
-from bench.collect import (
+from bench.config import Config, load, project_root
+from bench.files import write_csv, write_json, write_json_lines
+from bench.planning.plan import read_files
+from bench.records.record import read_records
+from bench.stages.collect import (
     write_cells,
     write_reproduction,
     write_statistics,
     write_table1,
     write_tables,
 )
-from bench.config import Config, load, project_root
-from bench.files import write_csv, write_json, write_json_lines
-from bench.plan import read_files
-from bench.records import read_records
-from bench.reproduction import reference_files
+from bench.tables.reproduction import reference_files
 
 PATTERNS = ["s50", "s60", "s70", "s80", "2of4", "4of8"]
 SEEDS = [0, 1, 2]

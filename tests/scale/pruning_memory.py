@@ -17,10 +17,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import PRUNERS, prune
-from bench.bases import save_base
 from bench.files import write_json
-from bench.loading import load_model
-from bench.measure import peak_rss, reset_peak_rss
+from bench.jobs.measure import peak_rss, reset_peak_rss
+from bench.models.bases import save_base
+from bench.models.loading import load_model
 from bench.sources.manifest import MANIFEST
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from bench.sources.families import FAMILIES
 def imports_are_no_garbage():
     """Each training collects garbage: without what was imported, in no time."""
     gc.freeze()
-    gc.enable()  # importing bench.job has disabled it
+    gc.enable()  # importing bench.jobs.job has disabled it
 
 
 @pytest.fixture(scope="session", params=FAMILIES)

@@ -7,10 +7,10 @@ from project import Project, offline
 
 from baselines.repair import REPAIRS
 from bench.cells import UNREPAIRED, Cell, dense_cell, history_path, record_path
-from bench.check import find_problems
 from bench.files import read_json
-from bench.history import read_histories
+from bench.records.history import read_histories
 from bench.sources.families import FAMILIES
+from bench.tools.check import find_problems
 
 TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
 # Each training on one family, in turn, and all that is merged of it.

@@ -4,7 +4,7 @@ import pytest
 
 from bench.cells import Cell
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
-from bench.history import read_histories
+from bench.records.history import read_histories
 
 TARGETS = ("reports/index.html", "figures")
 

@@ -13,16 +13,12 @@ from project import ROOT
 from transformers import AutoModelForCausalLM
 
 from baselines.pruning import sparsity_report
-from bench.check import find_problems
-from bench.tuning import COLUMNS, tuning_table
+from bench.tools.check import find_problems
+from bench.training.tuning import COLUMNS, tuning_table
 
 TRAINED = ("full", "lora", "spp", "seft")
 PRUNERS = ("magnitude", "wanda", "sparsegpt")
-COLLECTING = (
-    "Collect results/cells.csv",
-    "Compare the repairs item by item",
-    "Make results/table1.csv",
-)
+COLLECTING = ("Make results/table1.csv and the other tables",)
 
 
 def read(path):
@@ -176,7 +172,7 @@ def test_cells_say_what_they_keep_on_disk(smoke):
 @pytest.mark.parametrize("cell", ["magnitude-s60/lora", "sparsegpt-s60/seft"])
 def test_a_cell_is_exported_as_a_plain_model(smoke, cell):
     run = subprocess.run(
-        [sys.executable, "-m", "bench.export", f"results/cells/tiny/{cell}/seed0"],
+        [sys.executable, "-m", "bench", "export", f"results/cells/tiny/{cell}/seed0"],
         cwd=smoke.folder,
         env=smoke.environment,
         capture_output=True,

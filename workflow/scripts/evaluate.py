@@ -1,7 +1,7 @@
 """Merge a repair and evaluate it (see bench.stages.evaluate)."""
 
 from bench.cells import Cell
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.evaluate import evaluate_cell
 
 with Job(snakemake) as job:  # noqa: F821
@@ -14,7 +14,7 @@ with Job(snakemake) as job:  # noqa: F821
         base=smk.input.base,
         trained=job.optional("trained"),
         calibration=job.optional("calibration"),
-        checked=smk.input.checked,
+        checked=smk.params.checked,
         record=smk.output.record,
         samples=smk.output.samples,
         history=smk.output.history,

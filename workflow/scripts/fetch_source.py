@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.sources import Source, fetch
 
 with Job(snakemake) as job:  # noqa: F821

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.evaluation.own import LmEvalSource
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.sources import fetch
 
 with Job(snakemake) as job:  # noqa: F821

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.data import DataSpec, prepare
-from bench.job import Job
+from bench.jobs.job import Job
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

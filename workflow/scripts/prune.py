@@ -1,6 +1,6 @@
 """Prune a model (see bench.stages.prune)."""
 
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.prune import prune_base
 
 with Job(snakemake) as job:  # noqa: F821

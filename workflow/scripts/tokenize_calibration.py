@@ -1,6 +1,6 @@
 """Draw the pruners' calibration sequences (see bench.data.tokens)."""
 
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.tokenize import tokenize_calibration
 
 with Job(snakemake) as job:  # noqa: F821

@@ -1,6 +1,6 @@
 """Pack the blocks that repairs train or are validated on (see bench.data.tokens)."""
 
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.tokenize import tokenize_repair
 
 with Job(snakemake) as job:  # noqa: F821

@@ -1,7 +1,7 @@
 """One trial of the learning-rate sweep (see bench.stages.repair)."""
 
 from bench.cells import Cell
-from bench.job import Job
+from bench.jobs.job import Job
 from bench.stages.repair import try_learning_rate
 
 with Job(snakemake) as job:  # noqa: F821

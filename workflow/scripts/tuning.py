@@ -1,8 +1,8 @@
-"""The sweep's trials in one table (see bench.tuning)."""
+"""The sweep's trials in one table (see bench.training.tuning)."""
 
 from bench.files import read_json, write_csv
-from bench.job import Job
-from bench.tuning import tuning_table
+from bench.jobs.job import Job
+from bench.training.tuning import tuning_table
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

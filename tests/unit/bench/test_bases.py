@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from baselines.pruning import PRUNERS, prunable_layers, prune
 from baselines.repair import build_repair
-from bench.bases import BASE_FILE, load_base, pack_bits, save_base, unpack_bits
-from bench.loading import load_model
+from bench.models.bases import BASE_FILE, load_base, pack_bits, save_base, unpack_bits
+from bench.models.loading import load_model
 
 CPU = torch.device("cpu")
 CALIBRATION = torch.randint(0, 300, (4, 16), generator=torch.Generator().manual_seed(0))

@@ -6,8 +6,8 @@ import sys
 import pytest
 from made_up import made_up_grid
 
-from bench.check import find_problems, main
 from bench.files import read_json, read_json_lines, write_json_lines
+from bench.tools.check import find_problems, main
 
 SEFT = "cells/tiny/wanda-s60/seft/seed1"
 
@@ -165,7 +165,7 @@ def test_an_accuracy_is_measured_on_the_same_data(results):
 
 
 def check(folder, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["bench.check", str(folder)])
+    monkeypatch.setattr(sys, "argv", ["bench.tools.check", str(folder)])
     main()
 
 

@@ -9,9 +9,9 @@ from snakemake.utils import update_config
 
 from bench.cells import Cell
 from bench.config import TRAININGS, ConfigError, load, load_or_exit, project_root
-from bench.preflight import check_or_exit, find_problems
-from bench.records import resolved_config
-from bench.reference import README, SCHEMA, readme_text, schema_text
+from bench.planning.preflight import check_or_exit, find_problems
+from bench.records.record import resolved_config
+from bench.tools.reference import README, SCHEMA, readme_text, schema_text
 
 CONFIG = project_root() / "config"
 
@@ -302,8 +302,8 @@ def test_an_edited_variant_is_another_configuration_of_its_cells_alone():
 
 
 def test_generated_files_agree_with_the_configuration():
-    assert SCHEMA.read_text() == schema_text(), "run `python -m bench.reference`"
-    assert README.read_text() == readme_text(), "run `python -m bench.reference`"
+    assert SCHEMA.read_text() == schema_text(), "run `python -m bench reference`"
+    assert README.read_text() == readme_text(), "run `python -m bench reference`"
 
 
 def test_loading_changes_nothing_that_it_is_given():

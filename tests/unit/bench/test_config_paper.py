@@ -8,9 +8,9 @@ from layers import CONFIG, load_layers, read_layers
 from baselines.repair import REPAIRS
 from bench.cells import Cell, dense_cell
 from bench.config import ConfigError, load
-from bench.records import resolved_config
-from bench.reproduction import read_references, reference_files
+from bench.records.record import resolved_config
 from bench.sources import HubSource
+from bench.tables.reproduction import read_references, reference_files
 
 RECIPES = sorted(path.name for path in (CONFIG / "recipes").glob("*.yaml"))
 FILES = [CONFIG / "paper.yaml", *(CONFIG / "recipes" / name for name in RECIPES)]

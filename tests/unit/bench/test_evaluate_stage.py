@@ -6,9 +6,9 @@ import yaml
 from bench.cells import Cell
 from bench.config import load, project_root
 from bench.files import read_json, write_json
-from bench.records import resolved_config
+from bench.jobs.outcome import STAGE_FILE, Attempt
+from bench.records.record import resolved_config
 from bench.stages.evaluate import evaluate_cell
-from bench.stages.outcome import STAGE_FILE, Attempt
 
 
 def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monkeypatch):

@@ -13,13 +13,13 @@ from baselines.pruning import sparsity_report
 from baselines.repair import REPAIRS
 from bench.cells import Cell, dense_cell, record_path
 from bench.data.tokens import Packed
-from bench.export import ExportError, default_output, export, main
 from bench.files import read_json, write_json
-from bench.records import make_record
+from bench.jobs.outcome import Attempt
+from bench.records.record import make_record
 from bench.stages.evaluate import evaluate_cell
-from bench.stages.outcome import Attempt
 from bench.stages.prune import prune_base
 from bench.stages.repair import train_repair
+from bench.tools.export import ExportError, default_output, export, main
 
 TRAINING = {"mixture": [{"data": "x"}], "length": 16, "batch_size": 2, "steps": 4}
 RUNTIME = {"device": "cpu", "dtype": "bfloat16"}

@@ -8,7 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.cells import Cell, dense_cell, history_path, record_path
-from bench.history import (
+from bench.models.loading import read_layers
+from bench.records.history import (
     EVOLUTIONS,
     make_history,
     no_history,
@@ -16,7 +17,6 @@ from bench.history import (
     sparsity_ranges,
     write_history,
 )
-from bench.loading import read_layers
 
 CELL = Cell("m", "wanda", "s60", "seft", 0)
 UP = "model.layers.1.mlp.up_proj"

@@ -8,9 +8,9 @@ from made_up import made_up_grid
 
 from baselines.repair import REPAIRS as REGISTRY
 from bench.cells import Cell
-from bench.collect import collect
-from bench.paper_tables import ABLATIONS
-from bench.rendering import Sheet, number, with_interval
+from bench.stages.collect import collect
+from bench.tables.paper import ABLATIONS
+from bench.tables.rendering import Sheet, number, with_interval
 
 REPAIRS = ("none", "lora", "lora-dense", "static", "seft", "seft-random")
 FAILED = [Cell("tiny", "wanda", "s60", "lora", seed) for seed in (0, 1, 2)]

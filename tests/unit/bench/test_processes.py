@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from baselines.pruning import prunable_layers
 from baselines.repair import build_repair
 from bench.files import read_json
-from bench.processes import ENDED, _first_cause, launch
+from bench.training.processes import ENDED, _first_cause, launch
 
 
 @pytest.fixture(scope="module")

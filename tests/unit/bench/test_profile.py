@@ -9,10 +9,10 @@ from tiny import tiny_llama
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import prunable_layers, prune, sparsity_report
-from bench.bases import save_base
-from bench.profile import main, parse, parser_of_arguments, settings_of, table
-from bench.profiling import SHAPES, Settings, load, measure
+from bench.models.bases import save_base
 from bench.sources.manifest import MANIFEST
+from bench.tools.measured_training import SHAPES, Settings, load, measure
+from bench.tools.profile import main, parse, parser_of_arguments, settings_of, table
 
 RANK = 2
 

@@ -5,8 +5,8 @@ import pytest
 from made_up import made_up_grid
 
 from bench.files import read_json, write_json
-from bench.records import read_records
-from bench.reproduction import (
+from bench.records.record import read_records
+from bench.tables.reproduction import (
     ReferencesError,
     read_references,
     reference_files,

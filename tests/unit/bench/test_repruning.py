@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from baselines.pruning import PRUNERS, prunable_layers, prune, zero_fractions
 from baselines.repair import build_repair
 from baselines.repair.base import trainables
-from bench.merging import repruner
+from bench.models.merging import repruner
 
 
 def llama() -> LlamaForCausalLM:

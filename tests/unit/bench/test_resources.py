@@ -8,10 +8,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from baselines.pruning import prune
 from baselines.repair import build_repair
 from bench.config import load
-from bench.limits import Limits, limits_here, misfits
-from bench.plan import read_files
-from bench.profiling import SavedForBackward
-from bench.resources import (
+from bench.models.shape import read_shape
+from bench.planning.limits import Limits, limits_here, misfits
+from bench.planning.needs import (
     BASE_MIB,
     BASE_MINUTES,
     LOGITS_BYTES,
@@ -21,7 +20,8 @@ from bench.resources import (
     minutes,
     needs,
 )
-from bench.shape import read_shape
+from bench.planning.plan import read_files
+from bench.tools.measured_training import SavedForBackward
 
 SMALL = "smollm2-135m"
 OF_BASE = {"model": SMALL, "pruner": "wanda", "pattern": "s60"}

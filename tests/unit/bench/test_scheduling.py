@@ -5,7 +5,7 @@ from threading import Semaphore
 import pytest
 from snakemake.scheduling.job_scheduler import JobScheduler
 
-from bench.scheduling import schedule_one_look
+from bench.jobs.scheduling import schedule_one_look
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from baselines.pruning import prunable_layers
 from bench.config import load, project_root
-from bench.preflight import find_problems
-from bench.shape import Shape, read_shape, shape_of
+from bench.models.shape import Shape, read_shape, shape_of
+from bench.planning.preflight import find_problems
 
 KEYS = {
     "hidden_size": 64,

@@ -12,10 +12,10 @@ import pytest
 
 from bench.data import DataError
 from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
-from bench.job import Job
-from bench.measure import StageClock
-from bench.provenance import cluster_job
-from bench.stages.outcome import Attempt, read_outcome, run_stage
+from bench.jobs.job import Job
+from bench.jobs.measure import StageClock
+from bench.jobs.outcome import Attempt, read_outcome, run_stage
+from bench.jobs.provenance import cluster_job
 
 
 def fail(folder):
@@ -126,8 +126,8 @@ def test_peak_memory_is_that_of_the_stage_above_what_was_held_before():
 
 def test_time_is_startup_loading_or_computing(monkeypatch):
     now = SimpleNamespace(wall=100.0, inside=0.0)
-    monkeypatch.setattr("bench.measure.time.time", lambda: now.wall)
-    monkeypatch.setattr("bench.measure.time.perf_counter", lambda: now.inside)
+    monkeypatch.setattr("bench.jobs.measure.time.time", lambda: now.wall)
+    monkeypatch.setattr("bench.jobs.measure.time.perf_counter", lambda: now.inside)
     clock = StageClock(since=90.0)
     now.wall = 103.0
     with clock.computing():

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from bench.cells import Cell, dense_cell, record_path
-from bench.records import describe_error, make_record, read_records
-from bench.rows import shown_value
+from bench.records.record import describe_error, make_record, read_records
+from bench.records.rows import shown_value
 from bench.statistics.comparisons import comparisons_table
 from bench.statistics.scores import scores_table
-from bench.tables import caption, cells_table, table1_sheet
-from bench.tables import table1 as make_table1
+from bench.tables.table1 import caption, cells_table, table1_sheet
+from bench.tables.table1 import table1 as make_table1
 
 TASKS = {
     "social_iqa": {"metric": "acc_norm"},

@@ -18,7 +18,7 @@ from bench.claims.spec import CLAIMS_FILE, Claim, ClaimsError, load_claims
 from bench.claims.verdicts import Judged, claims_tables, judge, needed
 from bench.config import project_root
 from bench.files import read_json, write_json
-from bench.records import read_records
+from bench.records.record import read_records
 from bench.statistics.bootstrap import resample, spread
 from bench.statistics.items import read_items
 

@@ -9,7 +9,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LlamaForCausalLM
 
 from bench.evaluation.packed import PackedLM, PrefixTree, pack
-from bench.loading import load_model, load_tokenizer
+from bench.models.loading import load_model, load_tokenizer
 
 ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "opt", "gpt_neox", "gpt2"]
 # Shorter than most requests; Qwen's and Gemma's differ by block.

@@ -11,10 +11,11 @@ from transformers import TrainerCallback
 
 from baselines.repair import REPAIRS
 from baselines.repair.base import trainables
-from bench.checkpoints import WEIGHTS_FILE, Checkpoints, digest
 from bench.config import Training
-from bench.measure import StageClock
-from bench.training import Blocks, train
+from bench.jobs.measure import StageClock
+from bench.training.blocks import Blocks
+from bench.training.checkpoints import WEIGHTS_FILE, Checkpoints, digest
+from bench.training.train import train
 
 TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
 SETTINGS = Training(

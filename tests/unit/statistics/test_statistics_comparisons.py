@@ -10,8 +10,8 @@ from statistics_oracles import crossed, make_items
 
 from bench.cells import Cell
 from bench.files import read_json, read_json_lines, write_json_lines
-from bench.records import read_records
-from bench.rows import shown_value
+from bench.records.record import read_records
+from bench.records.rows import shown_value
 from bench.statistics.bootstrap import resample
 from bench.statistics.comparisons import comparisons_table, family_of, pair, paired_tests
 from bench.statistics.items import read_items

@@ -1,0 +1,89 @@
+"""What every script of the workflow does first and last."""
+
+import gc
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TextIO
+
+from bench.data import DataError
+from bench.jobs.outcome import Attempt
+from bench.sources import SourceError
+
+# What a script imports after this module is no garbage; to look for some takes a sixth of the time
+# that its imports take.
+gc.disable()
+
+
+class Tee:
+    """A text stream that writes to several others."""
+
+    def __init__(self, *streams: TextIO):
+        self.streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self.streams:
+            stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self.streams:
+            stream.flush()
+
+    def __getattr__(self, name: str):
+        return getattr(self.streams[0], name)
+
+
+class Job:
+    """One job of the workflow: its log, its threads, and how its errors are told.
+
+    What goes to standard error is kept in the rule's log as well. An error that is about the
+    user's input ends the job with its one line; any other keeps its traceback.
+
+    Args:
+        snakemake: the object that Snakemake gives to a script.
+    """
+
+    def __init__(self, snakemake):
+        self.snakemake = snakemake
+        self.attempt = Attempt(
+            snakemake.resources.get("attempt", 1),
+            snakemake.resources.get("attempts", 1),
+            snakemake.log[0],
+        )
+
+    def __enter__(self) -> "Job":
+        gc.freeze()
+        gc.enable()
+        self._terminal = sys.stderr
+        self._log = Path(self.snakemake.log[0]).open("w", buffering=1, encoding="utf-8")
+        sys.stderr = Tee(self._terminal, self._log)
+        # Jobs that compute have imported torch by now; the others need not.
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(self.snakemake.threads)
+        self._interrupt = signal.signal(signal.SIGINT, self._note_interrupt)
+        return self
+
+    def _note_interrupt(self, *arguments) -> None:
+        self.attempt.interrupted = True
+        signal.default_int_handler(*arguments)
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            if isinstance(error, SourceError | DataError):
+                print(error, file=sys.stderr)
+                sys.exit(1)
+            if isinstance(error, SystemExit):
+                # The interpreter prints it, when the log is closed.
+                print(error, file=self._log)
+            elif error is not None:
+                traceback.print_exception(error, file=self._log)
+        finally:
+            signal.signal(signal.SIGINT, self._interrupt)
+            sys.stderr = self._terminal
+            self._log.close()
+
+    def optional(self, name: str) -> str | None:
+        """An input that a job may do without."""
+        return self.snakemake.input.get(name) or None

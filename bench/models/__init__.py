@@ -1,0 +1,1 @@
+"""Models of the benchmark: their shape, how they are loaded, pruned bases on disk, merging."""

@@ -1,0 +1,85 @@
+"""Models, as the stages of the benchmark load them."""
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from baselines.pruning.layers import prunable_layers
+from bench.files import read_json
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(
+            f"runtime.device = 'cuda': {platform.node()} has no GPU that torch can use; "
+            "allowed: auto, cpu, or a node with a GPU"
+        )
+    return torch.device(name)
+
+
+def takes_gpu(name: str) -> bool:
+    """Whether a job with this ``runtime.device`` takes a GPU, as far as this machine can tell."""
+    return name == "cuda" or (name == "auto" and torch.cuda.is_available())
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 where the device multiplies matrices in it, else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Without these instructions bfloat16 on a CPU is slower than float32.
+        capabilities = torch.cpu.get_capabilities()
+        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_model(folder: str | Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A causal language model from a local ``transformers`` folder, in evaluation mode."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    return model.to(device).eval()
+
+
+def read_layers(folder: str | Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights of the prunable layers of ``model`` as a local ``transformers`` folder has them.
+
+    They are read one at a time, by the layers' names: a second model is never held.
+    """
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+    folder = Path(folder)
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    files = read_json(index)["weight_map"] if index.exists() else {}
+    for name in prunable_layers(model):
+        key = f"{name}.weight"
+        with safe_open(folder / files.get(key, SAFE_WEIGHTS_NAME), framework="pt") as tensors:
+            yield name, tensors.get_tensor(key)
+
+
+# Up to this length the CPU's fused attention kernel loses to plain matrix products.
+SHORT = 512
+
+
+def short_attention(model: nn.Module, length: int) -> None:
+    """Let a model on a CPU, or what an adapter wraps, compute the attention of ``length`` tokens
+    in the fastest way.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if base.device.type == "cpu" and length <= SHORT:
+        base.set_attn_implementation("eager")
+
+
+def load_tokenizer(folder: str | Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)

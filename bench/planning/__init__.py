@@ -1,0 +1,1 @@
+"""What a configuration will take, and whether it can be run, before anything runs."""

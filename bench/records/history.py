@@ -1,0 +1,120 @@
+"""``history.json.gz``, beside each record: how a cell's training went, and what it changed.
+
+It holds what the figures need of the checkpoints, so that they can be drawn without them:
+
+* ``cell``: whose it is. What follows is empty where nothing was trained, or it failed.
+* ``training``: step, loss and learning rate, as logged.
+* ``evolution``: for each evolution of each layer its ``step``, the number of the ``layer`` in
+  ``layers``, the share of the grown weights that pruning had removed (``reactivated``; null where
+  none grew), and the share of the base's mask that is still in the mask (``overlap``).
+* ``layers``: for each layer the relative ``change`` of its weight, and the shares of its positions
+  that ``entered`` and that ``left`` the mask.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from baselines.pruning.layers import prunable_layers
+from bench.cells import Cell
+from bench.files import read_json_lines, write_json_lines
+
+# More than a figure can show; a training of many evolutions would make a large file.
+EVOLUTIONS = 32
+
+
+def make_history(
+    training: list[dict],
+    evolution: list[dict],
+    before: Iterable[tuple[str, Tensor]],
+    model: nn.Module,
+) -> dict:
+    """What is kept of a training.
+
+    Args:
+        training: the training's log.
+        evolution: one entry an evolution and layer, as ``seft`` logs them; empty for a method
+            whose positions stay.
+        before: the pruned model's weights, layer by layer.
+        model: the model that the training, merged, made of it.
+    """
+    layers = _changes(before, model)
+    return {
+        "training": training,
+        "evolution": _evolution(evolution, list(layers)),
+        "layers": layers,
+    }
+
+
+def sparsity_ranges(evolution: list[dict]) -> dict[str, list[float]] | None:
+    """The lowest and the highest sparsity of each layer over all its evolutions.
+
+    None where nothing evolved. The history leaves evolutions out; a record leaves none out.
+    """
+    sparsities: dict[str, list[float]] = {}
+    for entry in evolution:
+        sparsities.setdefault(entry["layer"], []).append(entry["sparsity"])
+    return {layer: [min(values), max(values)] for layer, values in sparsities.items()} or None
+
+
+def no_history() -> dict:
+    """That of a cell that was not trained, or failed."""
+    return {"training": [], "evolution": _evolution([], []), "layers": {}}
+
+
+def write_history(path: str | Path, cell: Cell, history: dict) -> None:
+    write_json_lines(path, [{"cell": asdict(cell), **history}])
+
+
+def read_histories(paths: Iterable[str | Path]) -> dict[Cell, dict]:
+    """Histories by cell."""
+    histories = [read_json_lines(path)[0] for path in paths]
+    return {Cell(**history.pop("cell")): history for history in histories}
+
+
+def _evolution(log: list[dict], layers: list[str]) -> dict[str, list]:
+    by_layer: dict[str, list[dict]] = {}
+    for entry in log:
+        by_layer.setdefault(entry["layer"], []).append(entry)
+    kept = [entry for entries in by_layer.values() for entry in _thinned(entries)]
+    kept.sort(key=lambda entry: (entry["step"], layers.index(entry["layer"])))
+    return {
+        "step": [entry["step"] for entry in kept],
+        "layer": [layers.index(entry["layer"]) for entry in kept],
+        "reactivated": [
+            _rounded(entry["reactivated"] / entry["grown"]) if entry["grown"] else None
+            for entry in kept
+        ],
+        "overlap": [_rounded(entry["overlap"]) for entry in kept],
+    }
+
+
+def _thinned(entries: list[dict]) -> list[dict]:
+    """The last entry, and every so many before it."""
+    stride = -(-len(entries) // EVOLUTIONS)
+    return entries[::-1][::stride][::-1]
+
+
+@torch.no_grad()
+def _changes(before: Iterable[tuple[str, Tensor]], model: nn.Module) -> dict[str, dict]:
+    after = {name: layer.weight for name, layer in prunable_layers(model).items()}
+    return {name: _change(weight.to(after[name]), after[name]) for name, weight in before}
+
+
+def _change(before: Tensor, after: Tensor) -> dict[str, float]:
+    """Norm of the change relative to the norm before, and the shares of the positions."""
+    was, stays = before != 0, after != 0
+    norm = torch.linalg.vector_norm(before, dtype=torch.float32).item()
+    change = torch.linalg.vector_norm(after.float() - before.float()).item()
+    return {
+        "change": _rounded(change / norm) if norm else None,
+        "entered": _rounded((stays & ~was).count_nonzero().item() / was.numel()),
+        "left": _rounded((was & ~stays).count_nonzero().item() / was.numel()),
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

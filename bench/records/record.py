@@ -1,0 +1,128 @@
+"""``record.json``: everything that is known of one cell."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cells import DENSE, Cell
+from bench.files import read_json, remove
+from bench.variants import training_of
+
+if TYPE_CHECKING:
+    from bench.config import Config
+
+SCHEMA_VERSION = 1
+
+
+def resolved_config(config: "Config", cell: Cell) -> dict:
+    """The part of the configuration that decides the cell's numbers, and its SHA-256."""
+    resolved = {
+        "model": config.models[cell.model].source.model_dump(mode="json"),
+        "evaluation": config.evaluation_of(cell.model).model_dump(mode="json"),
+        "runtime": config.runtime.model_dump(include={"device", "dtype", "threads"}),
+    }
+    if cell.pruner != DENSE:
+        resolved["calibration"] = config.calibration.model_dump(mode="json")
+        resolved["pruning"] = config.pruner_options(cell.pruner)
+        if training_of(cell.repair) is not None:
+            resolved["training"] = config.training.model_dump(mode="json")
+            resolved["repair"] = config.repair_options(cell.repair)
+    return {"hash": config_hash(resolved), "resolved": resolved}
+
+
+def config_hash(resolved: dict) -> str:
+    """SHA-256 of a resolved configuration, whatever the order of its keys."""
+    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def describe_error(error: BaseException, stage: str, attempt: int, log: str | None = None) -> dict:
+    """The ``error`` entry of a failed record."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return {
+        "class": type(error).__name__,
+        "message": message[:500],
+        "stage": stage,
+        "attempt": attempt,
+        "log": log,
+    }
+
+
+def make_record(
+    cell: Cell,
+    config: dict,
+    *,
+    sparsity: dict,
+    stages: dict,
+    provenance: dict,
+    metrics: list[dict] = (),
+    samples: str | None = None,
+    inputs: dict | None = None,
+    error: dict | None = None,
+) -> dict:
+    """A record in the order in which it is read; ``error`` makes it a failed one.
+
+    Args:
+        cell: whose record it is.
+        config: what :func:`resolved_config` returned.
+        sparsity: requested, achieved, and by layer (null when not measured); and of each layer
+            the lowest and highest over its evolutions (null where it does not evolve).
+        stages: costs of prune, repair, merge and evaluate (null when not run).
+        provenance: code, packages, machine and the manifests' hashes.
+        metrics: one entry a task and metric.
+        samples: path of the results item by item.
+        inputs: paths of what a sparse cell's model was made from: dense model, base, training
+            (null without) and calibration tokens (null without).
+        error: what :func:`describe_error` returned.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cell": {
+            "model": cell.model,
+            "pruner": cell.pruner,
+            "pattern": cell.pattern,
+            "repair": cell.repair,
+            "seed": cell.seed,
+        },
+        "status": "ok" if error is None else "failed",
+        "error": error,
+        "config": config,
+        "sparsity": sparsity,
+        "stages": stages,
+        "metrics": list(metrics),
+        "samples": samples,
+        "inputs": inputs,
+        "provenance": provenance,
+    }
+
+
+def read_records(paths) -> list[dict]:
+    """Records, checked to be of a schema version that this code reads."""
+    records = []
+    for path in paths:
+        record = read_json(path)
+        if record.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path}: schema_version = {record.get('schema_version')!r}; "
+                f"allowed: {SCHEMA_VERSION}"
+            )
+        records.append(record)
+    return records
+
+
+def forget_failures(checkpoints: str | Path) -> None:
+    """Remove what failed stages and failed cells left behind, so that they run again.
+
+    The tables go too: Snakemake makes what is missing only for something that it has to make.
+    """
+    from bench.jobs.outcome import STAGE_FILE
+
+    failed = [
+        *(p.parent for p in Path(checkpoints).rglob(STAGE_FILE) if read_json(p)["error"]),
+        *(p for p in Path("results/cells").rglob("record.json") if read_json(p)["error"]),
+    ]
+    if failed:
+        tables = (p for p in Path("results").glob("*.csv") if p.name != "tuning.csv")
+        for path in [*failed, *tables]:
+            remove(path)

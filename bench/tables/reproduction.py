@@ -1,0 +1,118 @@
+"""Published numbers beside what was measured in the same setting."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+
+from bench.cells import DENSE, UNREPAIRED
+from bench.evaluation.tasks import PERPLEXITY
+from bench.records.rows import by_row, mean
+
+COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
+COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
+REFERENCES_FOLDER = Path(__file__).parents[2] / "config" / "references"
+
+
+class ReferencesError(ValueError):
+    """A file of published numbers that cannot be read; the message is one line a problem."""
+
+
+def _blank(value) -> object:
+    return None if pd.isna(value) else value
+
+
+class Published(BaseModel):
+    """One published number; the columns are described in ``config/references/README.md``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    context: Annotated[PositiveInt | None, BeforeValidator(_blank)]
+    data_set: str
+    metric: str
+    method: str
+    pattern: str
+    value: Annotated[float, Field(gt=0)]
+    tolerance: Annotated[float, Field(gt=0)]
+    source: str
+
+
+def reference_files() -> list[Path]:
+    """The CSV files of ``config/references``."""
+    return sorted(REFERENCES_FOLDER.glob("*.csv"))
+
+
+def read_references(paths: Iterable[str | Path]) -> list[Published]:
+    """The published numbers of several CSV files.
+
+    Raises:
+        ReferencesError: with one line for each problem: file, line, column and what is allowed.
+    """
+    found, problems = [], []
+    for path in paths:
+        # The header is line 1.
+        for line, row in enumerate(pd.read_csv(path).to_dict("records"), start=2):
+            try:
+                found.append(Published.model_validate(row))
+            except ValidationError as error:
+                for problem in error.errors():
+                    column, value = problem["loc"][0], problem["input"]
+                    missing = problem["type"] == "missing"
+                    said = "missing" if missing else f"{value!r}: {problem['msg']}"
+                    problems.append(f"{path}, line {line}: {column} = {said}")
+    if problems:
+        raise ReferencesError("\n".join(problems))
+    return found
+
+
+def reproduction_table(references: Iterable[Published], records: list[dict]) -> pd.DataFrame:
+    """One row a published number, whether it was measured or not.
+
+    ``measured`` is the mean over seeds; ``difference`` is it less the published number.
+    ``verdict``: ``inside`` or ``outside`` of the tolerance, or ``not measured``.
+    """
+    rows = by_row(records)
+    names = {row[0].lower(): row[0] for row in rows}
+    table = []
+    for reference in references:
+        row = (names.get(reference.model.lower()), *_method(reference))
+        measured = mean(_values(reference, rows.get(row, [])))
+        difference = None if measured is None else measured - reference.value
+        relative = None if difference is None else difference / reference.value
+        verdict = "not measured"
+        if relative is not None:
+            verdict = "inside" if abs(relative) <= reference.tolerance else "outside"
+        table.append(
+            {
+                **reference.model_dump(exclude={"value"}),
+                "published": reference.value,
+                "measured": measured,
+                "difference": difference,
+                "relative_difference": relative,
+                "verdict": verdict,
+            }
+        )
+    return pd.DataFrame(table, columns=COLUMNS).astype({"context": "Int64"})
+
+
+def _method(reference: Published) -> tuple[str, str, str]:
+    """Pruner, pattern and repair of a published number."""
+    pruner, _, repair = (part.strip() for part in reference.method.partition("+"))
+    return pruner, DENSE if pruner == DENSE else reference.pattern, repair or UNREPAIRED
+
+
+def _values(reference: Published, records: list[dict]) -> list[float]:
+    """What the seeds of a row scored in the setting of a published number."""
+    return [
+        entry["value"] * (1 if reference.metric == PERPLEXITY else 100)
+        for record in records
+        for entry in record["metrics"]
+        if reference.data_set in (entry["task"], entry.get("data"))
+        and entry["metric"] == reference.metric
+        and reference.context in (None, entry.get("context_length"))
+        and entry.get("limit") is None
+        and entry["value"] is not None
+    ]

@@ -1,0 +1,220 @@
+"""Check records that come from elsewhere: ``python -m bench check results/``.
+
+One line a problem, exit status 1; what is checked is described in ``docs/submitting.md``.
+"""
+
+import argparse
+import gzip
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from baselines.pruning import PRUNERS
+from baselines.pruning.pattern import Pattern
+from baselines.repair import REPAIRS
+from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
+from bench.evaluation.tasks import PERPLEXITY
+from bench.files import read_json, read_json_lines
+from bench.records.record import config_hash
+from bench.records.rows import SPARSITY_TOLERANCE
+from bench.records.schema import Record
+from bench.variants import method_of
+
+ANY = (-math.inf, math.inf)
+RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
+# Sums in another order.
+ROUNDING = 1e-9
+
+
+def find_problems(results: Path) -> Iterator[str]:
+    """What is wrong with the records below ``results/cells``, a line each.
+
+    Args:
+        results: what is ``results`` in a run.
+    """
+    paths = sorted(results.glob("cells/**/record.json"))
+    if not paths:
+        yield f"{results}: no records; allowed: a folder with cells/.../record.json"
+    records, samples = {}, {}
+    for path in paths:
+        name = path.relative_to(results).as_posix()
+        record = None
+        try:
+            record = read_json(path)
+            Record.model_validate(record)
+        except json.JSONDecodeError as error:
+            yield f"{name}: no JSON: {error}"
+        except ValidationError as error:
+            yield from (f"{name}: {_explain(problem)}" for problem in error.errors())
+        else:
+            records[name] = record
+            yield from (f"{name}: {problem}" for problem in _alone(name, record))
+            if record["status"] == "ok":
+                try:
+                    samples[name] = _by_task(path.with_name("samples.jsonl.gz"))
+                except (OSError, EOFError, gzip.BadGzipFile, ValueError, KeyError) as error:
+                    yield f"{name}: samples.jsonl.gz: {type(error).__name__}: {error}"
+                else:
+                    yield from (f"{name}: {p}" for p in _items(record, samples[name]))
+    yield from _together(records, samples)
+
+
+def _alone(name: str, record: dict) -> Iterator[str]:
+    """Problems of one record."""
+    cell, config, sparsity = Cell(**record["cell"]), record["config"], record["sparsity"]
+    expected = Path(record_path(cell)).relative_to("results").as_posix()
+    if name != expected:
+        yield f"cell: its record belongs at {expected}"
+    if (record["status"] == "ok") != (record["error"] is None):
+        yield f"status = {record['status']!r}: allowed: 'failed' with an error, 'ok' without"
+    found = config_hash(config["resolved"])
+    if config["hash"] != found:
+        yield f"config.hash = {config['hash'][:12]}: the resolved configuration has {found[:12]}"
+    if cell.pruner not in (DENSE, *PRUNERS):
+        yield f"cell.pruner = {cell.pruner!r}: allowed: {', '.join([DENSE, *PRUNERS])}"
+        return
+    method = method_of(cell.repair, config["resolved"])
+    if method not in REPAIRS:
+        key = "cell.repair" if method == cell.repair else "config.resolved.repair.of"
+        yield f"{key} = {method!r}: allowed: {', '.join(REPAIRS)}"
+        return
+    try:
+        requested = 0.0 if cell.pruner == DENSE else Pattern.parse(cell.pattern).sparsity
+    except ValueError as error:
+        yield f"cell.pattern: {error}"
+        return
+    if sparsity["requested"] != requested:
+        yield f"sparsity.requested = {sparsity['requested']:g}: {cell.pattern} is {requested:g}"
+    if record["status"] != "ok":
+        return
+    if sparsity["achieved"] is None or not sparsity["layers"]:
+        yield "sparsity.achieved: missing; allowed: as measured on the evaluated weights"
+    elif cell.pruner != DENSE and REPAIRS[method].keeps_sparsity:
+        achieved = sparsity["achieved"]
+        if abs(achieved - requested) > SPARSITY_TOLERANCE:
+            allowed = f"{requested:g} within {SPARSITY_TOLERANCE:.4f}"
+            yield f"sparsity.achieved = {achieved:.4f}: allowed: {allowed}"
+    if cell.repair != UNREPAIRED and record["stages"]["repair"] is None:
+        yield "stages.repair: missing; allowed: what the training cost"
+    for metric in record["metrics"]:
+        name, value = metric["metric"], metric["value"]
+        low, high = RANGES.get(name.partition(",")[0], ANY)
+        if name.endswith(PERPLEXITY):
+            low, high = 1, math.inf
+        if value is None or not low <= value <= high:
+            yield f"metrics.{metric['task']}.{name} = {value}: allowed: {low} to {high}"
+
+
+def _by_task(path: Path) -> dict[str, list[dict]]:
+    tasks = defaultdict(list)
+    for sample in read_json_lines(path):
+        tasks[sample["task"]].append(sample)
+    return dict(tasks)
+
+
+def _items(record: dict, samples: dict[str, list[dict]]) -> Iterator[str]:
+    """Problems of the results item by item: too few, twice, or not what the metrics say."""
+    metrics = {(entry["task"], entry["metric"]): entry for entry in record["metrics"]}
+    for task, settings in record["config"]["resolved"]["evaluation"]["tasks"].items():
+        entry, items = metrics.get((task, settings["metric"])), samples.get(task, [])
+        if entry is None:
+            yield f"metrics.{task}: missing; allowed: {settings['metric']}"
+            continue
+        limit = settings["limit"]
+        # A group is limited in each of its tasks.
+        if limit is not None and entry["n"] != limit * entry.get("tasks", 1):
+            yield f"metrics.{task}.n = {entry['n']}: allowed: limit = {limit}"
+        if len(items) != entry["n"]:
+            yield f"samples of {task}: {len(items)}; allowed: n = {entry['n']}"
+        if len({item["id"] for item in items}) != len(items):
+            yield f"samples of {task}: an id occurs twice; allowed: each once"
+        try:
+            value = _score(items, settings["metric"])
+        except (KeyError, ZeroDivisionError, OverflowError) as error:
+            yield f"samples of {task}: no {settings['metric']}: {type(error).__name__}: {error}"
+            continue
+        if entry["value"] is not None and not math.isclose(value, entry["value"], rel_tol=ROUNDING):
+            yield f"metrics.{task}.value = {entry['value']:g}: its samples give {value:g}"
+
+
+def _score(items: list[dict], metric: str) -> float:
+    if metric == PERPLEXITY:
+        loss = -math.fsum(item["log_likelihood"] for item in items)
+        return math.exp(loss / sum(item["tokens"] for item in items))
+    return math.fsum(item[metric] for item in items) / len(items)
+
+
+def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[str]:
+    """Problems between records: what is compared must be comparable."""
+    cells = {Cell(**record["cell"]) for record in records.values()}
+    for model in sorted({cell.model for cell in cells}):
+        if dense_cell(model) not in cells:
+            yield f"{model}: the dense model has no record"
+    for cell in sorted({Cell(c.model, c.pruner, c.pattern, UNREPAIRED, 0) for c in cells}):
+        if cell not in cells:
+            yield f"{cell.model}, {cell.base}: the unrepaired base has no record"
+    yield from _layers(records)
+    first: dict[tuple, tuple[str, object]] = {}
+
+    def same(name: str, model: str, what: str, value) -> Iterator[str]:
+        other, expected = first.setdefault((model, what), (name, value))
+        if value != expected:
+            yield f"{name}: {what}: not the same as in {other}"
+
+    seen: dict[tuple, str] = {}
+    for name, record in records.items():
+        cell, resolved = Cell(**record["cell"]), record["config"]["resolved"]
+        for what in ("evaluation", "training", "calibration"):
+            if what in resolved:
+                yield from same(name, cell.model, f"config.resolved.{what}", resolved[what])
+        for what, digest in record["provenance"]["manifests"].items():
+            yield from same(name, cell.model, f"provenance.manifests.{what}", digest)
+        for task, items in samples.get(name, {}).items():
+            ids = [item["id"] for item in items]
+            yield from same(name, cell.model, f"items of {task}", ids)
+        row = (cell.model, cell.pruner, cell.pattern, cell.repair)
+        if name in samples:
+            key = (*row, json.dumps(samples[name]))
+            if key in seen:
+                yield f"{name}: the same results as {seen[key]}; allowed: a seed's own"
+            seen[key] = name
+
+
+def _layers(records: dict[str, dict]) -> Iterator[str]:
+    """Layers that are not as sparse as the unrepaired base's, where the repair keeps sparsity."""
+    bases = {Cell(**record["cell"]): record["sparsity"]["layers"] for record in records.values()}
+    for name, record in records.items():
+        cell, layers = Cell(**record["cell"]), record["sparsity"]["layers"]
+        base = bases.get(Cell(cell.model, cell.pruner, cell.pattern, UNREPAIRED, 0))
+        method = REPAIRS.get(method_of(cell.repair, record["config"]["resolved"]))
+        if not layers or not base or method is None or not method.keeps_sparsity:
+            continue
+        for layer, value in layers.items():
+            if layer not in base or abs(value - base[layer]) > SPARSITY_TOLERANCE:
+                expected = f"{base[layer]:.4f}" if layer in base else "no such layer"
+                yield f"{name}: sparsity.layers.{layer} = {value:.4f}: in the base: {expected}"
+
+
+def _explain(problem: dict) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    value = repr(problem["input"])
+    return f"{key} = {value[:60]}: {problem['msg']}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Check records that come from elsewhere.")
+    parser.add_argument("results", type=Path, help="folder that holds cells/")
+    results = parser.parse_args().results
+    problems = list(find_problems(results))
+    for problem in problems:
+        print(problem)
+    if problems:
+        parser.exit(1)
+    count = len(list(results.glob("cells/**/record.json")))
+    print(f"{results}: {count} records, no problems")

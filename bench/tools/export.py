@@ -1,0 +1,106 @@
+"""A cell's sparse model as a plain ``transformers`` folder (``make export CELL=...``)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from baselines.pruning.layers import sparsity_report
+from bench.cells import DENSE, Cell
+from bench.files import whole
+from bench.models.bases import load_base
+from bench.models.loading import load_tokenizer, pick_device
+from bench.models.merging import merge
+from bench.records.record import read_records
+
+CELLS = Path("results/cells")
+EXPORTS = Path("results/export")
+
+
+class ExportError(Exception):
+    """A model that cannot be exported; the message is one line that says why."""
+
+
+def export(folder: Path, output: Path) -> None:
+    """Merge a cell's model as its evaluation did, and write it with its tokenizer.
+
+    Args:
+        folder: the cell's, with its ``record.json``; the working folder is the one that the
+            workflow ran in.
+        output: folder to create, whole or not at all.
+
+    Raises:
+        ExportError: there is no such cell, it failed, what its model was made from is no longer
+            there or has changed since, or ``output`` exists.
+    """
+    record = _read(folder)
+    inputs = record["inputs"]
+    if output.exists():
+        raise ExportError(f"{output}: exists; allowed: a folder that is still to be made")
+    for path in filter(None, inputs.values()):
+        if not Path(path).exists():
+            raise ExportError(f"{folder}: made from {path}, which is not there; run the cell again")
+    resolved = record["config"]["resolved"]
+    # As in the evaluation's job: the number of threads decides in which order numbers are added.
+    torch.set_num_threads(record["provenance"]["threads"])
+    device = pick_device(resolved["runtime"]["device"])
+    dtype = getattr(torch, record["provenance"]["dtype"])
+    try:
+        model = load_base(inputs["base"], dense=inputs["model"], device=device, dtype=dtype)
+        if inputs["trained"] is not None:
+            cell = Cell(**record["cell"])
+            model = merge(cell, resolved, model, inputs["trained"], inputs["calibration"])
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ExportError(f"{folder}: {' '.join(str(error).split())}") from error
+    if sparsity_report(model).layers != record["sparsity"]["layers"]:
+        raise ExportError(
+            f"{folder}: {inputs['trained'] or inputs['base']} gives other sparsities than were "
+            "evaluated; run the cell again"
+        )
+    with whole(output) as temporary:
+        model.save_pretrained(temporary)
+        load_tokenizer(inputs["model"]).save_pretrained(temporary)
+
+
+def _read(folder: Path) -> dict:
+    path = folder / "record.json"
+    if not path.is_file():
+        raise ExportError(
+            f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/<repair>/seed<k>"
+        )
+    try:
+        (record,) = read_records([path])
+    except ValueError as error:
+        raise ExportError(f"{path}: {error}") from error
+    if record["error"] is not None:
+        raise ExportError(f"{folder}: failed: {record['error']['message']}")
+    if record["cell"]["pruner"] == DENSE:
+        raise ExportError(
+            f"{folder}: the dense model; it is a transformers folder: "
+            f"resources/models/{record['cell']['model']}"
+        )
+    if record.get("inputs") is None:
+        raise ExportError(f"{path}: does not say what its model was made from; run the cell again")
+    return record
+
+
+def default_output(folder: Path) -> Path:
+    """Where a cell's model goes if nothing else is said."""
+    parts = folder.parts
+    below = parts[parts.index("cells") + 1 :] if "cells" in parts else parts[-1:]
+    return EXPORTS.joinpath(*below)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cell", type=Path, metavar="CELL", help=f"folder below {CELLS}")
+    parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help=f"else below {EXPORTS}")
+    arguments = parser.parse_args()
+    output = arguments.out or default_output(arguments.cell)
+    try:
+        export(arguments.cell, output)
+    except ExportError as error:
+        sys.exit(str(error))
+    print(output)

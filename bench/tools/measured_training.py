@@ -1,0 +1,307 @@
+"""One measurement of a repair's training: its seconds and its memory, in a process of its own.
+
+``python -m bench.tools.measured_training`` reads the settings from standard input and prints the
+result, both JSON. A plain loop of forward, backward, clipping, optimizer step and the repair's
+callbacks stands in the place of the Trainer, so that each part can be told from the others. It
+differs from ``bench.training.train`` in that the batch is the same at each step, and in that the
+Trainer's copy of the logits in float32, the same for every method, is not made.
+"""
+
+import gc
+import json
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import AutoModelForCausalLM, LlamaConfig, TrainerControl, TrainerState
+
+from baselines.pruning.driver import prune
+from baselines.pruning.layers import sparsity_report
+from baselines.repair import build_repair
+from baselines.repair.base import Repair, trainables
+from bench.config import Training, project_root
+from bench.jobs.measure import peak_rss, reset_peak_rss
+from bench.models.bases import BASE_FILE, dense_model, load_base
+from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
+from bench.training.loss import counted_logits, next_token_loss
+from seft.layer import SeftLinear
+from seft.storage import Bitmask
+
+SHAPES = {
+    "llama2-7b": {
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 4096,
+    },
+}
+"""Models of random weights, as keys of a ``LlamaConfig``."""
+
+TOTAL_STEPS = 10_000
+"""Of the training that is measured at its start, where an evolution drops the most entries."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    Attributes:
+        method: name of the repair.
+        options: its options.
+        model: folder of a base of the workflow's, or of a model, which is pruned by magnitude
+            where it is dense. None: ``shape``.
+        shape: a name in ``SHAPES``.
+        sparsity: fraction that is pruned of a dense model.
+        length, batch: tokens a sequence, sequences a batch.
+        warmup, steps: optimizer steps before the timing, and timed.
+        checkpointing: whether activations are recomputed in the backward.
+        device, dtype: as in the configuration's ``runtime``.
+        threads: on a CPU.
+        seed: of initialisation, tokens and dropout.
+    """
+
+    method: str
+    options: dict
+    model: str | None
+    shape: str | None
+    sparsity: float
+    length: int
+    batch: int
+    warmup: int
+    steps: int
+    checkpointing: bool
+    device: str
+    dtype: str
+    threads: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step.
+
+    Attributes:
+        seconds: all that it took but evolving.
+        evolving: seconds spent evolving at its end.
+        gathering: fraction of the layers that gathered their dense gradient.
+    """
+
+    seconds: float
+    evolving: float
+    gathering: float
+
+
+class Memory:
+    """Peak memory of a device, or on a CPU of the process, above what is held at the start."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+            self.start = torch.cuda.memory_allocated(device)
+        else:
+            self.start = reset_peak_rss()
+
+    def peak(self) -> int:
+        on_device = self.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(self.device) if on_device else peak_rss()
+        return max(0, peak - self.start)
+
+
+class SavedForBackward(saved_tensors_hooks):
+    """Counts the bytes that autograd saves, but for what the model holds anyway."""
+
+    def __init__(self, model: nn.Module):
+        self.model = storages([*model.parameters(), *model.buffers()])
+        self.saved: dict[int, int] = {}
+        super().__init__(self._note, lambda tensor: tensor)
+
+    def _note(self, tensor: Tensor) -> Tensor:
+        self.saved |= storages([tensor])
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for key, size in self.saved.items() if key not in self.model)
+
+
+def storages(tensors: list[Tensor]) -> dict[int, int]:
+    """Bytes of each memory block that tensors lie in, by its address."""
+    blocks = (tensor.untyped_storage() for tensor in tensors)
+    return {block.data_ptr(): block.nbytes() for block in blocks}
+
+
+def held(tensors: list[Tensor]) -> int:
+    """Bytes that tensors hold, each block once."""
+    return sum(storages(tensors).values())
+
+
+def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The pruned base; a random one is made on the device and never on the host."""
+    if settings.model is None:
+        torch.manual_seed(settings.seed)
+        with device:
+            config = LlamaConfig(**SHAPES[settings.shape])
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    elif (Path(settings.model) / BASE_FILE).exists():
+        dense = project_root() / dense_model(settings.model)
+        model = load_base(settings.model, dense=dense, device=device, dtype=dtype)
+    else:
+        model = load_model(settings.model, device, dtype)
+    if sparsity_report(model).sparsity < settings.sparsity / 2:
+        prune(model, "magnitude", sparsity=settings.sparsity)
+    return model
+
+
+class Loop:
+    """Trains a wrapped model on one batch, step after step."""
+
+    def __init__(self, settings: Settings, repair: Repair, model: nn.Module, dtype: torch.dtype):
+        self.repair, self.model = repair, model
+        self.device = next(model.parameters()).device
+        self.dtype = dtype
+        self.optimizer = repair.optimizer(model)
+        self.state, self.callbacks = TrainerState(max_steps=TOTAL_STEPS), repair.callbacks()
+        generator = torch.Generator().manual_seed(settings.seed)
+        vocabulary = model.get_input_embeddings().num_embeddings
+        shape = (settings.batch, settings.length)
+        self.tokens = torch.randint(vocabulary, shape, generator=generator).to(self.device)
+        self._call("on_train_begin")
+
+    def loss(self) -> Tensor:
+        """Mean loss of the next token, under autocast as the Trainer's."""
+        half = self.dtype != torch.float32
+        autocast = torch.autocast(self.device.type, self.dtype, enabled=half)
+        with counted_logits(self.model, self.tokens), autocast:
+            outputs = self.model(input_ids=self.tokens, use_cache=False)
+        return next_token_loss(outputs, self.tokens)
+
+    def step(self, watch: AbstractContextManager | None = None) -> Step:
+        """One optimizer step; ``watch`` is entered for the forward pass."""
+        layers = [m for m in self.model.modules() if isinstance(m, SeftLinear)]
+        gathering = sum(layer.window is not None for layer in layers) / max(1, len(layers))
+        before = self.repair.seconds_evolving(self.model)
+        start = self._now()
+        with watch or nullcontext():
+            loss = self.loss()
+        loss.backward()
+        nn.utils.clip_grad_norm_(
+            trainables(self.model).values(), Training.model_fields["clip"].default
+        )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.state.global_step += 1
+        # So that an evolution is not charged with what the device has yet to do.
+        self._now()
+        self._call("on_step_end")
+        seconds = self._now() - start
+        evolving = self.repair.seconds_evolving(self.model) - before
+        return Step(seconds - evolving, evolving, gathering)
+
+    def _call(self, event: str) -> None:
+        for callback in self.callbacks:
+            call = getattr(callback, event)
+            call(None, self.state, TrainerControl(), model=self.model, optimizer=self.optimizer)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def measure(settings: Settings) -> dict:
+    """Seconds and bytes of a training.
+
+    Returns:
+        - ``trainable_parameters``, and ``tokens`` of a step
+        - ``step_seconds``: median of the timed steps, without evolving
+        - ``evolving_seconds``: of one evolution of every layer
+        - ``evolving_share``: of that, and of what the dense gradients that it needs add to the
+          steps they are gathered in, in the time of the steps from one evolution to the next.
+          (Where layers take turns, gathering is in every step, its time in ``step_seconds``.)
+        - bytes: ``weights`` of the frozen base; ``trainable_state``, the parameters that train and
+          what says where they are; ``optimizer``; ``activations``, what the forward pass saves for
+          the backward; ``peak`` above the loaded base; ``temporary``, what the last three and
+          ``trainable_state`` leave of it: gradients, windows, what is made anew in the backward.
+    """
+    torch.set_num_threads(settings.threads)
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
+    model = load(settings, device, dtype)
+    short_attention(model, settings.length)
+    own = list(model.buffers())
+    repair = build_repair(settings.method, **settings.options)
+    model = repair.wrap(model, seed=settings.seed).train()
+    if settings.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    loop = Loop(settings, repair, model, dtype)
+    with torch.no_grad():
+        loop.loss()  # What libraries set up at first use is not the method's.
+
+    _, state_at_start = persistent(model, own)
+    memory, saved = Memory(device), SavedForBackward(model)
+    warmup = [loop.step(saved), *(loop.step() for _ in range(1, settings.warmup))]
+    timed = [loop.step() for _ in range(settings.steps)]
+    peak = state_at_start + memory.peak()
+
+    weights, state = persistent(model, own)
+    moments = [t for s in loop.optimizer.state.values() for t in s.values() if torch.is_tensor(t)]
+    optimizer = held(moments)
+    step_seconds = median(step.seconds for step in timed)
+    return {
+        "trainable_parameters": repair.trainable_parameters(model),
+        "tokens": loop.tokens.numel(),
+        "step_seconds": step_seconds,
+        **evolution(repair, model, warmup[1:], step_seconds),
+        "weights": weights,
+        "trainable_state": state,
+        "optimizer": optimizer,
+        "activations": saved.bytes,
+        "temporary": peak - state - optimizer - saved.bytes,
+        "peak": peak,
+    }
+
+
+def persistent(model: nn.Module, own: list[Tensor]) -> tuple[int, int]:
+    """Bytes of a wrapped model's frozen weights, and of all else that it holds.
+
+    Args:
+        model: the wrapped model.
+        own: buffers that the base had.
+    """
+    packed = [b for m in model.modules() if isinstance(m, Bitmask) for b in m.buffers()]
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    weights = held([*own, *packed, *frozen])
+    return weights, held([*model.parameters(), *model.buffers()]) - weights
+
+
+def evolution(repair: Repair, model: nn.Module, warmup: list[Step], step_seconds: float) -> dict:
+    """What evolving costs: see :func:`measure`."""
+    log = getattr(model, "evolution_log", [])
+    if not log:
+        return {"evolving_seconds": 0.0, "evolving_share": 0.0}
+    once = repair.seconds_evolving(model) / len(log) * len(model.seft_layers)
+    gathering = [step.seconds for step in warmup if step.gathering == 1]
+    extra = max(0.0, median(gathering) - step_seconds) if gathering else 0.0
+    options = repair.options
+    period = options.evolve_every * step_seconds
+    share = (once + options.accumulate_steps * extra) / period
+    return {"evolving_seconds": once, "evolving_share": share}
+
+
+def main() -> None:
+    json.dump(measure(Settings(**json.load(sys.stdin))), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

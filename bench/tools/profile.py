@@ -1,0 +1,284 @@
+"""What each repair's training costs, side by side: ``python -m bench profile`` (``make profile``).
+
+Every repair trains for a few steps on the same model and the same batch, each time in a process of
+its own, the repairs in turn (so that a drift of the machine hits all alike). The table holds
+medians over the repetitions and, as `_spread`, largest minus smallest:
+
+- `step_seconds` of an optimizer step without evolving, and `tokens_per_second`;
+- `peak_mib`, peak memory above the loaded base, which is `trainable_state_mib` (the parameters that
+  train and where they are), `optimizer_mib`, `activations_mib` (what the forward pass saves for the
+  backward) and `temporary_mib` (the rest: gradients, the windows of dense gradients, what is made
+  and thrown away); `weights_mib` is the frozen base itself;
+- `evolving_seconds` of one evolution of every layer, and `evolving_percent`: of it, and of the time
+  that gathering dense gradients for it adds to A steps, in the time of the R steps between two;
+- `step_ratio` and `peak_ratio` to `lora` of the same storage and checkpointing.
+
+Bytes that are held are counted exactly. The peak is the allocator's on a GPU; on a CPU, where torch
+keeps no such count, it is the process's resident memory. The evolution that is timed is the first
+one, which places all entries and takes longer than those that follow. Where layers evolve in turn
+the warm-up lasts A + R steps, for only then do all of them hold positions: a layer that does not
+costs next to nothing.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+from baselines.repair import REPAIRS, build_repair
+from bench.config import project_root
+from bench.files import write_csv
+from bench.jobs.environment import ALLOCATOR
+from bench.models.bases import BASE_FILE
+from bench.tools.measured_training import SHAPES, Settings
+from seft.storage import STORAGES
+
+BASE = "results/checkpoints/smollm2-135m/wanda-s60/base"
+KEYS = ["method", "storage", "checkpointing"]
+MEMORY = ["weights", "trainable_state", "optimizer", "activations", "temporary"]
+REFERENCE = "lora"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str):
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = parser_of_arguments()
+    given = parser.parse_args(arguments)
+    try:
+        jobs = {
+            (spec, storage, checkpointing): settings_of(given, spec, storage, checkpointing)
+            for checkpointing, storage, spec in product(
+                given.checkpointing, given.storage, given.methods
+            )
+            if storage == "dense" or takes_storage(spec)
+        }
+    except (KeyError, ValueError) as error:
+        parser.error(error.args[0])
+    if not jobs:
+        parser.error(f"none of {', '.join(given.methods)} can hold its base as a bitmask")
+    rows, failed = measure_all(jobs, given.repeat)
+    if rows:
+        result = table(pd.DataFrame(rows))
+        if given.csv:
+            write_csv(given.csv, result)
+        print(f"{base_name(given)}, batches of {given.batch} x {given.length} tokens")
+        print(result.to_string(index=False, formatters=formats(result.columns)))
+    if failed:
+        parser.exit(1, "".join(f"{line}\n" for line in failed))
+
+
+def parser_of_arguments() -> Parser:
+    parser = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    trained = [name for name, repair in REPAIRS.items() if repair.training == name]
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=trained,
+        metavar="METHOD[:KEY=VALUE,...]",
+        help=f"repairs, with options that differ from the defaults; known: {', '.join(trained)}",
+    )
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument(
+        "--model", type=Path, help=f"folder of a pruned base or of a model (default: {BASE})"
+    )
+    base.add_argument("--shape", choices=SHAPES, help="random weights in the shape of a model")
+    parser.add_argument("--sparsity", type=fraction, default=0.6, help="of a base that is dense")
+    for name, default, about in (
+        ("length", 128, "tokens a sequence"),
+        ("batch", 2, "sequences a batch"),
+        ("steps", 8, "timed steps"),
+        ("repeat", 3, "repetitions"),
+        ("threads", 1, "on a CPU"),
+        ("rank", 8, "rank of LoRA, and of the LoRA whose parameters the others match"),
+        ("evolve-every", 60, "R, steps from one evolution to the next"),
+        ("accumulate-steps", 5, "A, steps whose gradient an evolution uses, and of warm-up"),
+    ):
+        parser.add_argument(f"--{name}", type=positive, default=default, help=about)
+    parser.add_argument(
+        "--storage",
+        nargs="+",
+        choices=STORAGES,
+        default=["dense"],
+        help="of the base, in memory; methods that change every weight take dense alone",
+    )
+    parser.add_argument("--checkpointing", nargs="+", choices=("off", "on"), default=["off"])
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto")
+    parser.add_argument("--csv", type=Path, help="file to write the table to as well")
+    return parser
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0 and below 1")
+    return value
+
+
+def parse(spec: str) -> tuple[str, dict]:
+    """``seft:stagger=true,candidates=4`` as a name and options.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    name, _, text = spec.partition(":")
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    if wrong := next((key for key, sign, _ in pairs if not sign), None):
+        raise ValueError(f"--methods {spec}: {wrong!r} must be KEY=VALUE")
+    return name, {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
+def takes_storage(spec: str) -> bool:
+    return "storage" in REPAIRS[parse(spec)[0]].Options.model_fields
+
+
+def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointing: str) -> Settings:
+    """What is measured of a method under some conditions.
+
+    Raises:
+        KeyError, ValueError: there is no such method, option or model.
+    """
+    name, own = parse(spec)
+    repair = REPAIRS[name]
+    if repair.training is None:
+        raise ValueError(f"--methods {spec}: it does not train")
+    fields = repair.Options.model_fields
+    common = {
+        "evolve_every": given.evolve_every,
+        "accumulate_steps": given.accumulate_steps,
+        "match_rank": given.rank,
+        "storage": storage,
+    }
+    # The number of parameters of SPP is fixed by a rank of its own.
+    if name != "spp":
+        common["rank"] = given.rank
+    options = {key: value for key, value in common.items() if key in fields} | own
+    in_turn = getattr(build_repair(name, **options).options, "stagger", False)
+    return Settings(
+        method=name,
+        options=options,
+        model=None if given.shape else str(folder_of(given).resolve()),
+        shape=given.shape,
+        sparsity=given.sparsity,
+        length=given.length,
+        batch=given.batch,
+        warmup=given.accumulate_steps + in_turn * given.evolve_every,
+        steps=given.steps,
+        checkpointing=checkpointing == "on",
+        device=given.device,
+        dtype=given.dtype,
+        threads=given.threads,
+    )
+
+
+def folder_of(given: argparse.Namespace) -> Path:
+    """The folder of the base.
+
+    Raises:
+        ValueError: there is no model.
+    """
+    folder = given.model or project_root() / BASE
+    if not any((folder / name).is_file() for name in (BASE_FILE, "config.json")):
+        raise ValueError(
+            f"{folder}: no model; run `make table1`, or give --model FOLDER or --shape NAME"
+        )
+    return folder
+
+
+def base_name(given: argparse.Namespace) -> str:
+    return given.shape or str(folder_of(given))
+
+
+def measure_all(jobs: dict[tuple, Settings], repeat: int) -> tuple[list[dict], list[str]]:
+    """Measure each job ``repeat`` times, in turn.
+
+    Returns:
+        One row a measurement, and one line for each job that failed (which is not tried again).
+    """
+    rows, failed = [], {}
+    with tqdm(total=repeat * len(jobs), unit="run") as bar:
+        for _ in range(repeat):
+            for key, settings in jobs.items():
+                bar.set_postfix_str(" ".join(key))
+                if key not in failed:
+                    try:
+                        rows.append({**dict(zip(KEYS, key, strict=True)), **run(settings)})
+                    except RuntimeError as error:
+                        failed[key] = f"{' '.join(key)}: {error}"
+                bar.update()
+    return rows, list(failed.values())
+
+
+def run(settings: Settings) -> dict:
+    """Measure in a process of its own, in the environment of the workflow's scripts.
+
+    Raises:
+        RuntimeError: it failed; the last line it said.
+    """
+    environment = {**ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+    process = subprocess.run(
+        [sys.executable, "-m", "bench.tools.measured_training"],
+        input=json.dumps(asdict(settings)),
+        capture_output=True,
+        text=True,
+        cwd=project_root(),
+        env=environment,
+    )
+    if process.returncode:
+        raise RuntimeError(process.stderr.strip().rpartition("\n")[2] or "it was killed")
+    return json.loads(process.stdout.rpartition("\n")[2])
+
+
+def table(measured: pd.DataFrame) -> pd.DataFrame:
+    """One row a method and condition, of one row a measurement."""
+    grouped = measured.groupby(KEYS, sort=False)
+    middle = grouped.median()
+    spread = grouped.max() - grouped.min()
+    result = middle[["trainable_parameters", "step_seconds"]].astype({"trainable_parameters": int})
+    result["step_seconds_spread"] = spread["step_seconds"]
+    result["tokens_per_second"] = middle["tokens"] / middle["step_seconds"]
+    result["peak_mib"] = middle["peak"] / 2**20
+    result["peak_mib_spread"] = spread["peak"] / 2**20
+    for part in MEMORY:
+        result[f"{part}_mib"] = middle[part] / 2**20
+    result["evolving_seconds"] = middle["evolving_seconds"]
+    result["evolving_percent"] = 100 * middle["evolving_share"]
+    result = result.reset_index()
+    reference = result[result["method"] == REFERENCE]
+    reference = result[KEYS].merge(reference, on=KEYS[1:], how="left", suffixes=("", "_reference"))
+    result["step_ratio"] = result["step_seconds"] / reference["step_seconds"]
+    result["peak_ratio"] = result["peak_mib"] / reference["peak_mib"]
+    return result
+
+
+def formats(columns: Sequence[str]) -> dict[str, Callable[[float], str]]:
+    """How the table's numbers are printed: bytes and rates to a tenth, all else to a thousandth."""
+    coarse = ("mib", "mib_spread", "per_second")
+    floats = [name for name in columns if name not in (*KEYS, "trainable_parameters")]
+    return {name: f"{{:.{1 if name.endswith(coarse) else 3}f}}".format for name in floats}

@@ -1,0 +1,61 @@
+"""Tables, figures and page of the records that there are: ``python -m bench report results/``.
+
+Nothing is trained or evaluated: of a grid that is half done, what is there is shown.
+"""
+
+import argparse
+from pathlib import Path
+
+from bench.cells import dense_cell, record_path
+from bench.config import Config, load_or_exit
+from bench.planning.plan import read_files
+from bench.stages.collect import collect, records_below
+from bench.stages.report import report
+from bench.training.tuning import SWEEPS
+
+
+def records_of(config: Config, results: Path) -> tuple[list[Path], int]:
+    """The records of a configuration's cells that are below ``results``; how many are not."""
+    cells = [*map(dense_cell, config.grid.models), *config.cells()]
+    paths = [results / Path(record_path(cell)).relative_to("results") for cell in cells]
+    there = [path for path in paths if path.is_file()]
+    return there, len(paths) - len(there)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Make tables, figures and the page from the records that there are; "
+        "train and evaluate nothing."
+    )
+    parser.add_argument("results", type=Path, help="folder that holds cells/")
+    parser.add_argument("page", type=Path, nargs="?", default=Path("reports/index.html"))
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        nargs="*",
+        help="show the cells of this grid alone, and say how many are missing; "
+        "without: all that are there",
+    )
+    given = parser.parse_args()
+    missing = 0
+    try:
+        records = records_below(given.results)
+        if given.configfile is not None:
+            config = load_or_exit(read_files(given.configfile))
+            records, missing = records_of(config, given.results)
+        if not records:
+            raise ValueError(f"{given.results}: no record of a cell of {given.configfile}")
+        collect(records, given.results)
+        histories = [path.with_name("history.json.gz") for path in records]
+        report(
+            records,
+            [path for path in histories if path.is_file()],
+            sorted(SWEEPS.glob("*.csv")),
+            given.results,
+            given.page,
+        )
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
+    print(f"{given.page} is built; tables and figures are in {given.results}/")
+    if missing:
+        print(f"{missing} of {missing + len(records)} cells of the configuration are not there yet")

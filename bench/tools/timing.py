@@ -1,0 +1,58 @@
+"""Where the time of a run went: start-up, loading and computing, a stage (``make timing``)."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from bench.records.record import read_records
+from bench.variants import training_of
+
+STAGES = ("prune", "repair", "merge", "evaluate")
+
+
+def timing_table(records: list[dict]) -> pd.DataFrame:
+    """Seconds by stage over all jobs, each job counted once, and the share not spent computing.
+
+    One pruned base serves many cells, and one training two: their costs are in the record of
+    each of these cells.
+    """
+    jobs: dict[tuple, dict] = {}
+    for record in records:
+        cell = record["cell"]
+        base = (cell["model"], cell["pruner"], cell["pattern"])
+        for stage in STAGES:
+            costs = record["stages"][stage]
+            if costs is not None:
+                own = () if stage == "prune" else (cell["seed"], *_training(cell, stage))
+                jobs[(stage, *base, *own)] = {"stage": stage, **costs}
+    frame = pd.DataFrame(
+        jobs.values(), columns=["stage", "startup_seconds", "loading_seconds", "seconds"]
+    ).rename(
+        columns={
+            "startup_seconds": "start-up s",
+            "loading_seconds": "loading s",
+            "seconds": "computing s",
+        }
+    )
+    counts = frame.groupby("stage").size().rename("jobs")
+    table = frame.groupby("stage").sum().join(counts)
+    table = table.reindex([stage for stage in STAGES if stage in table.index])
+    table.loc["all"] = table.sum()
+    total = table[["start-up s", "loading s", "computing s"]].sum(axis=1)
+    table["not computing %"] = 100 * (1 - table["computing s"] / total)
+    return table.astype({"jobs": int})[["jobs", *table.columns.drop("jobs")]]
+
+
+def _training(cell: dict, stage: str) -> tuple:
+    return (training_of(cell["repair"]) if stage == "repair" else cell["repair"],)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="folder that holds cells/")
+    folder = parser.parse_args().results
+    paths = sorted(folder.glob("cells/**/record.json"))
+    if not paths:
+        parser.exit(1, f"{folder}: no records; run `make table1` first\n")
+    print(timing_table(read_records(paths)).to_string(float_format="{:.1f}".format))

@@ -1,0 +1,1 @@
+"""One training set-up for every repair."""

@@ -1,0 +1,190 @@
+"""Checkpoints of a training, so that a job that is ended goes on where it was when run again."""
+
+import hashlib
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+
+from baselines.repair.base import Repair
+from bench.files import naming_full_disk, read_json, remove, whole, write_json
+from bench.jobs.measure import StageClock
+from bench.training.processes import everyone, rank
+
+DIGEST_FILE = "digest"
+WEIGHTS_FILE = "repair.safetensors"
+SO_FAR_FILE = "so_far.json"
+
+
+class Checkpoints(TrainerCallback):
+    """The checkpoints of one training: taken now and then, and when the job is asked to end.
+
+    A scheduler that ends a job (time limit, preemption, cancellation) sends it SIGTERM, and a
+    while later SIGKILL. On the first, the current optimizer step is finished, a checkpoint is
+    taken, and the process ends with status 1. Checkpoints are whole or not there. Processes that
+    train together take them together, and the first one puts them in their place.
+
+    Args:
+        folder: where they lie; the training's own.
+        digest: stands for everything that decides the training's result. Checkpoints that another
+            digest stands for are removed.
+        minutes: from one checkpoint to the next; 0 takes one after each step.
+        clock: measures the training, and is told what earlier jobs have spent on it.
+
+    Attributes:
+        resumed: the steps at which the training was taken up again.
+    """
+
+    KEPT = 2
+
+    def __init__(self, folder: str | Path, digest: str, minutes: float, clock: StageClock):
+        self.folder = Path(folder)
+        self.minutes = minutes
+        self.clock = clock
+        self.resumed: list[int] = []
+        self._asked_to_end = False
+        self._ending = False
+        if rank() == 0:
+            self._clean(digest)
+        everyone(None)
+
+    def _clean(self, digest: str) -> None:
+        """Keep the whole checkpoints of this training, nothing else."""
+        mark = self.folder / DIGEST_FILE
+        if not (mark.is_file() and mark.read_text() == digest):
+            remove(self.folder)
+            self.folder.mkdir(parents=True)
+            with whole(mark) as temporary:
+                temporary.write_text(digest)
+        # What a killed job was about to write.
+        for path in self.folder.iterdir():
+            if path != mark and path not in self._taken():
+                remove(path)
+
+    def _taken(self) -> list[Path]:
+        """The checkpoints, oldest first."""
+        steps = {
+            path: int(found[1])
+            for path in self.folder.iterdir()
+            if (found := re.fullmatch(r"checkpoint-(\d+)", path.name))
+        }
+        return sorted(steps, key=steps.get)
+
+    @property
+    def last(self) -> Path | None:
+        """The checkpoint to go on from."""
+        return next(reversed(self._taken()), None)
+
+    @property
+    def micro_batch(self) -> int | None:
+        """Blocks a forward pass in the training that the last checkpoint is of."""
+        last = self.last
+        return None if last is None else read_json(last / TRAINER_STATE_NAME)["train_batch_size"]
+
+    @contextmanager
+    def heeding_sigterm(self) -> Iterator[None]:
+        """Inside the block, SIGTERM ends the training with a checkpoint."""
+
+        def note(*_) -> None:
+            self._asked_to_end = True
+
+        previous = signal.signal(signal.SIGTERM, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def remove(self) -> None:
+        """Remove all of them: the training is over."""
+        remove(self.folder)
+
+    def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        self._taken_at = time.monotonic()
+        if state.global_step:
+            earlier = read_json(self.last / SO_FAR_FILE)
+            self.clock.go_on_from(earlier["computed"])
+            train_dataloader.dataset.order[:] = earlier["served"][rank()]
+            self.resumed = [*earlier["resumed"], state.global_step]
+            print(f"going on from step {state.global_step}", file=sys.stderr)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        due = time.monotonic() - self._taken_at >= 60 * self.minutes
+        # What one process was told or finds due, all do.
+        due, self._ending = map(any, zip(*everyone((due, self._asked_to_end)), strict=True))
+        if (due or self._ending) and state.global_step < state.max_steps:
+            control.should_save = True
+
+    def on_save(self, args, state, control, train_dataloader=None, **kwargs):
+        """Put what the Trainer has written in its place, and make room."""
+        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        # Blocks that were fetched ahead will be served again.
+        trained_on = state.global_step * args.train_batch_size * args.gradient_accumulation_steps
+        so_far = {
+            "computed": self.clock.computed(),
+            "resumed": self.resumed,
+            "served": everyone(train_dataloader.dataset.order[:trained_on]),
+        }
+        if rank() == 0:
+            write_json(written / SO_FAR_FILE, so_far)
+            written.replace(self.folder / written.name)
+            for path in self._taken()[: -self.KEPT]:
+                remove(path)
+        everyone(None)
+        self._taken_at = time.monotonic()
+        if self._ending:
+            sys.exit(
+                f"asked to end: stopped after step {state.global_step} of {state.max_steps}; "
+                f"run again, the training goes on from {self.folder / written.name}"
+            )
+
+
+class CheckpointingTrainer(Trainer):
+    """A Trainer whose checkpoints hold what the repair has changed, not the frozen model.
+
+    Args:
+        repair: what is trained.
+        **arguments: of the Trainer.
+    """
+
+    def __init__(self, repair: Repair, **arguments):
+        super().__init__(**arguments)
+        self.repair = repair
+
+    def _save_checkpoint(self, *arguments) -> None:
+        with naming_full_disk(self.args.output_dir):
+            super()._save_checkpoint(*arguments)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = self.repair.checkpoint(self.model)
+        save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+            folder / WEIGHTS_FILE,
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        self.repair.restore(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS_FILE))
+
+
+def digest(files: list[str | Path], **settings) -> str:
+    """SHA-256 of what a training starts from.
+
+    Args:
+        files: weights, code and data; taken by their content.
+        **settings: anything that JSON can hold.
+    """
+    contents = {}
+    for path in map(Path, files):
+        with path.open("rb") as file:
+            contents[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    whole_of_it = json.dumps([contents, settings], sort_keys=True)
+    return hashlib.sha256(whole_of_it.encode()).hexdigest()

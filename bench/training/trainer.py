@@ -1,0 +1,52 @@
+"""The Trainer of every repair."""
+
+import math
+
+import torch
+from transformers import ProgressCallback, TrainerCallback
+
+from baselines.repair.base import Repair
+from bench.training.checkpoints import CheckpointingTrainer
+from bench.training.loss import counted_logits
+
+
+class RepairTrainer(CheckpointingTrainer):
+    """The Trainer, but for logits that nothing is done with.
+
+    Args:
+        repair: what is trained.
+        dtype: bfloat16 computes the loss under autocast. The Trainer's own way to do that makes
+            a float32 copy of all logits, and another of their gradient.
+        **arguments: of the Trainer.
+    """
+
+    def __init__(self, repair: Repair, dtype: torch.dtype, **arguments):
+        super().__init__(repair, **arguments)
+        self.dtype = dtype
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
+        enabled = self.dtype != torch.float32
+        return torch.autocast(
+            self.args.device.type, self.dtype, enabled=enabled, cache_enabled=cache_enabled
+        )
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        with counted_logits(self.accelerator.unwrap_model(model), inputs["labels"]):
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+class Progress(ProgressCallback):
+    """A bar that shows the loss, where the library's prints a line at each."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is not None and "loss" in (logs or {}):
+            self.training_bar.set_postfix(loss=logs["loss"], refresh=False)
+
+
+class FiniteLoss(TrainerCallback):
+    """Ends a training whose loss is no longer a number."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss} at step {state.global_step}")
