@@ -31,7 +31,6 @@ from bench.sources import PathSource
 from bench.stages.collect import TABLES
 from bench.variants import training_of
 
-ROOT = Path(workflow.basedir)
 CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 
