@@ -7,17 +7,20 @@ from pathlib import Path
 from bench.cells import dense_cell, record_path
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
-from bench.files import read_json
+from bench.files import UnreadableError, read_json
 from bench.models.shape import pattern_problems, read_shape
 from bench.records.band import band_problems
-from bench.records.record import resolved_config
+from bench.records.record import read_record, resolved_config
 from bench.sources import PathSource
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
 
 
 def check_or_exit(config: Config) -> None:
     """End the process with one line a problem, exit status 1, if there is any."""
-    problems = list(dict.fromkeys(find_problems(config)))
+    try:
+        problems = list(dict.fromkeys(find_problems(config)))
+    except UnreadableError as error:
+        sys.exit(str(error))
     if problems:
         sys.exit("\n".join(f"config: {problem}" for problem in problems))
 
@@ -84,10 +87,17 @@ def _dense_problems(config: Config, name: str) -> Iterator[str]:
     """The band may have been changed since the dense model was evaluated."""
     dense = dense_cell(name)
     path = Path(record_path(dense))
-    if path.is_file():
-        record = read_json(path)
-        if record["config"]["hash"] == resolved_config(config, dense)["hash"]:
-            yield from band_problems(config, name, record)
+    if not path.is_file():
+        return
+    try:
+        record = read_record(path)
+    except UnreadableError:
+        # It will be made again.
+        if config.retry_failed:
+            return
+        raise
+    if record["config"]["hash"] == resolved_config(config, dense)["hash"]:
+        yield from band_problems(config, name, record)
 
 
 def _text_problems(config: Config, size: int) -> Iterator[str]:

@@ -7,7 +7,8 @@ from bench.cells import dense_cell
 from bench.config import Config
 from bench.files import read_json, read_json_lines, write_json, write_json_lines
 from bench.records.band import band_problems
-from bench.records.record import make_record, resolved_config
+from bench.records.record import make_record, read_record, resolved_config
+from bench.records.samples import read_samples
 from bench.stages.evaluate import Evaluator
 
 
@@ -58,10 +59,11 @@ def evaluate_dense(
         scored: record that :func:`check_dense` wrote.
         scored_samples: its results item by item.
     """
-    earlier = read_json(scored)
+    earlier = read_record(scored)
     since = Path(scored).stat().st_mtime
     unchanged = earlier["config"]["hash"] == config["hash"]
     if unchanged and all(Path(path).stat().st_mtime <= since for path in inputs):
+        read_samples(scored, earlier)
         write_json_lines(samples, read_json_lines(scored_samples))
         write_json(record, earlier | {"samples": samples})
     else:
