@@ -59,7 +59,7 @@ def run(
 
 def interrupted(folder: Path, first_step: int) -> TrainingReport:
     """The second process is asked to end in the step after ``first_step``; then go on."""
-    loss, passes = bench.training.next_token_loss, iter(range(1000))
+    loss, passes = bench.training.trainer.next_token_loss, iter(range(1000))
 
     def ending(*arguments, **keywords):
         if next(passes) == first_step * SETTINGS.gradient_accumulation and rank() == 1:
@@ -69,7 +69,7 @@ def interrupted(folder: Path, first_step: int) -> TrainingReport:
     def checkpoints() -> Checkpoints:
         return Checkpoints(folder / "checkpoints", "digest", 60, StageClock(CPU))
 
-    bench.training.next_token_loss = ending
+    bench.training.trainer.next_token_loss = ending
     try:
         run(folder, checkpoints=checkpoints())
     except SystemExit:

@@ -6,7 +6,6 @@ from pathlib import Path
 from bench.cells import (
     UNREPAIRED,
     base_folder,
-    checked_path,
     dense_cell,
     history_path,
     record_path,
@@ -33,7 +32,6 @@ def to_retry(config: Config, root: Path = Path()) -> set[str]:
     made: dict[str, Callable[[Path], bool]] = {}
     for model in config.grid.models:
         made[record_path(dense_cell(model))] = _scored
-        made[checked_path(config.checkpoints, model)] = _scored
     for cell in config.cells():
         made[base_folder(config.checkpoints, cell)] = _succeeded
         if cell.repair != UNREPAIRED:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from baselines.pruning import Pattern
+from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
 from bench.cells import Cell

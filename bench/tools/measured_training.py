@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerControl, TrainerState
 
-from baselines.pruning import prune, sparsity_report
+from baselines.pruning.driver import prune
+from baselines.pruning.layers import sparsity_report
 from baselines.repair import build_repair
 from baselines.repair.base import Repair, trainables
 from bench.config import Training, project_root

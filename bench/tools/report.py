@@ -15,7 +15,7 @@ from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import whole
 from bench.report import Sources, build_page
-from bench.stages.collect import collect
+from bench.stages.collect import collect, records_below
 
 
 def draw_figures(results: Results, folder: Path) -> list[Path]:
@@ -39,12 +39,13 @@ def report(results: Path, page: Path) -> None:
     Raises:
         ValueError: there are none, or a file that is read here is not as it should be.
     """
-    collect(results)
+    records = records_below(results)
+    collect(records, results)
     scores, table1 = results / "scores.csv", results / "table1.csv"
     histories = sorted(results.glob("cells/**/history.json.gz"))
     drawn = draw_figures(Results.read(scores, table1, histories), results / "figures")
     sources = Sources.read(
-        records=sorted(results.glob("cells/**/record.json")),
+        records=records,
         histories=histories,
         scores=scores,
         table1=table1,

@@ -1,11 +1,4 @@
-FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/records/rows.py", "bench/variants.py"]
-PAGE_CODE = [
-    "bench/variants.py",
-    *sources("bench/report", "*.py"),
-    *sources("bench/report/templates", "*"),
-    *sources("workflow/report", "*.rst"),
-]
-SWEEPS = sources("config/tuning", "*.csv")
+SWEEPS = files_in("config/tuning", "*.csv")
 FIGURES = [
     *expand("results/figures/{model}/{figure}.svg", model=CONFIG.grid.models, figure=OF_MODEL),
     *expand(
@@ -21,7 +14,7 @@ rule model_figures:
     input:
         scores="results/scores.csv",
         costs="results/table1.csv",
-        code=code(*FIGURE_CODE),
+        code=code("figures", *files_in("bench/figures", "*.py")),
     output:
         **figure_files("results/figures/{model}", OF_MODEL),
     log:
@@ -46,7 +39,7 @@ rule pattern_figures:
             for cell in CONFIG.cells()
             if (cell.model, cell.pattern) == (w.model, w.pattern)
         ],
-        code=code(*FIGURE_CODE, "bench/records/history.py"),
+        code=code("figures", *files_in("bench/figures", "*.py")),
     output:
         **figure_files("results/figures/{model}/{pattern}", OF_PATTERN, pattern="{pattern}"),
     log:
@@ -77,11 +70,13 @@ rule page:
         claims="results/claims.csv",
         reproduction="results/reproduction.csv",
         figures=FIGURES,
-        tuning=code(*SWEEPS),
-        code=lambda w: code(
-            *PAGE_CODE,
-            *(file for name in PRUNERS for file in PRUNERS.sources(name)),
-            *(file for name in REPAIRS for file in REPAIRS.sources(name)),
+        tuning=[os.path.relpath(ROOT / path) for path in SWEEPS],
+        code=code(
+            "page",
+            *files_in("bench/report/templates", "*"),
+            *files_in("workflow/report", "*.rst"),
+            *(PRUNERS.file(name) for name in PRUNERS),
+            *(REPAIRS.file(name) for name in REPAIRS),
         ),
     output:
         "reports/index.html",

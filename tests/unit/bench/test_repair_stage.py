@@ -71,7 +71,7 @@ def stage(tmp_path):
 
 def patch_loss(monkeypatch, before) -> None:
     """Let ``before`` see the number of each forward pass, and its labels."""
-    original, count = bench.training.next_token_loss, iter(range(1000))
+    original, count = bench.training.trainer.next_token_loss, iter(range(1000))
 
     def loss(outputs, labels, **keywords):
         before(next(count), labels)

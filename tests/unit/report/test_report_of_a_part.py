@@ -7,7 +7,7 @@ import pytest
 from made_up_results import made_up_results
 
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
-from bench.report import __main__ as command
+from bench.tools import report as command
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.jobs.code import list_code, listed_code
+from bench.jobs.listings import list_code, listed_code
 
 
 @pytest.fixture
