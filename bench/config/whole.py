@@ -53,7 +53,7 @@ class Config(Strict):
     )
     retry_failed: bool = Field(
         default=False,
-        description="Forget failed cells (in a dry run, too), so that they run again.",
+        description="Run cells again that failed, or whose files are damaged.",
     )
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.config.variants import training_of
 from bench.evaluation.tasks import FACTS, TaskSpec
-from bench.files import read_json
+from bench.files import UnreadableError, read_json
 from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.sources import PathSource
 from bench.sources.manifest import MANIFEST
@@ -28,7 +28,10 @@ def check_tasks_or_exit(config: Config) -> None:
 
 
 def _exit_on(found: Iterator[str]) -> None:
-    problems = list(dict.fromkeys(found))
+    try:
+        problems = list(dict.fromkeys(found))
+    except UnreadableError as error:
+        sys.exit(str(error))
     if problems:
         sys.exit("\n".join(f"config: {problem}" for problem in problems))
 

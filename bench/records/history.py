@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from baselines.pruning.layers import prunable_layers
 from bench.cells import Cell
-from bench.files import read_json_lines, write_json_lines
+from bench.files import UnreadableError, advising, read_json_lines, write_json_lines
+from bench.records.record import RETRY
 
 # More than a figure can show; a training of many evolutions would make a large file.
 EVOLUTIONS = 32
@@ -71,9 +72,20 @@ def write_history(path: str | Path, cell: Cell, history: dict) -> None:
 
 
 def read_histories(paths: Iterable[str | Path]) -> dict[Cell, dict]:
-    """Histories by cell."""
-    histories = [read_json_lines(path)[0] for path in paths]
-    return {Cell(**history.pop("cell")): history for history in histories}
+    """Histories by cell.
+
+    Raises:
+        UnreadableError: a file is damaged.
+    """
+    return dict(map(_read_history, paths))
+
+
+def _read_history(path: str | Path) -> tuple[Cell, dict]:
+    with advising(RETRY):
+        match read_json_lines(path):
+            case [{"cell": dict(cell), "training": _, "evolution": _, "layers": _} as history]:
+                return Cell(**cell), {key: history[key] for key in history if key != "cell"}
+        raise UnreadableError(path, "no history")
 
 
 def _evolution(log: list[dict], layers: list[str]) -> dict[str, list]:

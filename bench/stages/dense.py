@@ -5,10 +5,10 @@ from pathlib import Path
 
 from bench.cells import dense_cell
 from bench.data.items import DataError
-from bench.files import read_json, write_json, write_json_lines
+from bench.files import write_json, write_json_lines
 from bench.models.shape import length_problems
 from bench.records.band import band_problems
-from bench.records.record import make_record
+from bench.records.record import make_record, read_record
 from bench.stages.evaluate import Evaluator
 
 
@@ -21,7 +21,7 @@ def check_dense(model: str, band: dict, record: str, checked: str) -> None:
         record: of the dense model.
         checked: file to write when all is well.
     """
-    problems = list(band_problems(model, band, read_json(record)))
+    problems = list(band_problems(model, band, read_record(record)))
     if problems:
         sys.exit("\n".join(problems))
     write_json(checked, {"band": band})

@@ -28,7 +28,8 @@ from bench.models.shape import shape_of
 from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
-from bench.records.record import forget_failures, resolved_config
+from bench.planning.retry import to_retry
+from bench.records.record import resolved_config
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
 
@@ -56,9 +57,10 @@ schedule_one_look()
 # What Snakemake makes of a large grid is no garbage; to look for some takes a quarter of its time.
 gc.set_threshold(100_000)
 
-# Jobs on a cluster read this file too, while failures of this run may already be there.
+# Forced, not removed: this run may still be refused, because another one holds the lock. Jobs read
+# this file too, while failures of this run may already be there.
 if CONFIG.retry_failed and workflow.is_main_process:
-    forget_failures(CHECKPOINTS)
+    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *to_retry(CONFIG)}
 
 if workflow.output_settings.dryrun and workflow.is_main_process:
     print(make_plan(CONFIG, DEVICE), file=sys.stderr)
