@@ -57,6 +57,7 @@ class Pruner(ABC):
         "baselines.pruning.owl",
         "baselines.pruning.pattern",
         "baselines.pruning.streaming",
+        "seft.blocks",
     )
 
     def __post_init__(self):

@@ -219,7 +219,17 @@ def test_batches_do_not_change_the_masks(pruner, make_model, calibration, monkey
 
 def test_sources_are_the_pruners_own_and_the_shared_modules(pruner):
     names = {path.name for path in PRUNERS.sources(pruner)}
-    shared = {"calibration", "driver", "layers", "masks", "owl", "pattern", "pruner", "streaming"}
+    shared = {
+        "blocks",
+        "calibration",
+        "driver",
+        "layers",
+        "masks",
+        "owl",
+        "pattern",
+        "pruner",
+        "streaming",
+    }
     own = {f"{PRUNERS[other].__module__.rpartition('.')[2]}.py" for other in PRUNERS}
     assert names - own == {f"{module}.py" for module in shared}
     assert names & own == {f"{PRUNERS[pruner].__module__.rpartition('.')[2]}.py"}
