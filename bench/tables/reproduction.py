@@ -13,7 +13,7 @@ from bench.records.rows import by_row, mean
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
 COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
-REFERENCES_FOLDER = Path(__file__).parents[1] / "config" / "references"
+REFERENCES_FOLDER = Path(__file__).parents[2] / "config" / "references"
 
 
 class ReferencesError(ValueError):

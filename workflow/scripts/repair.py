@@ -1,8 +1,8 @@
 """Train a repair (see bench.stages.repair)."""
 
 from bench.config import project_root
-from bench.jobs.code import listed_code
 from bench.jobs.job import Job
+from bench.jobs.listings import listed_code
 from bench.stages.repair import train_repair
 
 with Job(snakemake) as job:  # noqa: F821
