@@ -34,8 +34,9 @@ class SeftConfig:
             of `density` and `match_rank`.
         match_rank: rank r of the LoRA whose parameter count is matched: k = r * (m + n).
         target_modules: which `nn.Linear` layers of the decoder blocks are trained: name suffixes,
-            or one regular expression that matches the whole name. None: all of them. Layers
-            outside the decoder blocks (embeddings, `lm_head`) are never targets.
+            or one regular expression that matches the whole name. None: all of them. Never
+            targets: layers outside the decoder blocks (embeddings, `lm_head`), routers of a mixture
+            of experts, and layers with one output.
         exclude_modules: layers taken out of the targets, in the same notation.
         layers_to_transform: indices of the decoder blocks to train. None: all.
         modules_to_save: name suffixes of further modules that are trained whole (in the model's

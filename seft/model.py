@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.nn.parallel import DistributedDataParallel
 
+from seft.blocks import decoder_blocks, target_layers
 from seft.config import SeftConfig, write_atomically
 from seft.layer import BitmaskSeftLinear, SeftLinear, seft_linear
 from seft.storage import BitmaskLinear, plain
@@ -265,7 +266,7 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
     if isinstance(model, SeftModel):
         raise ValueError("the model is a SEFT model already")
     layers = {}
-    for name, linear in target_layers(model, config).items():
+    for name, linear in chosen_layers(model, config).items():
         if not linear.weight.is_floating_point():
             raise ValueError(f"{name} has {linear.weight.dtype} weights, which cannot train")
         k = config.active_entries(linear.out_features, linear.in_features)
@@ -304,25 +305,20 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
     return model
 
 
-def target_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
+def chosen_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     """The layers a configuration trains, by name.
 
     Raises:
         ValueError: there is none.
     """
-    lists = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList)}
-    if not lists:
-        raise ValueError(f"{type(model).__name__} has no list of decoder blocks (nn.ModuleList)")
-    # The decoder blocks are the largest list; of lists in one another, the outermost.
-    prefix = max(lists, key=lambda n: sum(p.numel() for p in lists[n].parameters()))
+    blocks = decoder_blocks(model)
     chosen = config.layers_to_transform
     chosen = [chosen] if isinstance(chosen, int) else chosen
     targets = {
-        name: module
-        for number, block in enumerate(lists[prefix])
+        name: layer
+        for number, (prefix, block) in enumerate(blocks.items())
         if chosen is None or number in chosen
-        for name, module in block.named_modules(prefix=f"{prefix}.{number}")
-        if isinstance(module, nn.Linear)
+        for name, layer in target_layers(block, prefix).items()
     }
     targets = {
         name: module
@@ -332,7 +328,7 @@ def target_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     }
     if not targets:
         raise ValueError(
-            f"no nn.Linear in the {len(lists[prefix])} decoder blocks {prefix!r} matches "
+            f"no nn.Linear in the {len(blocks)} decoder blocks matches "
             f"target_modules={config.target_modules!r}, "
             f"exclude_modules={config.exclude_modules!r}, "
             f"layers_to_transform={config.layers_to_transform!r}"

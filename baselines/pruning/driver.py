@@ -12,13 +12,13 @@ from baselines.pruning import PRUNERS, owl
 from baselines.pruning.calibration import Batch, collect, record
 from baselines.pruning.layers import (
     PruneReport,
-    decoder_blocks,
     prunable_layers,
     sparsity_report,
 )
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 from baselines.pruning.streaming import resident
+from seft.blocks import decoder_blocks
 
 # Tokens that go through a block at once: enough to keep the matrix products efficient.
 TOKENS_AT_ONCE = 2048
@@ -58,10 +58,10 @@ def prune(
     Raises:
         KeyError: If the pruner is unknown.
         TypeError: If the pruner has no such option.
-        ValueError: If an argument is out of its range, the model has no decoder blocks, or the
-            pattern does not fit a layer or the allocation: then the model is unchanged. Also if
-            the calibration gives non-finite activations or a singular Hessian: then earlier
-            blocks are pruned.
+        ValueError: If an argument is out of its range, the model has no decoder blocks or ones with
+            matrices that are in no ``nn.Linear``, or the pattern does not fit a layer or the
+            allocation: then the model is unchanged. Also if the calibration gives non-finite
+            activations or a singular Hessian: then earlier blocks are pruned.
     """
     method = PRUNERS[pruner](**options)
     layers = prunable_layers(model)
