@@ -45,11 +45,6 @@ def history_path(cell: Cell) -> str:
     return record_path(cell).replace("record.json", "history.json.gz")
 
 
-def checked_path(checkpoints: str, model: str) -> str:
-    """Where the record of the dense model lies that was checked before it was pruned."""
-    return f"{checkpoints}/{model}/dense/record.json"
-
-
 def base_folder(checkpoints: str, cell: Cell) -> str:
     """Where the base that the cell repairs lies."""
     return f"{checkpoints}/{cell.model}/{cell.base}/base"

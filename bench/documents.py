@@ -135,7 +135,3 @@ def main() -> None:
     if not files:
         sys.exit("config: no file; allowed: one or more")
     read_or_exit(files)
-
-
-if __name__ == "__main__":
-    main()

@@ -35,7 +35,6 @@ class Full(LayerRepair):
     Options = FullOptions
     training = "full"
     shards = True
-    extra_sources = ("baselines.repair.sharding", "seft.storage")
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "MaskedLinear":
         return MaskedLinear(base)

@@ -115,7 +115,6 @@ class Seft(Repair):
     Options = SeftOptions
     paper = "Li et al. 2025, arXiv 2505.24037"
     training = "seft"
-    extra_sources = ("seft", "seft.storage")
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         return seft.get_seft_model(model, self.options.config(seed, self.pattern))

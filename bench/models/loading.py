@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from baselines.pruning import prunable_layers
+from baselines.pruning.layers import prunable_layers
 from bench.files import read_json
 
 

@@ -16,7 +16,6 @@ import pandas as pd
 from bench.cells import (
     Cell,
     base_folder,
-    checked_path,
     dense_cell,
     record_path,
     training_folder,
@@ -34,11 +33,10 @@ from bench.planning.speeds import Kind, Speeds, measured_speeds
 from bench.records.record import read_records
 
 # The rules that are counted, in their order, and the stage whose speed their jobs have: none where
-# there is nothing to compute. The dense model's scores are those of the check.
+# there is nothing to compute.
 STAGES = {
     "fetch_model": None,
-    "check_dense": "evaluate",
-    "evaluate_dense": None,
+    "evaluate_dense": "evaluate",
     "prune": "prune",
     "repair": "repair",
     "evaluate": "evaluate",
@@ -171,8 +169,8 @@ def _jobs(config: Config, cells: list[Cell], root: Path) -> Iterator[Job]:
         of_base = partial(Job, model=cell.model, pruner=cell.pruner, pattern=cell.pattern)
         base = base_folder(config.checkpoints, cell)
         if not (root / base).exists():
-            checked = checked_path(config.checkpoints, cell.model)
-            made[checked] = Job("check_dense", cell.model)
+            dense = dense_cell(cell.model)
+            made[record_path(dense)] = Job("evaluate_dense", cell.model)
             made[base] = of_base("prune")
         if training is not None:
             folder = training_folder(config.checkpoints, cell, training)

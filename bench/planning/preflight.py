@@ -4,14 +4,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.cells import dense_cell, record_path
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.evaluation.tasks import FACTS, TaskSpec
 from bench.files import read_json
 from bench.models.shape import pattern_problems, read_shape
-from bench.records.band import band_problems
-from bench.records.record import resolved_config
 from bench.sources import PathSource
 from bench.sources.manifest import MANIFEST
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
@@ -61,7 +58,6 @@ def find_problems(config: Config) -> Iterator[str]:
                 continue
         if (folder / "config.json").is_file():
             yield from _model_problems(config, name, folder)
-        yield from _dense_problems(config, name)
     for name, source in config.sources.items():
         if not isinstance(source, PathSource):
             continue
@@ -124,16 +120,6 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
                     f"models.{name}.shape.{key} = {wrong}: allowed: {right}, "
                     "as its config.json says"
                 )
-
-
-def _dense_problems(config: Config, name: str) -> Iterator[str]:
-    """The band may have been changed since the dense model was evaluated."""
-    dense = dense_cell(name)
-    path = Path(record_path(dense))
-    if path.is_file():
-        record = read_json(path)
-        if record["config"]["hash"] == resolved_config(config, dense)["hash"]:
-            yield from band_problems(config, name, record)
 
 
 def _text_problems(config: Config, size: int) -> Iterator[str]:

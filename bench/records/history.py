@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from baselines.pruning import prunable_layers
+from baselines.pruning.layers import prunable_layers
 from bench.cells import Cell
 from bench.files import read_json_lines, write_json_lines
 

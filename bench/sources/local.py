@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from bench.sources.base import BaseSource, SourceError
-from bench.sources.linking import WANTED, Patterns, link_files
+from bench.sources.linking import WANTED, Patterns, link_files, matching_files
 
 
 def _stated(path: Any) -> Any:
@@ -24,6 +24,13 @@ class PathSource(BaseSource):
         description="The folder, or the one file."
     )
     files: Patterns = WANTED
+
+    def wanted_files(self) -> list[Path]:
+        """The files that it stands for now; none where the path does not exist."""
+        path = self.path.expanduser()
+        if path.is_dir():
+            return [path / name for name in matching_files(path, self.files)]
+        return [path] if path.is_file() else []
 
     def retrieve(self, folder: Path) -> None:
         path = self.path.expanduser()

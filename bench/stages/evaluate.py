@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from baselines.pruning import Pattern, sparsity_report
+from baselines.pruning.layers import sparsity_report
+from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.config import Evaluation

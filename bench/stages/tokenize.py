@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.data import read_items
+from bench.data.items import read_items
 from bench.data.tokens import Packed, calibration, pack
 from bench.files import whole
 from bench.models.loading import load_tokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from baselines.pruning import sparsity_report
+from baselines.pruning.layers import sparsity_report
 from bench.cells import DENSE, Cell
 from bench.files import whole
 from bench.models.bases import load_base

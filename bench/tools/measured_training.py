@@ -3,7 +3,7 @@
 ``python -m bench.tools.measured_training`` reads the settings from standard input and prints the
 result, both JSON. A plain loop of forward, backward, clipping, optimizer step and the repair's
 callbacks stands in the place of the Trainer, so that each part can be told from the others. It
-differs from ``bench.training.trainer`` in that the batch is the same at each step, and in that the
+differs from ``bench.training.train`` in that the batch is the same at each step, and in that the
 Trainer's copy of the logits in float32, the same for every method, is not made.
 """
 
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerControl, TrainerState
 
-from baselines.pruning import prune, sparsity_report
+from baselines.pruning.driver import prune
+from baselines.pruning.layers import sparsity_report
 from baselines.repair import build_repair
 from baselines.repair.base import Repair, trainables
 from bench.config import Training
@@ -29,7 +30,7 @@ from bench.jobs.measure import peak_rss, reset_peak_rss
 from bench.models.bases import BASE_FILE, dense_model, load_base
 from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
 from bench.paths import ROOT
-from bench.training.trainer import counted_logits, next_token_loss
+from bench.training.loss import counted_logits, next_token_loss
 from seft.layer import SeftLinear
 from seft.storage import Bitmask
 

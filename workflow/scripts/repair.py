@@ -1,7 +1,7 @@
 """Train a repair (see bench.stages.repair)."""
 
-from bench.jobs.code import listed_code
 from bench.jobs.job import Job
+from bench.jobs.listings import listed_code
 from bench.paths import ROOT
 from bench.stages.repair import train_repair
 

@@ -11,7 +11,8 @@ from bench.config import Training, load
 from bench.data.tokens import IGNORED
 from bench.models.loading import load_model
 from bench.paths import ROOT
-from bench.training.trainer import Blocks, train
+from bench.training.blocks import Blocks
+from bench.training.train import train
 from bench.training.tuning import COLUMNS, SWEEPS, sweep_markdown, tuning_table
 
 SETTINGS = Training(mixture=[{"data": "x"}], length=16, batch_size=2, steps=4)

@@ -39,7 +39,6 @@ def test_each_job_counts_once(tmp_path):
     # LoRA's two rows come of one training; the unrepaired base has one cell.
     assert {rule: row.jobs for rule, row in rows(plan).items()} == {
         "fetch_model": 1,
-        "check_dense": 1,
         "evaluate_dense": 1,
         "prune": 3,
         "repair": 3 * 4 * 3,
@@ -73,7 +72,7 @@ def test_what_is_there_is_not_run_again_and_says_how_long_the_rest_takes(tmp_pat
     plan = make_plan(config, "cpu", tmp_path)
     # Records are there, checkpoints are not: those of the pattern that is left are needed.
     jobs = {rule: row.jobs for rule, row in rows(plan).items()}
-    assert jobs == {"fetch_model": 1, "check_dense": 1, "prune": 1, "repair": 4, "evaluate": 6}
+    assert jobs == {"fetch_model": 1, "prune": 1, "repair": 4, "evaluate": 6}
     assert "by earlier records" in str(plan)
     # Made-up records: 80 s of LoRA and of `lora-dense` each, 56 s of SEFT, and so on.
     assert rows(plan)["repair"].longest * 3600 == pytest.approx(56 + 15, rel=0.2)
