@@ -1,6 +1,6 @@
 """The shape of a model: what its memory, its time and its files follow from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +22,8 @@ NAMES = {
     "tied": ("tie_word_embeddings",),
     "head_dim": ("head_dim",),
 }
+# And the most tokens that a sequence may have.
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 
 
 class Shape(Strict):
@@ -119,6 +121,28 @@ def shape_of(stated: Shape | None, model: str, models: Path = MODELS) -> Shape |
         models: folder of the fetched models.
     """
     return stated or read_shape(models / model)
+
+
+def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Iterator[str]:
+    """One line for each length that is more than the ``config.json`` of a model states.
+
+    A model of learned positions has no more of them; one of rotary positions goes on without a
+    word, past all that it was trained on.
+
+    Args:
+        model: name of the model.
+        folder: where it lies.
+        lengths: tokens of a sequence, by the key of the configuration.
+    """
+    stated = read_json(folder / "config.json")
+    limit = next((stated[name] for name in POSITIONS if stated.get(name) is not None), None)
+    for key, length in lengths.items():
+        if limit is not None and length > limit:
+            setting = f", or models.{model}.context_length" if key.startswith("eval") else ""
+            yield (
+                f"{key} = {length}: model {model!r} takes at most {limit} tokens; "
+                f"allowed: up to {limit}{setting}"
+            )
 
 
 def pattern_problems(model: str, shape: Shape, patterns: Iterable[str]) -> Iterator[str]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
+from bench.config.variants import training_of
 from bench.evaluation.tasks import FACTS, TaskSpec
 from bench.files import read_json
-from bench.models.shape import pattern_problems, read_shape
+from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.sources import PathSource
 from bench.sources.manifest import MANIFEST
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
@@ -109,6 +110,7 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
     architectures = settings.get("architectures") or []
     if not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
         yield f"models.{name} = {architectures}: allowed: a causal language model"
+    yield from length_problems(name, folder, _lengths(config, name))
     found, configured = read_shape(folder), config.models[name].shape
     if found is not None and configured is None:
         yield from pattern_problems(name, found, config.grid.patterns)
@@ -120,6 +122,20 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
                     f"models.{name}.shape.{key} = {wrong}: allowed: {right}, "
                     "as its config.json says"
                 )
+
+
+def _lengths(config: Config, name: str) -> dict[str, int]:
+    """Tokens of the sequences that a model of the grid is to see, by the key that says so."""
+    lengths = {
+        f"evaluation.tasks.{task}.context_length": spec.context_length
+        for task, spec in config.evaluation_of(name).tasks.items()
+        if spec.context_length is not None
+    }
+    if any(config.pruner(pruner).reads_calibration for pruner in config.grid.pruners):
+        lengths["calibration.length"] = config.calibration.length
+    if any(training_of(repair) is not None for repair in config.grid.repairs):
+        lengths["training.length"] = config.training.length
+    return lengths
 
 
 def _text_problems(config: Config, size: int) -> Iterator[str]:

@@ -14,7 +14,7 @@ from bench.planning.work import evaluation_work, pruning_work, training_work
 # Floating-point operations a second of one core, or of a GPU, where no record says it.
 SPEED = {"cpu": 1.2e11, "cuda": 3e13}
 SOURCE = {
-    "cpu": "measured on an AMD EPYC with AVX-512 BF16 and SmolLM2-135M",
+    "cpu": "measured on an AMD EPYC with AVX-512 BF16 and SmolLM2-135M-Instruct",
     "cuda": "assumed: no record of a GPU says it",
 }
 UNIT = {"cpu": "a core", "cuda": "a GPU"}

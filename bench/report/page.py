@@ -97,6 +97,10 @@ def _facts(records: list[dict]) -> dict:
         return sorted({value for value in values if value is not None})
 
     return {
+        "models": distinct(
+            f"{record['cell']['model']} from {_origin(record['config']['resolved']['model'])}"
+            for record in records
+        ),
         "cells": len(records),
         "failed": sum(record["status"] != "ok" for record in records),
         "seeds": distinct(record["cell"]["seed"] for record in records),
@@ -114,3 +118,10 @@ def _facts(records: list[dict]) -> dict:
         ),
         "dtypes": distinct(entry["dtype"] for entry in provenance),
     }
+
+
+def _origin(source: dict) -> str:
+    """The files, repository or folder that a model was made from; a GGUF file holds few bits."""
+    files = source.get("members") or [source.get("repository") or source.get("path")]
+    made = " and ".join(file for file in files if file) or source["source"]
+    return f"{made}, de-quantised" if made.endswith(".gguf") else made

@@ -10,7 +10,7 @@ from bench.typed import Strict
 
 
 class SourceError(Exception):
-    """Something could not be fetched; the message is one line that names it."""
+    """Something could not be fetched, or is not whole; the message is one line that names it."""
 
 
 def _inside(path: str) -> str:

@@ -91,7 +91,9 @@ class SyntheticSource(BaseSource):
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+                model = AutoModelForCausalLM.from_config(
+                    config, dtype=torch.bfloat16, trust_remote_code=False
+                )
         except (ValueError, StrictDataclassError) as error:
             reason = " ".join(str(error).split())
             raise SourceError(f"synthetic {self.architecture} model: {reason}") from error

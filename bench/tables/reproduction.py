@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 
 from bench.cells import DENSE, UNREPAIRED
 from bench.evaluation.tasks import PERPLEXITY
+from bench.paths import ROOT
 from bench.records.rows import by_row, mean
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]

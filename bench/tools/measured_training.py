@@ -153,7 +153,7 @@ def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Mod
         torch.manual_seed(settings.seed)
         with device:
             config = LlamaConfig(**SHAPES[settings.shape])
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     elif (Path(settings.model) / BASE_FILE).exists():
         dense = ROOT / dense_model(settings.model)
         model = load_base(settings.model, dense=dense, device=device, dtype=dtype)

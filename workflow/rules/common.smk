@@ -150,6 +150,12 @@ def trained_folder(w):
     return training_folder(CHECKPOINTS, Cell(**w), training)
 
 
+def training_tokens(w):
+    if not any(map(training_of, CONFIG.grid.repairs)):
+        return []
+    return f"resources/tokens/{w.model}/train.safetensors"
+
+
 def calibration_tokens(w):
     if not CONFIG.pruner(w.pruner).reads_calibration:
         return []

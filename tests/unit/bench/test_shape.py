@@ -77,6 +77,41 @@ def test_opt_names_its_mlp_in_its_own_way(tmp_path):
     assert read_shape(tmp_path).widths == [64, 256]
 
 
+@pytest.mark.parametrize("stated", ["max_position_embeddings", "n_positions"])
+def test_more_tokens_than_the_model_takes_are_said_before_any_job(tmp_path, stated):
+    settings = KEYS | {"architectures": ["LlamaForCausalLM"]}
+    values = default()
+    values["models"]["mine"] = {"source": {"source": "path", "path": str(tmp_path)}}
+    values["grid"]["models"] = ["mine"]
+    lengths = {
+        "evaluation.tasks.wiki.context_length": 512,
+        "calibration.length": 256,
+        "training.length": 128,
+    }
+
+    def problems(limit: int) -> dict[str, str]:
+        (tmp_path / "config.json").write_text(json.dumps(settings | {stated: limit}))
+        lines = find_problems(load(values))
+        return {line.partition(" = ")[0]: line for line in lines}
+
+    assert not problems(512)
+    for limit in (511, 255, 127):
+        found = problems(limit)
+        assert found.keys() == {key for key, length in lengths.items() if length > limit}
+        for key, line in found.items():
+            assert line.startswith(
+                f"{key} = {lengths[key]}: model 'mine' takes at most {limit} tokens; "
+                f"allowed: up to {limit}"
+            )
+    values["models"]["mine"]["context_length"] = 256
+    assert not problems(256)
+    # What is not used is not compared.
+    values["grid"] |= {"pruners": ["magnitude"], "repairs": ["none"]}
+    values["models"]["mine"]["context_length"] = 64
+    values["evaluation"]["tasks"]["social_iqa"]["context_length"] = 64
+    assert not problems(64)
+
+
 def test_a_shape_that_is_not_the_models_is_said_before_any_job(tmp_path):
     config = Qwen3Config(**KEYS, head_dim=32, architectures=["Qwen3ForCausalLM"])
     config.save_pretrained(tmp_path)
