@@ -98,7 +98,7 @@ def _facts(records: list[dict]) -> dict:
 
     return {
         "models": distinct(
-            f"{record['cell']['model']} from {_origin(record['config']['resolved']['model'])}"
+            f"{record['cell']['model']} from {model_origin(record['config']['resolved']['model'])}"
             for record in records
         ),
         "cells": len(records),
@@ -120,7 +120,7 @@ def _facts(records: list[dict]) -> dict:
     }
 
 
-def _origin(source: dict) -> str:
+def model_origin(source: dict) -> str:
     """The files, repository or folder that a model was made from; a GGUF file holds few bits."""
     files = source.get("members") or [source.get("repository") or source.get("path")]
     made = " and ".join(file for file in files if file) or source["source"]
