@@ -68,12 +68,13 @@ class Grid(Strict):
     """The cells to run: every combination of these."""
 
     models: Names = Field(description="Names of entries of `models`.")
-    pruners: Names = Field(description=f"Pruning methods: {', '.join(PRUNERS)}.")
+    pruners: Names = Field(description="Pruning methods, by the names that `pruning` has.")
     patterns: Annotated[list[PatternName], Field(min_length=1), AfterValidator(_unique)] = Field(
         description="`s60` is 60 % of a layer's weights, `2of4` is 2 of each 4 inputs, pruned."
     )
     repairs: Names = Field(
-        description=f"Repair methods: {', '.join(REPAIRS)}; and names of entries of `variants`."
+        description="Repair methods: `none`, those that `repair` has, `lora-dense` (LoRA, merged "
+        "and left dense), and names of entries of `variants`."
     )
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_unique)] = Field(
         description="Each seed moves the order of the data and the initialisation."
@@ -203,8 +204,7 @@ class Runtime(Strict):
         default=1,
         description=(
             "Processes, each with a GPU of its own where jobs take GPUs, that share the training "
-            f"of {' and '.join(f'`{name}`' for name, cls in REPAIRS.items() if cls.shards)}; the "
-            "other repairs train in one."
+            "of the repairs that can share it (`repair` says which); the others train in one."
         ),
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -226,14 +226,17 @@ def _field(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _options_model(kind: str, options: Mapping[str, type[BaseModel]]) -> type[BaseModel]:
-    """A model with one optional field a method, so that its options are checked and documented."""
+def _options_model(
+    kind: str, options: Mapping[str, tuple[type[BaseModel], str]]
+) -> type[BaseModel]:
+    """A model with one optional field a method, so that its options are checked and documented.
+
+    All that the schema says of a method is at its field, and nothing of it elsewhere: a clone that
+    adds one changes no other part.
+    """
     fields = {
-        _field(name): (
-            model | None,
-            Field(default=None, alias=name, description=f"Options of `{name}`."),
-        )
-        for name, model in options.items()
+        _field(name): (model | None, Field(default=None, alias=name, description=about))
+        for name, (model, about) in options.items()
     }
     return create_model(kind, __base__=Strict, **fields)
 
@@ -250,9 +253,16 @@ def pruner_options(name: str) -> type[BaseModel]:
 # The repairs that train; others merge what one of these has trained, or nothing.
 TRAININGS = {name: cls for name, cls in REPAIRS.items() if cls.training == name}
 
-PruningOptions = _options_model("PruningOptions", {name: pruner_options(name) for name in PRUNERS})
+SHARED = " Processes can share its training (`runtime.processes`)."
+PruningOptions = _options_model(
+    "PruningOptions", {name: (pruner_options(name), f"Options of `{name}`.") for name in PRUNERS}
+)
 RepairOptions = _options_model(
-    "RepairOptions", {name: cls.Options for name, cls in TRAININGS.items()}
+    "RepairOptions",
+    {
+        name: (cls.Options, f"Options of `{name}`.{SHARED if cls.shards else ''}")
+        for name, cls in TRAININGS.items()
+    },
 )
 VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
