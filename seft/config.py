@@ -50,8 +50,9 @@ class SeftConfig:
         init: the first positions: largest accumulated |gradient| of the whole layer, or random
             positions inside the mask, from the first step on.
         growth: what growth prefers: large accumulated |gradient|, or nothing (random).
-        moments: optimizer moments and age of a grown entry: both zero; or, as in SpIEL, the
-            window's means, taken for moments of full age (not for float16 with loss scaling).
+        moments: optimizer moments and age of a grown entry: both zero ("reset"); or, as in SpIEL,
+            the window's means, biased as moments of the window's age are, and that age ("seeded",
+            not for float16 with loss scaling; see `seft.evolver.seed_state`).
         mask: "evolve": growth anywhere, then the least sensitive weights are removed so that the
             layer stays as sparse as it was; "fixed": growth inside the base's mask alone; "free":
             growth anywhere and nothing is removed (the layer loses sparsity).

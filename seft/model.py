@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -191,6 +193,51 @@ class SeftModel(nn.Module):
             raise
         model.evolution_log = log
         return model if is_trainable else model.requires_grad_(False)
+
+    @property
+    def peft_config(self) -> dict[str, SeftConfig]:
+        """The configuration where PEFT has it: under the name of the one adapter."""
+        return {"default": self.seft_config}
+
+    def get_base_model(self) -> "SeftModel":
+        """The model that carries the deltas, as in PEFT: this one, since nothing is wrapped."""
+        return self
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """The base computes inside this context, as in PEFT, one layer's copy of it at a time.
+
+        Raises:
+            ValueError: there are `modules_to_save`, whose base values are not kept.
+        """
+        self._check_base_is_kept()
+        layers = self.seft_layers.values()
+        before = [layer.disabled for layer in layers]
+        try:
+            for layer in layers:
+                layer.disabled = True
+            yield
+        finally:
+            for layer, disabled in zip(layers, before, strict=True):
+                layer.disabled = disabled
+
+    def unload(self) -> nn.Module:
+        """The base again, bit for bit and of its own class, without the deltas; in place.
+
+        Raises:
+            ValueError: there are `modules_to_save`, whose base values are not kept.
+        """
+        self._check_base_is_kept()
+        for layer in self.seft_layers.values():
+            layer.restore_base()
+        return self.merge_and_unload()
+
+    def _check_base_is_kept(self):
+        if names := self.seft_config.modules_to_save:
+            raise ValueError(
+                f"modules_to_save={names} trained in place, their base values are not kept: load "
+                "the base anew"
+            )
 
     def merge_and_unload(self) -> nn.Module:
         """The model of its own class again, with the effective weights; in place.
