@@ -29,7 +29,7 @@ from baselines.pruning.pruner import Pruner
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.data import DataSpec
-from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
+from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec, is_own
 from bench.models.shape import Shape, pattern_problems
 from bench.records.rows import place_of
 from bench.sources import Source
@@ -80,15 +80,23 @@ class Grid(Strict):
     )
 
 
+def _in_order(band: tuple[float, float]) -> tuple[float, float]:
+    # Not a number is in no order.
+    if not band[0] <= band[1]:
+        raise ValueError("allowed: the lowest score, then the highest")
+    return band
+
+
 class ModelSpec(Strict):
     """A model: where it comes from, and what is expected of it."""
 
     source: Source = Field(description="Where the model comes from.")
-    band: dict[str, tuple[float, float]] = Field(
+    band: dict[str, Annotated[tuple[float, float], AfterValidator(_in_order)]] = Field(
         default={},
         description=(
             "Lowest and highest score expected of the dense model, a task (accuracies in percent). "
-            "Outside it the run stops before anything is pruned."
+            "Where the 95 % interval of a score, over the items that are run, does not touch it, "
+            "the run stops before anything is pruned. What is not run is not looked at."
         ),
     )
     context_length: PositiveInt | None = Field(
@@ -362,7 +370,10 @@ class Config(Strict):
                 split(f"evaluation.tasks.{name}", task.data, task.split)
         for name in self.grid.models:
             for task in self.models[name].band if name in self.models else ():
-                known(f"models.{name}.band", task, self.evaluation.tasks)
+                named = [*self.evaluation.tasks, *local]
+                # It may be a task of lm-eval's that is left out: that takes seconds to find out.
+                if task not in named and not is_own(task):
+                    known(f"models.{name}.band", task, dict.fromkeys(named))
         if problems:
             raise ValueError("\n".join(dict.fromkeys(problems)))
         return self

@@ -18,6 +18,14 @@ PERPLEXITY = "perplexity"
 TASKS_FOLDER = Path(__file__).parents[2] / "config" / "tasks"
 
 
+def is_own(name: str) -> bool:
+    """Whether lm-eval has a task or a group of this name."""
+    # It takes seconds to import, and to read.
+    from bench.evaluation.own import own_tasks
+
+    return name in own_tasks().task_index
+
+
 class TaskSpec(BaseModel):
     """Settings of one task; its prompt and its metrics are in ``config/tasks/<task>.yaml``, or
     lm-eval's.
