@@ -95,6 +95,7 @@ class Metric(Part):
     n: PositiveInt
     few_shot: NonNegativeInt
     limit: PositiveInt | None
+    scoring: Literal["packed", "single"] = "packed"
 
 
 class Git(Part):

@@ -132,7 +132,7 @@ const boardColumns = (tasks) => {
     cost("trainable", "trainable_parameters", grouped),
     cost("memory MiB", "repair_peak_memory_mib", grouped),
     cost("prune s", "prune_seconds", rounded(3)),
-    cost("repair s", "repair_seconds", rounded(3)),
+    cost("repair + merge s", "repair_cost_seconds", rounded(3)),
     cost("evaluate s", "evaluate_seconds", rounded(3)),
     column("seeds", (row) => row.seeds, significant),
   ];

@@ -120,6 +120,8 @@ def test_columns_are_the_contract():
         "repair_tokens",
         "prune_seconds",
         "repair_seconds",
+        "merge_seconds",
+        "repair_cost_seconds",
         "evaluate_seconds",
         "repair_peak_memory_mib",
     ]
