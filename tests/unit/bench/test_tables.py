@@ -236,6 +236,27 @@ def test_records_are_read_back_and_their_version_is_checked(tmp_path):
         read_records([path])
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"schema_version": 1, "cell": {"mod', "no JSON: Unterminated string"),
+        ("", "no JSON: Expecting value"),
+        ("[]", "no record"),
+        ("{}", "no record"),
+        ('{"schema_version": 1, "cell": {}}', "status, error, config, "),
+    ],
+)
+def test_a_damaged_record_is_one_line_that_names_it_and_says_what_to_do(tmp_path, content, said):
+    path = tmp_path / "record.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=said) as raised:
+        read_records([path])
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert message.endswith("; to run its cell again: snakemake ... --config retry_failed=true")
+    assert "\n" not in message
+
+
 def test_record_paths():
     assert record_path(dense_cell("m")) == "results/cells/m/dense/record.json"
     path = "results/cells/m/wanda-s60/seft/seed3/record.json"
