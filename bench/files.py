@@ -33,8 +33,12 @@ def whole(path: str | Path) -> Iterator[Path]:
     The block may create a file or a folder there. On an error nothing is left behind, and what
     was at ``path`` before is untouched. What a killed process left of the same path is removed:
     one at a time writes it.
+
+    Raises:
+        ValueError: the path leads upwards, or the working folder lies in it.
     """
     path = Path(path)
+    _check_own(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     left = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
     for sibling in path.parent.iterdir():
@@ -100,11 +104,22 @@ def naming_full_disk(folder: str | Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it is there.
+
+    Raises:
+        ValueError: the path leads upwards, or the working folder lies in it.
+    """
+    _check_own(path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _check_own(path: Path) -> None:
+    # Of a name in a path that is none, such as `..`, a folder would be removed that is not meant.
+    if ".." in path.parts or Path.cwd().is_relative_to(path.absolute()):
+        raise ValueError(f"{path}: not removed; allowed: a path that does not lead upwards")
 
 
 def write_json(path: str | Path, value) -> None:

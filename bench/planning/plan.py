@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from bench.cells import (
     Cell,
@@ -22,17 +21,19 @@ from bench.cells import (
     record_path,
     training_folder,
 )
-from bench.config import Config, load_or_exit, project_root
+from bench.config import Config, load_or_exit
+from bench.config.variants import training_of
+from bench.documents import read_keys
 from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
 from bench.models.shape import MODELS, shape_of
+from bench.paths import ROOT
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
 from bench.planning.needs import GIB, Job, Needs, job_seconds, needs, units
 from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
 from bench.planning.speeds import Kind, Speeds, measured_speeds
 from bench.records.record import read_record
-from bench.variants import training_of
 
 # The rules that are counted, in their order, and the stage whose speed their jobs have: none where
 # there is nothing to compute.
@@ -159,7 +160,8 @@ def make_plan(config: Config, device: str, root: Path = Path()) -> Plan:
     speeds = measured_speeds(config, sample, device)
     rows = [_row(config, rule, jobs, speeds) for rule in STAGES]
     kinds = {kind_of(config, job) for job in jobs if STAGES[job.rule] is not None}
-    unknown = sorted({job.model for job in jobs if shape_of(config, job.model) is None})
+    models = {job.model for job in jobs}
+    unknown = sorted(m for m in models if shape_of(config.models[m].shape, m) is None)
     return Plan(len(cells), jobs, [row for row in rows if row.jobs], kinds, speeds, unknown)
 
 
@@ -237,13 +239,13 @@ def read_files(files: Sequence[Path]) -> dict:
     """The values of configuration files, each laid over those before it, and over the default.
 
     Raises:
-        OSError, yaml.YAMLError: a file is not there, or is not YAML.
+        DocumentError: a file is not there, or cannot be read.
     """
     from snakemake.utils import update_config
 
     values: dict = {}
-    for file in (project_root() / "config/config.yaml", *files):
-        update_config(values, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    for file in (ROOT / "config/config.yaml", *files):
+        update_config(values, read_keys(file))
     return values
 
 
@@ -263,8 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"{given.profile}: no such profile")
         limits = read_limits(file) if file.is_file() else None
         config = load_or_exit(read_files(given.configfile))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        parser.exit(1, f"{' '.join(str(error).split())}\n")
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
     check_or_exit(config)
     device = "cuda" if takes_gpu(config.runtime.device) else "cpu"
     plan = make_plan(config, device)

@@ -12,12 +12,12 @@ from bench.cells import (
     training_folder,
 )
 from bench.config import Config
+from bench.config.variants import training_of
 from bench.files import UnreadableError
 from bench.jobs.outcome import read_outcome
 from bench.records.history import read_histories
 from bench.records.record import read_record
 from bench.records.samples import read_samples
-from bench.variants import training_of
 
 
 def to_retry(config: Config, root: Path = Path()) -> set[str]:

@@ -2,7 +2,8 @@
 
 It holds what the figures need of the checkpoints, so that they can be drawn without them:
 
-* ``cell``: whose it is. What follows is empty where nothing was trained, or it failed.
+* ``cell``: whose it is. What follows is empty where nothing was trained, it failed, or the log of
+  its evaluation says why there is none.
 * ``training``: step, loss and learning rate, as logged.
 * ``evolution``: for each evolution of each layer its ``step``, the number of the ``layer`` in
   ``layers``, the share of the grown weights that pruning had removed (``reactivated``; null where
@@ -62,7 +63,7 @@ def sparsity_ranges(evolution: list[dict]) -> dict[str, list[float]] | None:
 
 
 def no_history() -> dict:
-    """That of a cell that was not trained, or failed."""
+    """That of a cell that was not trained, or failed, or whose history cannot be made."""
     return {"training": [], "evolution": _evolution([], []), "layers": {}}
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cells import DENSE, Cell
+from bench.config.variants import training_of
 from bench.files import UnreadableError, advising, read_json
-from bench.variants import training_of
 
 if TYPE_CHECKING:
     from bench.config import Config

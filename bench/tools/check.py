@@ -9,12 +9,14 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
+from baselines.problems import MisfitError, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
+from bench.config.variants import method_of
 from bench.evaluation.tasks import PERPLEXITY
 from bench.files import UnreadableError, read_json
 from bench.records.record import config_hash
@@ -27,9 +29,9 @@ from bench.records.samples import (
     sample_problems,
 )
 from bench.records.schema import Record
-from bench.variants import method_of
 
 ANY = (-math.inf, math.inf)
+RECORD = TypeAdapter(Record)
 RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
 
 
@@ -48,11 +50,11 @@ def find_problems(results: Path) -> Iterator[str]:
         record = None
         try:
             record = read_json(path)
-            Record.model_validate(record)
+            validated(RECORD, record)
         except UnreadableError as error:
             yield f"{name}: {error.reason}"
-        except ValidationError as error:
-            yield from (f"{name}: {_explain(problem)}" for problem in error.errors())
+        except MisfitError as error:
+            yield from (f"{name}: {problem}" for problem in str(error).splitlines())
         else:
             records[name] = record
             yield from (f"{name}: {problem}" for problem in _alone(name, record))
@@ -175,14 +177,6 @@ def _layers(records: dict[str, dict]) -> Iterator[str]:
             if layer not in base or abs(value - base[layer]) > SPARSITY_TOLERANCE:
                 expected = f"{base[layer]:.4f}" if layer in base else "no such layer"
                 yield f"{name}: sparsity.layers.{layer} = {value:.4f}: in the base: {expected}"
-
-
-def _explain(problem: dict) -> str:
-    key = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    value = repr(problem["input"])
-    return f"{key} = {value[:60]}: {problem['msg']}"
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from bench.models.bases import load_base
 from bench.models.loading import load_tokenizer, pick_device
 from bench.models.merging import merge
 from bench.records.record import read_record
+from bench.sources.base import SourceError
 
 CELLS = Path("results/cells")
 EXPORTS = Path("results/export")
@@ -52,7 +53,7 @@ def export(folder: Path, output: Path) -> None:
         if inputs["trained"] is not None:
             cell = Cell(**record["cell"])
             model = merge(cell, resolved, model, inputs["trained"], inputs["calibration"])
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, SourceError) as error:
         raise ExportError(f"{folder}: {' '.join(str(error).split())}") from error
     if sparsity_report(model).layers != record["sparsity"]["layers"]:
         raise ExportError(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.config.variants import training_of
 from bench.files import UnreadableError
 from bench.records.record import read_records
-from bench.variants import training_of
 
 STAGES = ("prune", "repair", "merge", "evaluate")
 

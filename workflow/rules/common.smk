@@ -16,6 +16,8 @@ from bench.cells import (
     training_folder,
 )
 from bench.config import load_or_exit
+from bench.config.variants import training_of
+from bench.documents import read_or_exit
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.jobs.environment import set_environment
@@ -30,9 +32,8 @@ from bench.planning.retry import to_retry
 from bench.records.record import resolved_config
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
-from bench.variants import training_of
 
-ROOT = Path(workflow.basedir)
+read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 
@@ -151,6 +152,12 @@ def trained_folder(w):
     return training_folder(CHECKPOINTS, Cell(**w), training)
 
 
+def training_tokens(w):
+    if not any(map(training_of, CONFIG.grid.repairs)):
+        return []
+    return f"resources/tokens/{w.model}/train.safetensors"
+
+
 def calibration_tokens(w):
     if not CONFIG.pruner(w.pruner).reads_calibration:
         return []
@@ -244,18 +251,3 @@ def tuning_trials(wildcards):
         for repair, rates in tuning.learning_rates.items()
         for rate in rates
     ]
-
-
-def figure_files(folder, names, **labels):
-    """Outputs of figures: each in all formats, one of which Snakemake's report shows."""
-    files = {}
-    for name in names:
-        for kind in FORMATS:
-            files[f"{name}_{kind}"] = f"{folder}/{name}.{kind}"
-        files[f"{name}_svg"] = report(
-            files[f"{name}_svg"],
-            caption=f"../report/{name}.rst",
-            category="Figures",
-            labels={"figure": name, "model": "{model}", **labels},
-        )
-    return files

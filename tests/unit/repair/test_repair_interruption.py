@@ -15,8 +15,9 @@ from baselines.repair import REPAIRS
 from baselines.repair.base import trainables
 from bench.config import Training
 from bench.jobs.measure import StageClock
+from bench.training.blocks import Blocks
 from bench.training.checkpoints import DIGEST_FILE, WEIGHTS_FILE, Checkpoints, digest
-from bench.training.trainer import Blocks, train
+from bench.training.train import train
 
 TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
 SETTINGS = Training(
