@@ -195,6 +195,9 @@ def test_whatever_a_file_holds_is_told_in_lines(results, content):
     with pytest.raises(UnreadableError, match=f"{SEFT}/record.json: .+") as refused:
         read_record(path)
     assert "\n" not in str(refused.value)
+    assert str(refused.value).endswith(
+        "; to run its cell again: snakemake ... --config retry_failed=true"
+    )
     assert len(str(refused.value)) < 1000
 
 
