@@ -28,7 +28,7 @@ from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 from baselines.repair import REPAIRS
 from bench.cells import Cell
-from bench.data import DataSpec
+from bench.data import DataSpec, OverlapRule
 from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
 from bench.models.shape import Shape, pattern_problems
 from bench.records.rows import place_of
@@ -139,6 +139,13 @@ class Training(Strict):
         default="validation",
         description="The split on which learning rates are chosen, of those sets of the mixture "
         "that have it.",
+    )
+    overlap: OverlapRule = Field(
+        default="stop",
+        description="What happens where an item of the training, validation or calibration text "
+        "holds an evaluation item, or training text a validation item. `stop`: the run does. "
+        "`drop`: the item that is trained on is left out. All pairs are in "
+        "`resources/overlaps.jsonl`.",
     )
     validation_blocks: PositiveInt = Field(default=16, description="Blocks to validate on.")
     prompt_loss: bool = Field(

@@ -1,12 +1,12 @@
 """Disjoint splits: decided by the hash of an item's group, before anything else is done."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from itertools import groupby
 
-from bench.data.items import DataError, document, normalise
-
-START = 5  # words
+from bench.data.forms import DataError
+from bench.data.items import digest, document, same_text
+from bench.data.overlaps import find_overlaps, is_enough, summary, tokens
 
 
 def position(seed: int, name: str) -> float:
@@ -44,14 +44,43 @@ def split(
 
 
 def without_repeats(items: Iterable[dict]) -> tuple[list[dict], int]:
-    """The items whose text is not that of an earlier item, and how many were left out."""
+    """The items whose content is not that of an earlier item, and how many were left out."""
     first = {}
     count = 0
     for item in items:
         count += 1
-        # The blank of a sentence is filled in, so that twins of one template stay two texts.
-        first.setdefault(normalise("".join(document(item))), item)
+        first.setdefault(same_text(item), item)
     return list(first.values()), count - len(first)
+
+
+def together(items: Iterable[dict]) -> list[dict]:
+    """The items, with one group for the groups of those whose texts have the same words.
+
+    Else one of them could be trained on and another measured on. A question or a prompt counts
+    without its answer; what is too short to be looked for does not count.
+    """
+    items = list(items)
+    first: dict[str, str] = {}
+    leaders: dict[str, str] = {}
+
+    def leader(group: str) -> str:
+        while group in leaders:
+            group = leaders[group]
+        return group
+
+    for item in items:
+        given, rest = document(item)
+        words = tokens(given or rest)
+        if is_enough(words):
+            group = leader(group_of(item))
+            other = leader(first.setdefault(digest(" ".join(words)), group))
+            if group != other:
+                leaders[group] = other
+    moved = {group: leader(group) for group in leaders}
+    return [
+        item | {"group": moved[group_of(item)]} if group_of(item) in moved else item
+        for item in items
+    ]
 
 
 def articles(items: Iterable[dict], characters: int) -> list[dict]:
@@ -82,60 +111,13 @@ def check_disjoint(
 ) -> None:
     """Make sure that no text of ``tested`` occurs in a text of ``seen``.
 
-    Texts are compared as lower case words. A text occurs where one of its paragraphs does (one of
-    fewer than five words, or so marked, is a heading, which says nothing), any other item where all
-    of it does: a sentence with the right word filled in, a question or a prompt without the answer.
-
     Args:
-        seen: items that are trained on, by the name of their set.
-        tested: items that are measured on, by the name of their set.
+        seen: items that are trained on, by the name of their part.
+        tested: items that are measured on, by the name of their part.
 
     Raises:
         DataError: one line that names the first items found and how many there are.
     """
-    # Each text that must not occur, under its first words: a dictionary look-up at each word of
-    # the training text finds the few places where a comparison is worth it.
-    starts: dict[tuple[str, ...], list[tuple[str, list[str]]]] = {}
-    for name, items in tested.items():
-        for item in items:
-            for text in _measured(item):
-                words = normalise(text).split()
-                starts.setdefault(tuple(words[:START]), []).append((f"{name}/{item['id']}", words))
-    lengths = {len(start) for start in starts}
-    found = dict.fromkeys(
-        label
-        for items in seen.values()
-        for item in items
-        for label in _occurring(normalise(" ".join(document(item))).split(), starts, lengths)
-    )
-    if found:
-        raise DataError(
-            f"{len(found)} evaluation items occur in training text: {', '.join(list(found)[:5])}"
-        )
-
-
-def _occurring(
-    text: list[str],
-    starts: Mapping[tuple[str, ...], list[tuple[str, list[str]]]],
-    lengths: set[int],
-) -> Iterator[str]:
-    """The labels of the word sequences that occur in ``text``."""
-    for length in lengths:
-        for place in range(len(text) - length + 1):
-            for label, words in starts.get(tuple(text[place : place + length]), ()):
-                if text[place : place + len(words)] == words:
-                    yield label
-
-
-def _measured(item: dict) -> list[str]:
-    """The pieces of an item that must not occur in training text."""
-    if "text" in item:
-        paragraphs = item["text"].split("\n\n")
-        return [text for text in paragraphs if not _is_heading(text)]
-    given, rest = document(item)
-    return [given or rest]
-
-
-def _is_heading(paragraph: str) -> bool:
-    """Whether a paragraph is a heading, which says nothing; WikiText marks its own."""
-    return paragraph.strip().startswith("= ") or len(normalise(paragraph).split()) < START
+    overlaps = find_overlaps(seen, tested)
+    if overlaps:
+        raise DataError(summary(overlaps))
