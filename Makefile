@@ -11,12 +11,14 @@ VENV := .venv
 # Named after the digest of the lock, whatever the time of the file.
 STAMP := $(VENV)/lock-$(shell $(PYTHON) -c "import hashlib; print(hashlib.sha256(open('requirements.lock', 'rb').read()).hexdigest()[:16])")
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+# What Snakemake says of a file that is not there, or cannot be read, is many lines.
+SNAKEMAKE = $(RUN) python -m bench read $(CONFIG) && $(RUN) snakemake
 OPTIONS = --cores $(CORES) --configfile $(CONFIG) --directory $(DIR)
 
 .PHONY: table1 smoke plan report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
-	$(RUN) snakemake results/table1.csv $(OPTIONS)
+	$(SNAKEMAKE) results/table1.csv $(OPTIONS)
 
 smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
@@ -28,7 +30,7 @@ report: $(STAMP)  ## Build the leaderboard, reports/index.html, of the records t
 	$(RUN) python -m bench report $(DIR)/results $(DIR)/reports/index.html --configfile $(CONFIG)
 
 tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
-	$(RUN) snakemake results/tuning.csv $(OPTIONS)
+	$(SNAKEMAKE) results/tuning.csv $(OPTIONS)
 
 export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... as a transformers folder OUT
 	cd $(DIR) && $(RUN) PYTHONPATH=$(CURDIR) python -m bench export $(CELL) $(OUT)

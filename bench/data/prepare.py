@@ -7,16 +7,17 @@ from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 from tqdm import tqdm
 
 from bench.data.forms import Columns, DataError, ItemError
 from bench.data.items import write_items
 from bench.data.readers import READERS
-from bench.data.splits import articles, split, together, without_repeats
+from bench.data.splits import articles, split, without_repeats
 from bench.files import whole, write_json
 from bench.sources.base import RelativePath
 from bench.sources.manifest import MANIFEST, FileRecord, sha256
+from bench.typed import EachOnce, Strict
 
 SplitName = Literal["train", "validation", "test"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -34,13 +35,11 @@ def _whole(fractions: dict[str, float]) -> dict[str, float]:
     return fractions
 
 
-class DataSpec(BaseModel):
+class DataSpec(Strict):
     """A data set: an entry of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: str = Field(description="Name of an entry of `sources`.")
-    files: Annotated[list[RelativePath], Field(min_length=1)] = Field(
+    files: Annotated[list[RelativePath], Field(min_length=1), EachOnce] = Field(
         description="Files of that source which the set is read from."
     )
     reader: Annotated[str, AfterValidator(_known)] = Field(
@@ -154,7 +153,7 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
     identifier, times = Counter(item["id"] for item in items).most_common(1)[0]
     if times > 1:
         raise DataError(f"data.{name}: {times} items have the id {identifier!r}")
-    return together(items), dict(skipped)
+    return items, dict(skipped)
 
 
 def _alike(items: Iterable[dict], columns: Columns, path: Path) -> Iterator[dict]:

@@ -22,20 +22,22 @@ def group_of(item: dict) -> str:
 def split(
     items: Iterable[dict], fractions: Mapping[str, float], seed: int
 ) -> dict[str, list[dict]]:
-    """Divide items so that the items of a group stay together.
+    """Divide items so that the items of a group, and texts with the same words, stay together.
 
     A group's hash is its place in [0, 1), which the fractions cut into splits in their order: an
     item that joins or leaves the data moves no other item. Inside a split the groups stand in the
     order of their places, which is random and fixed by the seed; the items of a group stay in
     reading order.
     """
+    items = list(items)
+    merged = merged_groups(items)
     splits = {name: [] for name in fractions}
     names = list(fractions)
     ends = [sum(list(fractions.values())[: index + 1]) for index in range(len(names))]
     ends[-1] = 1.0
-    placed = sorted(
-        ((position(seed, group_of(item)), item) for item in items), key=lambda pair: pair[0]
-    )
+    groups = [group_of(item) for item in items]
+    places = (position(seed, merged.get(group, group)) for group in groups)
+    placed = sorted(zip(places, items, strict=True), key=lambda pair: pair[0])
     for place, item in placed:
         splits[next(name for name, end in zip(names, ends, strict=True) if place < end)].append(
             item
@@ -53,34 +55,29 @@ def without_repeats(items: Iterable[dict]) -> tuple[list[dict], int]:
     return list(first.values()), count - len(first)
 
 
-def together(items: Iterable[dict]) -> list[dict]:
-    """The items, with one group for the groups of those whose texts have the same words.
+def merged_groups(items: Iterable[dict]) -> dict[str, str]:
+    """Groups that share a text, by its words: the name of each, and the name of one for all.
 
-    Else one of them could be trained on and another measured on. A question or a prompt counts
+    Else one of the texts could be trained on and another measured on. A question or a prompt counts
     without its answer; what is too short to be looked for does not count.
     """
-    items = list(items)
     first: dict[str, str] = {}
-    leaders: dict[str, str] = {}
+    merged: dict[str, str] = {}
 
-    def leader(group: str) -> str:
-        while group in leaders:
-            group = leaders[group]
+    def name(group: str) -> str:
+        while group in merged:
+            group = merged[group]
         return group
 
     for item in items:
         given, rest = document(item)
         words = tokens(given or rest)
         if is_enough(words):
-            group = leader(group_of(item))
-            other = leader(first.setdefault(digest(" ".join(words)), group))
+            group = name(group_of(item))
+            other = name(first.setdefault(digest(" ".join(words)), group))
             if group != other:
-                leaders[group] = other
-    moved = {group: leader(group) for group in leaders}
-    return [
-        item | {"group": moved[group_of(item)]} if group_of(item) in moved else item
-        for item in items
-    ]
+                merged[group] = other
+    return {group: name(group) for group in merged}
 
 
 def articles(items: Iterable[dict], characters: int) -> list[dict]:

@@ -8,7 +8,7 @@ with Job(snakemake) as job:  # noqa: F821
     tokenize_calibration(
         smk.input.model,
         smk.input.data,
-        smk.params.checked,
         smk.output[0],
         smk.params.calibration,
+        checked=smk.params.checked,
     )

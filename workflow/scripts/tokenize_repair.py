@@ -6,5 +6,9 @@ from bench.stages.tokenize import tokenize_repair
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
     tokenize_repair(
-        smk.input.model, smk.input.data, smk.params.checked, smk.output[0], smk.params.packing
+        smk.input.model,
+        smk.input.data,
+        smk.output[0],
+        smk.params.packing,
+        checked=smk.params.checked,
     )
