@@ -69,7 +69,7 @@ class Evaluator:
         """Sparsity, scores and costs of ``model``."""
         tokenizer = load_tokenizer(self.model)
         report = sparsity_report(model)
-        with clock.computing():
+        with clock.computing(model):
             scores = evaluate(
                 model,
                 tokenizer,
@@ -166,7 +166,7 @@ def evaluate_cell(
             clock = evaluator.start()
             network = load_base(base, dense=model, device=evaluator.device, dtype=evaluator.dtype)
             if trained is not None:
-                with clock.computing():
+                with clock.computing(network):
                     network = merge(cell, evaluator.resolved, network, trained, calibration)
                 stages["merge"] = clock.costs()
                 clock = StageClock(evaluator.device, since=time.time())

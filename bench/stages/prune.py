@@ -42,7 +42,7 @@ def prune_base(
         # It stays in the host's memory: the device holds one block of it at a time.
         network = load_model(model, torch.device("cpu"), pick_dtype(runtime["dtype"], device))
         tokens = load_file(calibration)["input_ids"] if calibration else None
-        with clock.computing():
+        with clock.computing(network):
             report = prune(
                 network, pruner, pattern=pattern, calibration=tokens, device=device, **options
             )

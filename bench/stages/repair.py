@@ -142,7 +142,7 @@ def train_once(job: TrainingJob, folder: str | Path, micro_batch: int) -> dict:
     clock = StageClock(device)
     network = load_base(job.base, dense=job.model, device=device, dtype=dtype)
     checkpoints = Checkpoints(job.interrupted, start, job.checkpoint_minutes, clock)
-    with clock.computing():
+    with clock.computing(network):
         network = repair.wrap(network, seed=job.seed)
         report = train(
             network,
