@@ -4,7 +4,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bench.data.items import DataError, read_items
+from bench.data.disjoint import read_seen
+from bench.data.forms import DataError
 from bench.data.tokens import Packed, calibration, pack
 from bench.files import whole
 from bench.models.loading import load_tokenizer
@@ -12,7 +13,9 @@ from bench.models.shape import length_problems
 from bench.sources.checkpoint import LOCAL, no_row
 
 
-def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> None:
+def tokenize_calibration(
+    model: str, data: str, output: str, settings: dict, *, checked: str | None = None
+) -> None:
     """Write ``input_ids`` (samples, length) of the calibration text.
 
     Args:
@@ -20,6 +23,7 @@ def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> 
         data: folder of the data set.
         output: safetensors file to write.
         settings: the configuration's ``calibration``.
+        checked: manifest of the data, which says what is left out; None for nothing.
 
     Raises:
         DataError: when the text is too short, or has a token that the model has no row for, or
@@ -28,7 +32,7 @@ def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> 
     from safetensors.torch import save_file
 
     _check_length(settings["length"], model, "calibration")
-    items = read_items(Path(data) / f"{settings['split']}.jsonl")
+    items = read_seen(Path(data), settings["split"], checked)
     tokenizer = load_tokenizer(model)
     ids = calibration(
         items,
@@ -43,7 +47,9 @@ def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> 
         save_file({"input_ids": ids}, temporary)
 
 
-def tokenize_repair(model: str, data: list[str], output: str, packing: dict) -> None:
+def tokenize_repair(
+    model: str, data: list[str], output: str, packing: dict, *, checked: str | None = None
+) -> None:
     """Write the packed blocks of the repair text (see :class:`bench.data.tokens.Packed`).
 
     Args:
@@ -51,6 +57,7 @@ def tokenize_repair(model: str, data: list[str], output: str, packing: dict) -> 
         data: folders of the mixture's data sets.
         output: safetensors file to write.
         packing: mixture (weights by data set), split, blocks, length, prompt_loss.
+        checked: manifest of the data, which says what is left out; None for nothing.
 
     Raises:
         DataError: when a data set is used up, or has a token that the model has no row for, or
@@ -59,7 +66,7 @@ def tokenize_repair(model: str, data: list[str], output: str, packing: dict) -> 
     _check_length(packing["length"], model, "training")
     folders = {Path(folder).name: Path(folder) for folder in data}
     mixture = {
-        name: (read_items(folders[name] / f"{packing['split']}.jsonl"), weight)
+        name: (read_seen(folders[name], packing["split"], checked), weight)
         for name, weight in packing["mixture"].items()
     }
     tokenizer = load_tokenizer(model)

@@ -42,6 +42,7 @@ CHECKPOINTS = CONFIG.checkpoints
 ANY = Cell("{model}", "{pruner}", "{pattern}", "{repair}", "{seed}")
 BASE = base_folder(CHECKPOINTS, ANY)
 DATA_CHECKED = "resources/data/manifest.json"
+DROPS = CONFIG.training.overlap == "drop"
 DENSE_CHECKED = "resources/checked/{model}.json"
 RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
@@ -124,8 +125,10 @@ def local_files(kind, name):
 # depend on: as inputs of a job they give none. A check that is made again, since a task was added,
 # say, goes on beside the trainings; what they gave is not evaluated or tabled until it is over.
 def data_checked(w):
-    """Wait until it is checked once that nothing that is evaluated on is trained on."""
-    if not os.path.exists(DATA_CHECKED):
+    """Wait until it is checked once that nothing that is evaluated on is trained on; where that
+    decides what is left out, until it is checked as it is now.
+    """
+    if DROPS or not os.path.exists(DATA_CHECKED):
         checkpoints.check_data.get()
     return []
 
@@ -221,6 +224,28 @@ def used_data():
         | {part.data for part in CONFIG.training.mixture}
         | {task.data for task in tasks if task.data is not None}
     )
+
+
+def mixture_parts(split):
+    """Parts of the mixture's data sets: `set/split` of those that have the split."""
+    names = [part.data for part in CONFIG.training.mixture]
+    return [f"{name}/{split}" for name in names if split in CONFIG.data[name].splits]
+
+
+def data_parts():
+    """What is read of the data, and for what (`bench.data.disjoint.Parts`)."""
+    tasks = CONFIG.evaluation.tasks.values()
+    return {
+        "training": mixture_parts(CONFIG.training.split),
+        "validation": mixture_parts(CONFIG.training.validation_split),
+        "calibration": [f"{CONFIG.calibration.data}/{CONFIG.calibration.split}"],
+        "evaluation": sorted({f"{t.data}/{t.split}" for t in tasks if t.data is not None}),
+    }
+
+
+def compared_data(w):
+    """Data sets that decide what is left out of what is trained on; none where the run stops."""
+    return [data_folder(name) for name in used_data()] if DROPS else []
 
 
 def packing(use):

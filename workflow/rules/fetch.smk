@@ -93,6 +93,10 @@ checkpoint check_data:
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        parts=data_parts(),
+        overlap=CONFIG.training.overlap,
+        pairs="resources/overlaps.jsonl",
     message:
         "Check that nothing that is evaluated on is trained on"
     script:
@@ -103,6 +107,8 @@ rule tokenize_calibration:
     input:
         model="resources/models/{model}",
         data=data_folder(CONFIG.calibration.data),
+        checked=data_checked,
+        compared=compared_data,
         code=code("tokenize_calibration"),
     output:
         "resources/tokens/{model}/calibration.safetensors",
@@ -113,6 +119,8 @@ rule tokenize_calibration:
         "../../environment.yml"
     params:
         calibration=CONFIG.calibration.model_dump(),
+        checked=DATA_CHECKED if DROPS else None,
+        parts=data_parts() if DROPS else None,
     message:
         "Tokenize the calibration text for {wildcards.model}"
     script:
@@ -124,6 +132,7 @@ rule tokenize_repair:
         model="resources/models/{model}",
         data=[data_folder(part.data) for part in CONFIG.training.mixture],
         checked=data_checked,
+        compared=compared_data,
         code=code("tokenize_repair"),
     output:
         "resources/tokens/{model}/{use}.safetensors",
@@ -136,6 +145,8 @@ rule tokenize_repair:
         "../../environment.yml"
     params:
         packing=lambda w: packing(w.use),
+        checked=DATA_CHECKED if DROPS else None,
+        parts=data_parts() if DROPS else None,
     message:
         "Pack the {wildcards.use} blocks for {wildcards.model}"
     script:
