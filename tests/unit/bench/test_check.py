@@ -7,7 +7,7 @@ import pytest
 from made_up import made_up_grid
 
 from bench.files import UnreadableError, read_json, read_json_lines, write_json_lines
-from bench.records.record import RETRY, read_record
+from bench.records.record import read_record
 from bench.tools.check import find_problems, main
 
 SEFT = "cells/tiny/wanda-s60/seft/seed1"
