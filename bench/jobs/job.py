@@ -9,6 +9,7 @@ from typing import TextIO
 
 from bench.data import DataError
 from bench.jobs.outcome import Attempt
+from bench.origin import OriginError
 from bench.sources import SourceError
 
 # What a script imports after this module is no garbage; to look for some takes a sixth of the time
@@ -71,7 +72,7 @@ class Job:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            if isinstance(error, SourceError | DataError):
+            if isinstance(error, SourceError | DataError | OriginError):
                 print(error, file=sys.stderr)
                 sys.exit(1)
             if isinstance(error, SystemExit):

@@ -24,9 +24,11 @@ DECIDES_NOTHING = (
     "bench/files.py",
     "bench/jobs/job.py",
     "bench/jobs/provenance.py",
+    "bench/origin.py",
     "bench/paths.py",
     "bench/problems.py",
     "bench/records/record.py",
+    "bench/stages/inputs.py",
 )
 
 
@@ -49,12 +51,6 @@ def list_code(listing: str | Path, files: Iterable[str | Path], root: Path) -> N
     if not listing.exists() or listing.read_text(encoding="utf-8") != text:
         with whole(listing) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-
-def listed_code(listing: str | Path, root: Path) -> list[str]:
-    """Paths of the source files that :func:`list_code` was given, from the working folder."""
-    lines = Path(listing).read_text(encoding="utf-8").splitlines()
-    return [os.path.relpath(root / line.partition("  ")[2]) for line in lines]
 
 
 def list_local(listing: str | Path, files: Iterable[Path]) -> None:

@@ -1,12 +1,12 @@
 """``record.json``: everything that is known of one cell."""
 
-import hashlib
-import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cells import DENSE, Cell
 from bench.files import read_json, remove
+from bench.origin import STAGE_FILE, digest_of
 from bench.variants import training_of
 
 if TYPE_CHECKING:
@@ -31,10 +31,69 @@ def resolved_config(config: "Config", cell: Cell) -> dict:
     return {"hash": config_hash(resolved), "resolved": resolved}
 
 
+def prune_config(config: "Config", cell: Cell) -> dict:
+    """The part of the resolved configuration that decides the cell's base."""
+    reads = config.pruner(cell.pruner).reads_calibration
+    return _parts(config, cell, "model", "pruning", *(["calibration"] if reads else []))
+
+
+def repair_config(config: "Config", cell: Cell) -> dict:
+    """The part of the resolved configuration that decides the cell's training, and its blocks."""
+    parts = _parts(config, cell, "training", "repair")
+    blocks = {use: packing(config, use) for use in ("train", "validation")}
+    return {**prune_config(config, cell), **parts, "packing": blocks}
+
+
+def _parts(config: "Config", cell: Cell, *names: str) -> dict:
+    resolved = resolved_config(config, cell)["resolved"]
+    # The number of threads decides no more than the last bits.
+    runtime = {key: resolved["runtime"][key] for key in ("device", "dtype")}
+    return {**{name: resolved[name] for name in names}, "runtime": runtime}
+
+
+def packing(config: "Config", use: str) -> dict:
+    """What decides the blocks that repairs train on (``train``), or are validated on."""
+    training = config.training
+    split = {"train": training.split, "validation": training.validation_split}[use]
+    return {
+        "mixture": {
+            part.data: part.weight
+            for part in training.mixture
+            if split in config.data[part.data].splits
+        },
+        "split": split,
+        "blocks": {"train": training.blocks, "validation": training.validation_blocks}[use],
+        "length": training.length,
+        "prompt_loss": training.prompt_loss,
+    }
+
+
+def data_of(config: "Config", cell: Cell) -> dict[str, dict]:
+    """The data sets that decide the cell's numbers: each one's ``spec``, and its ``source``."""
+    tasks = config.evaluation_of(cell.model).tasks.values()
+    names = {task.data for task in tasks if task.data is not None}
+    if cell.pruner != DENSE and config.pruner(cell.pruner).reads_calibration:
+        names.add(config.calibration.data)
+    if training_of(cell.repair) is not None:
+        names |= {part.data for part in config.training.mixture}
+    return data_config(config, names)
+
+
+def data_config(config: "Config", names: Iterable[str]) -> dict[str, dict]:
+    """Data sets as configured: each one's ``spec``, and its ``source``."""
+    specs = {name: config.data[name] for name in sorted(names)}
+    return {
+        name: {
+            "spec": spec.model_dump(mode="json"),
+            "source": config.sources[spec.source].model_dump(mode="json"),
+        }
+        for name, spec in specs.items()
+    }
+
+
 def config_hash(resolved: dict) -> str:
     """SHA-256 of a resolved configuration, whatever the order of its keys."""
-    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return digest_of(resolved)
 
 
 def describe_error(error: BaseException, stage: str, attempt: int, log: str | None = None) -> dict:
@@ -73,7 +132,8 @@ def make_record(
         metrics: one entry a task and metric.
         samples: path of the results item by item.
         inputs: paths of what a sparse cell's model was made from: dense model, base, training
-            (null without) and calibration tokens (null without).
+            (null without) and calibration tokens (null without); and ``identities`` of these, and
+            of the blocks that were trained on.
         error: what :func:`describe_error` returned.
     """
     return {
@@ -116,8 +176,6 @@ def forget_failures(checkpoints: str | Path) -> None:
 
     The tables go too: Snakemake makes what is missing only for something that it has to make.
     """
-    from bench.jobs.outcome import STAGE_FILE
-
     failed = [
         *(p.parent for p in Path(checkpoints).rglob(STAGE_FILE) if read_json(p)["error"]),
         *(p for p in Path("results/cells").rglob("record.json") if read_json(p)["error"]),

@@ -25,7 +25,14 @@ def check_dense(model: str, band: dict, record: str, checked: str) -> None:
 
 
 def evaluate_dense(
-    model: str, config: dict, *, folder: str, checked: str, record: str, samples: str
+    model: str,
+    config: dict,
+    *,
+    data: dict,
+    folder: str,
+    checked: str,
+    record: str,
+    samples: str,
 ) -> None:
     """Score the dense model, and write its record.
 
@@ -34,12 +41,16 @@ def evaluate_dense(
     Args:
         model: name of the model.
         config: its resolved configuration.
+        data: the data sets that decide its scores (:func:`bench.records.record.data_of`).
         folder: where it lies.
         checked: manifest of the data, in the data's folder.
         record: ``record.json`` to write.
         samples: file of the results item by item to write.
+
+    Raises:
+        OriginError: model or data are not what is asked for.
     """
-    evaluator = Evaluator(config, folder, checked)
+    evaluator = Evaluator(config, folder, checked, data)
     clock = evaluator.start()
     report, scores, costs = evaluator.measure(evaluator.load(folder), clock)
     write_json_lines(samples, scores.samples)

@@ -1,7 +1,5 @@
 """Checkpoints of a training, so that a job that is ended goes on where it was when run again."""
 
-import hashlib
-import json
 import re
 import signal
 import sys
@@ -173,18 +171,3 @@ class CheckpointingTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         self.repair.restore(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS_FILE))
-
-
-def digest(files: list[str | Path], **settings) -> str:
-    """SHA-256 of what a training starts from.
-
-    Args:
-        files: weights, code and data; taken by their content.
-        **settings: anything that JSON can hold.
-    """
-    contents = {}
-    for path in map(Path, files):
-        with path.open("rb") as file:
-            contents[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
-    whole_of_it = json.dumps([contents, settings], sort_keys=True)
-    return hashlib.sha256(whole_of_it.encode()).hexdigest()

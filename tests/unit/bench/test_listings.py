@@ -1,10 +1,9 @@
 import hashlib
 import os
-from pathlib import Path
 
 import pytest
 
-from bench.jobs.listings import list_code, listed_code
+from bench.jobs.listings import list_code
 
 
 @pytest.fixture
@@ -53,10 +52,3 @@ def test_it_is_left_alone_when_only_the_time_of_a_file_changes(project, listing)
     os.utime(project / "methods/one.py")
     list_code(listing, ["methods/one.py", "methods/two.py"], project)
     assert not is_written(listing)
-
-
-def test_the_listed_files_are_found_from_any_working_folder(project, listing, monkeypatch):
-    monkeypatch.chdir(listing.parent)
-    paths = listed_code(listing, project)
-    assert paths == ["../../project/methods/one.py", "../../project/methods/two.py"]
-    assert all(Path(path).exists() for path in paths)

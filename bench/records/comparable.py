@@ -1,0 +1,68 @@
+"""What records of one table must have in common: what is compared must be comparable."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.origin import first_difference
+
+# Tokens of a forward pass: scores do not depend on them.
+NOT_COMPARED = ("batch_tokens",)
+
+
+def differences(records: Mapping[str, dict]) -> Iterator[str]:
+    """Where records differ that would be in one table, a line a record and key.
+
+    Args:
+        records: by names for the lines.
+    """
+    first: dict[tuple, tuple[str, Any]] = {}
+    for name, record in records.items():
+        for scope, key, value in _facts(record):
+            other, expected = first.setdefault((scope, key), (name, value))
+            difference = first_difference(value, expected, key)
+            if difference is not None:
+                what, found, wanted = difference
+                yield f"{name}: {what} = {found}: not the same as in {other}, {wanted}"
+
+
+def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
+    """Scope, key and value of all that must be the same within the scope.
+
+    Models may have contexts of their own, and no task that needs more; methods have options of
+    their own; machines may differ.
+    """
+    cell, resolved = record["cell"], record["config"]["resolved"]
+    model = cell["model"]
+    evaluation = resolved["evaluation"]
+    lengths = {
+        n: {"context_length": task.get("context_length")} for n, task in evaluation["tasks"].items()
+    }
+    yield (
+        model,
+        "config.resolved.evaluation",
+        _without(evaluation, *NOT_COMPARED) | {"tasks": lengths},
+    )
+    for name, task in evaluation["tasks"].items():
+        yield "", f"config.resolved.evaluation.tasks.{name}", _without(task, "context_length")
+    for name in ("training", "calibration"):
+        if name in resolved:
+            yield "", f"config.resolved.{name}", resolved[name]
+    for name, method in {"pruning": cell["pruner"], "repair": cell["repair"]}.items():
+        if resolved.get(name) is not None:
+            yield method, f"config.resolved.{name}", resolved[name]
+    manifests = record["provenance"]["manifests"]
+    yield model, "provenance.manifests.model", manifests["model"]
+    for name in ("tasks", "sets"):
+        for entry, digest in manifests.get(name, {}).items():
+            yield "", f"provenance.manifests.{name}.{entry}", digest
+    # That of all data changes with sets that this cell does not read: where it says no more.
+    if "sets" not in manifests:
+        yield model, "provenance.manifests.data", manifests["data"]
+    identities = (record.get("inputs") or {}).get("identities", {})
+    for name in ("calibration", "blocks"):
+        if identities.get(name) is not None:
+            yield model, f"inputs.identities.{name}", identities[name]
+
+
+def _without(settings: dict, *names: str) -> dict:
+    return {name: value for name, value in settings.items() if name not in names}
