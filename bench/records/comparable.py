@@ -5,9 +5,6 @@ from typing import Any
 
 from bench.origin import first_difference
 
-# Tokens of a forward pass: scores do not depend on them.
-NOT_COMPARED = ("batch_tokens",)
-
 
 def differences(records: Mapping[str, dict]) -> Iterator[str]:
     """Where records differ that would be in one table, a line a record and key.
@@ -22,28 +19,23 @@ def differences(records: Mapping[str, dict]) -> Iterator[str]:
             difference = first_difference(value, expected, key)
             if difference is not None:
                 what, found, wanted = difference
-                yield f"{name}: {what} = {found}: not the same as in {other}, {wanted}"
+                yield f"{name}: {what} = {found}, but {wanted} in {other}"
 
 
 def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
     """Scope, key and value of all that must be the same within the scope.
 
     Models may have contexts of their own, and no task that needs more; methods have options of
-    their own; machines may differ.
+    their own; machines may differ, and with them how many tokens a forward pass scores.
     """
     cell, resolved = record["cell"], record["config"]["resolved"]
     model = cell["model"]
     evaluation = resolved["evaluation"]
-    lengths = {
-        n: {"context_length": task.get("context_length")} for n, task in evaluation["tasks"].items()
-    }
-    yield (
-        model,
-        "config.resolved.evaluation",
-        _without(evaluation, *NOT_COMPARED) | {"tasks": lengths},
-    )
+    lengths = {name: task.get("context_length") for name, task in evaluation["tasks"].items()}
+    yield model, "config.resolved.evaluation.tasks", lengths
     for name, task in evaluation["tasks"].items():
-        yield "", f"config.resolved.evaluation.tasks.{name}", _without(task, "context_length")
+        shared = {key: value for key, value in task.items() if key != "context_length"}
+        yield "", f"config.resolved.evaluation.tasks.{name}", shared
     for name in ("training", "calibration"):
         if name in resolved:
             yield "", f"config.resolved.{name}", resolved[name]
@@ -62,7 +54,3 @@ def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
     for name in ("calibration", "blocks"):
         if identities.get(name) is not None:
             yield model, f"inputs.identities.{name}", identities[name]
-
-
-def _without(settings: dict, *names: str) -> dict:
-    return {name: value for name, value in settings.items() if name not in names}

@@ -94,6 +94,8 @@ class Git(Part):
 class Manifests(Part):
     model: Sha256
     data: Sha256
+    tasks: dict[str, Sha256] = {}
+    sets: dict[str, Sha256] = {}
 
 
 class Provenance(Part):
@@ -105,6 +107,12 @@ class Provenance(Part):
     dtype: str
     threads: PositiveInt
     manifests: Manifests
+
+
+class Inputs(Part):
+    """Paths of what a cell was made from, and the identities of what lay there."""
+
+    identities: dict[str, Sha256 | None] = {}
 
 
 class Record(Part):
@@ -119,4 +127,5 @@ class Record(Part):
     stages: Stages
     metrics: list[Metric]
     samples: str | None
+    inputs: Inputs | None = None
     provenance: Provenance
