@@ -12,7 +12,7 @@ are kept beside them (``.seen.json``), and a file is read where these differ.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def _read(path: Path) -> dict:
 
 def _files(path: Path) -> dict[str, Path]:
     if not path.is_dir():
-        return {path.name: path}
+        return {path.name: path} if path.is_file() else {}
     found = ((file.relative_to(path), file) for file in sorted(path.rglob("*")) if file.is_file())
     return {
         name.as_posix(): file
@@ -187,10 +187,9 @@ def _digests(path: Path, files: Mapping[str, Path], whole: bool) -> dict[str, di
         for name, look in looks.items()
         if not whole and look.items() <= before.get(name, {}).items()
     }
-    unknown: Iterable[str] = [name for name in files if name not in known]
-    if len(files) > 1 and unknown:
-        unknown = tqdm(unknown, desc="sha256", unit="file")
-    read = {name: sha256(files[name]) for name in unknown}
+    unknown = [name for name in files if name not in known]
+    bar = tqdm(unknown, desc="sha256", unit="file", delay=1)
+    read = {name: sha256(files[name]) for name in bar}
     digests = {name: (known | read)[name] for name in files}
     if read:
         after = before | {name: look | {"sha256": digests[name]} for name, look in looks.items()}
