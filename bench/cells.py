@@ -23,6 +23,11 @@ class Cell:
         return f"{self.pruner}-{self.pattern}"
 
 
+def place(name: str, known: list[str]) -> tuple:
+    """What methods are sorted by: their order in ``known``; what is not in it comes last."""
+    return (known.index(name), "") if name in known else (len(known), name)
+
+
 def dense_cell(model: str) -> Cell:
     """The cell of the model as it came: not pruned, not repaired."""
     return Cell(model, pruner=DENSE, pattern=DENSE, repair=UNREPAIRED, seed=0)

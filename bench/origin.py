@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.files import read_json, write_json
+from bench.files import UnreadableError, advising, read_json, write_json
 
 STAGE_FILE = "stage.json"
 MANIFEST = "manifest.json"
@@ -27,7 +27,7 @@ SEEN = ".seen.json"
 ABSENT = object()
 
 
-class OriginError(ValueError):
+class OriginError(UnreadableError):
     """Something is not what its maker left, or not made from what is asked; one line."""
 
 
@@ -96,9 +96,8 @@ def verify(path: str | Path, asked: dict | None = None, *, whole: bool = False) 
         difference = first_difference(marker["made_from"].get(key, ABSENT), value, key)
         if difference is not None:
             what, found, wanted = difference
-            raise OriginError(
-                f"{path}: made with {what} = {found}, asked: {wanted}; remove it and run again"
-            )
+            reason = f"made with {what} = {found}, asked: {wanted}"
+            raise OriginError(path, f"{reason}; remove it and run again")
     return marker
 
 
@@ -128,21 +127,15 @@ def _marker(path: Path) -> Path:
 
 def _read(path: Path) -> dict:
     marker = _marker(path)
-    try:
-        content = read_json(marker)
-    except FileNotFoundError:
+    if not marker.is_file():
         reason = f"has no {marker.name}" if path.exists() else "is not there"
-        raise OriginError(f"{path}: {reason}; remove it and run again") from None
-    except (OSError, ValueError) as error:
-        raise OriginError(
-            f"{marker}: cannot be read: {error}; remove {path} and run again"
-        ) from None
+        raise OriginError(path, f"{reason}; remove it and run again")
+    with advising(f"remove {path} and run again"):
+        content = read_json(marker)
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or not content.keys() & {"made_from", "source"}:
-        raise OriginError(
-            f"{path}: made by an earlier version, which did not say from what; remove it and run "
-            "again"
-        )
+        reason = "made by an earlier version, which did not say from what"
+        raise OriginError(path, f"{reason}; remove it and run again")
     # What is fetched is made from its source.
     return {"made_from": {"source": content.get("source")}, **content}
 
@@ -170,10 +163,10 @@ def _compare_files(path: Path, expected: dict[str, dict], whole: bool) -> None:
             reason = f"{name} has changed since it was written ({digests})"
         else:
             continue
-        raise OriginError(f"{path}: {reason}; remove {path} and run again")
+        raise OriginError(path, f"{reason}; remove it and run again")
     for name in present.keys() - expected.keys():
         raise OriginError(
-            f"{path}: {name} was not there when it was written; remove {path} and run again"
+            path, f"{name} was not there when it was written; remove it and run again"
         )
 
 

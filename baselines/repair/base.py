@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STATE_FILE = "repair.safetensors"
 
 
-class RepairOptions(BaseModel, extra="forbid", frozen=True):
+class RepairOptions(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The options of a repair that does not train."""
 
 

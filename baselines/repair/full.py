@@ -14,7 +14,6 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.pruning.layers import decoder_blocks
 from baselines.repair.base import (
     LayerRepair,
     RepairedLinear,
@@ -23,6 +22,7 @@ from baselines.repair.base import (
     trainables,
     whole,
 )
+from seft.blocks import decoder_blocks
 
 
 class FullOptions(TrainingOptions):

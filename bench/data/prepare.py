@@ -7,7 +7,7 @@ from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 from tqdm import tqdm
 
 from bench.data.items import DataError, read_items, write_items
@@ -16,6 +16,7 @@ from bench.data.splits import articles, check_disjoint, split, without_repeats
 from bench.files import read_json, whole, write_json
 from bench.origin import MANIFEST, describe, identity, verify
 from bench.sources.base import RelativePath
+from bench.typed import EachOnce, Strict
 
 SplitName = Literal["train", "validation", "test"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -33,13 +34,11 @@ def _whole(fractions: dict[str, float]) -> dict[str, float]:
     return fractions
 
 
-class DataSpec(BaseModel):
+class DataSpec(Strict):
     """A data set: an entry of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: str = Field(description="Name of an entry of `sources`.")
-    files: Annotated[list[RelativePath], Field(min_length=1)] = Field(
+    files: Annotated[list[RelativePath], Field(min_length=1), EachOnce] = Field(
         description="Files of that source which the set is read from."
     )
     reader: Annotated[str, AfterValidator(_known)] = Field(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from bench.data import DataError
+from bench.files import UnreadableError
 from bench.jobs.outcome import Attempt
-from bench.origin import OriginError
 from bench.sources import SourceError
 
 # What a script imports after this module is no garbage; to look for some takes a sixth of the time
@@ -40,7 +40,7 @@ class Job:
     """One job of the workflow: its log, its threads, and how its errors are told.
 
     What goes to standard error is kept in the rule's log as well. An error that is about the
-    user's input ends the job with its one line; any other keeps its traceback.
+    user's input, or a damaged file, ends the job with its one line; any other keeps its traceback.
 
     Args:
         snakemake: the object that Snakemake gives to a script.
@@ -72,7 +72,7 @@ class Job:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            if isinstance(error, SourceError | DataError | OriginError):
+            if isinstance(error, SourceError | DataError | UnreadableError):
                 print(error, file=sys.stderr)
                 sys.exit(1)
             if isinstance(error, SystemExit):

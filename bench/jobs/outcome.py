@@ -7,10 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from bench.files import naming_full_disk, read_json, remove, whole, write_json
+from bench.files import (
+    UnreadableError,
+    advising,
+    naming_full_disk,
+    read_json,
+    remove,
+    whole,
+    write_json,
+)
 from bench.jobs.provenance import cluster_job
 from bench.origin import STAGE_FILE, describe
-from bench.records.record import describe_error
+from bench.records.record import RETRY, describe_error
 
 LOG_FILE = "training.json"
 Result = TypeVar("Result")
@@ -99,5 +107,15 @@ def disk_bytes(folder: Path) -> int:
 def read_outcome(folder: str | Path) -> dict:
     """The marker of the stage that made a folder, with ``error`` (null when it succeeded) and
     ``costs``.
+
+    Raises:
+        UnreadableError: the file that says so is damaged.
     """
-    return read_json(Path(folder) / STAGE_FILE)
+    path = Path(folder) / STAGE_FILE
+    with advising(RETRY):
+        if not path.is_file():
+            raise UnreadableError(path, "no such file")
+        outcome = read_json(path)
+        if not isinstance(outcome, dict) or not {"error", "costs"} <= outcome.keys():
+            raise UnreadableError(path, "no outcome of a stage")
+    return outcome

@@ -6,8 +6,8 @@ from typing import Any
 from bench.origin import first_difference
 
 
-def differences(records: Mapping[str, dict]) -> Iterator[str]:
-    """Where records differ that would be in one table, a line a record and key.
+def differences(records: Mapping[str, dict]) -> Iterator[tuple[str, str]]:
+    """Where records differ that would be in one table: the name of a record, and what differs.
 
     Args:
         records: by names for the lines.
@@ -19,7 +19,7 @@ def differences(records: Mapping[str, dict]) -> Iterator[str]:
             difference = first_difference(value, expected, key)
             if difference is not None:
                 what, found, wanted = difference
-                yield f"{name}: {what} = {found}, but {wanted} in {other}"
+                yield name, f"{what} = {found}, but {wanted} in {other}"
 
 
 def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.config import project_root
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
+from bench.paths import ROOT
 from bench.report.board import TOLERANCE, board, cells
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
@@ -85,7 +85,7 @@ def _datatables() -> dict[str, str]:
 
 
 def _caption(name: str) -> str:
-    text = (project_root() / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
+    text = (ROOT / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
     return " ".join(text.split())
 
 
@@ -97,6 +97,10 @@ def _facts(records: list[dict]) -> dict:
         return sorted({value for value in values if value is not None})
 
     return {
+        "models": distinct(
+            f"{record['cell']['model']} from {model_origin(record['config']['resolved']['model'])}"
+            for record in records
+        ),
         "cells": len(records),
         "failed": sum(record["status"] != "ok" for record in records),
         "seeds": distinct(record["cell"]["seed"] for record in records),
@@ -114,3 +118,10 @@ def _facts(records: list[dict]) -> dict:
         ),
         "dtypes": distinct(entry["dtype"] for entry in provenance),
     }
+
+
+def model_origin(source: dict) -> str:
+    """The files, repository or folder that a model was made from; a GGUF file holds few bits."""
+    files = source.get("members") or [source.get("repository") or source.get("path")]
+    made = " and ".join(file for file in files if file) or source["source"]
+    return f"{made}, de-quantised" if made.endswith(".gguf") else made

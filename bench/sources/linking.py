@@ -8,9 +8,11 @@ from pydantic import Field
 
 from bench.sources.base import SourceError
 from bench.sources.manifest import MANIFEST
+from bench.typed import EachOnce, Text
 
 Patterns = Annotated[
-    list[str],
+    list[Text],
+    EachOnce,
     Field(
         min_length=1,
         description="Shell patterns of the files wanted, matched on the whole relative path.",

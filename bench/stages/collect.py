@@ -13,8 +13,7 @@ import pandas as pd
 from bench.claims.comparisons import Grid
 from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
-from bench.files import write_csv
-from bench.origin import OriginError
+from bench.files import UnreadableError, write_csv
 from bench.records.comparable import differences
 from bench.records.record import read_records
 from bench.statistics.comparisons import comparisons_table
@@ -97,8 +96,8 @@ def collect(records: Paths, folder: Path) -> None:
             not comparable.
     """
     found = dict(zip(map(str, records), read_records(records), strict=True))
-    for difference in differences(found):
-        raise OriginError(f"{difference}; a table takes one of them")
+    for name, reason in differences(found):
+        raise UnreadableError(name, f"{reason}; a table takes one of them")
     scores, comparisons = folder / "scores.csv", folder / "comparisons.csv"
     write_cells(records, folder / "cells.csv")
     write_statistics(records, scores=scores, comparisons=comparisons)

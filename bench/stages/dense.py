@@ -1,11 +1,14 @@
 """The model as it came: its scores tell a wrong checkpoint before it is pruned."""
 
 import sys
+from pathlib import Path
 
 from bench.cells import dense_cell
-from bench.files import read_json, write_json, write_json_lines
+from bench.data.items import DataError
+from bench.files import write_json, write_json_lines
+from bench.models.shape import length_problems
 from bench.records.band import band_problems
-from bench.records.record import make_record
+from bench.records.record import make_record, read_record
 from bench.stages.evaluate import Evaluator
 
 
@@ -18,7 +21,7 @@ def check_dense(model: str, band: dict, record: str, checked: str) -> None:
         record: of the dense model.
         checked: file to write when all is well.
     """
-    problems = list(band_problems(model, band, read_json(record)))
+    problems = list(band_problems(model, band, read_record(record)))
     if problems:
         sys.exit("\n".join(problems))
     write_json(checked, {"band": band})
@@ -49,8 +52,17 @@ def evaluate_dense(
 
     Raises:
         OriginError: model or data are not what is asked for.
+        DataError: a task has more context than the model takes.
     """
     evaluator = Evaluator(config, folder, checked, data)
+    contexts = {
+        f"evaluation.tasks.{name}.context_length": task.context_length
+        for name, task in evaluator.settings.tasks.items()
+        if task.context_length is not None
+    }
+    problems = list(length_problems(model, Path(folder), contexts))
+    if problems:
+        raise DataError("\n".join(problems))
     clock = evaluator.start()
     report, scores, costs = evaluator.measure(evaluator.load(folder), clock)
     write_json_lines(samples, scores.samples)

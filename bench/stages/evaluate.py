@@ -1,6 +1,8 @@
 """Evaluate a model, and write its record."""
 
+import sys
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +16,7 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.config import Evaluation
+from bench.config.variants import method_of
 from bench.evaluation import evaluate
 from bench.evaluation.run import Evaluation as Scores
 from bench.files import read_json, write_json, write_json_lines
@@ -34,7 +37,6 @@ from bench.stages.inputs import (
     verify_model,
     verify_tokens,
 )
-from bench.variants import method_of
 
 
 class Evaluator:
@@ -284,9 +286,23 @@ def _evaluate(
         return
     evolution = REPAIRS[method_of(job.cell.repair, job.resolved)].evolution(Path(job.trained))
     result.sparsity["evolution"] = sparsity_ranges(evolution)
-    result.course = make_history(
-        read_json(Path(job.trained) / LOG_FILE),
-        evolution,
-        read_base_layers(job.base, dense=job.model, model=network),
-        network,
-    )
+    result.course = _history(job, evolution, network)
+
+
+def _history(job: EvaluationJob, evolution: list[dict], network: nn.Module) -> dict:
+    """The history of a training, for the figures: without one the cell is no less evaluated."""
+    try:
+        return make_history(
+            read_json(Path(job.trained) / LOG_FILE),
+            evolution,
+            read_base_layers(job.base, dense=job.model, model=network),
+            network,
+        )
+    except Exception as error:
+        traceback.print_exc()
+        reason = " ".join(str(error).split())
+        print(
+            f"warning: no history, figures will lack this cell: {type(error).__name__}: {reason}",
+            file=sys.stderr,
+        )
+        return no_history()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from baselines.pruning import PRUNERS
 from bench.cells import Cell
+from bench.config.variants import training_of
 from bench.files import read_json
 from bench.origin import (
     OriginError,
@@ -17,7 +18,6 @@ from bench.origin import (
     identity,
     verify,
 )
-from bench.variants import training_of
 
 
 def verify_model(folder: str, config: dict) -> None:
@@ -57,7 +57,7 @@ def verify_checked(checked: str | Path, data: Mapping[str, str]) -> None:
     sets = read_json(checked)["sets"]
     for name, found in data.items():
         if name not in sets or contents_identity(sets[name]["files"]) != found:
-            raise OriginError(f"{checked}: of another {name} than is used; remove it and run again")
+            raise OriginError(checked, f"of another {name} than is used; remove it and run again")
 
 
 def of_base(cell: Cell, config: dict, *, model: str, code: str | None) -> dict:

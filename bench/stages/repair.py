@@ -23,9 +23,11 @@ from bench.models.merging import repruner
 from bench.origin import digest_of, identity, verify
 from bench.stages.inputs import of_base, of_training, verify_blocks, verify_model, verify_tokens
 from bench.stages.shared_repair import train_in_processes
+from bench.training.blocks import Blocks
 from bench.training.checkpoints import Checkpoints
+from bench.training.loss import validation_loss
 from bench.training.processes import count, rank
-from bench.training.trainer import Blocks, TrainingReport, in_memory, train, validation_loss
+from bench.training.train import TrainingReport, in_memory, train
 
 
 def read_blocks(path: str) -> Blocks:

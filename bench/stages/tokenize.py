@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-from bench.data.items import read_items
+from torch import Tensor
+
+from bench.data.items import DataError, read_items
 from bench.data.tokens import Packed, calibration, pack
 from bench.files import whole
 from bench.models.loading import load_tokenizer
+from bench.models.shape import length_problems
 from bench.origin import identity, mark
+from bench.sources.checkpoint import LOCAL, no_row
 from bench.stages.inputs import verify_data, verify_model
 
 
@@ -21,7 +25,8 @@ def tokenize_calibration(model: str, data: str, output: str, config: dict) -> No
             (:func:`bench.records.record.data_config`) of the resolved configuration.
 
     Raises:
-        DataError: when the text is too short.
+        DataError: when the text is too short, or has a token that the model has no row for, or
+            more tokens a sequence than it takes.
         OriginError: model or data are not what is asked for.
     """
     from safetensors.torch import save_file
@@ -29,15 +34,18 @@ def tokenize_calibration(model: str, data: str, output: str, config: dict) -> No
     verify_model(model, config)
     settings = config["calibration"]
     used = verify_data({settings["data"]: data}, config["data"])
+    _check_length(settings["length"], model, "calibration")
     items = read_items(Path(data) / f"{settings['split']}.jsonl")
+    tokenizer = load_tokenizer(model)
     ids = calibration(
         items,
-        load_tokenizer(model),
+        tokenizer,
         samples=settings["samples"],
         length=settings["length"],
         seed=settings["seed"],
         sampling=settings["sampling"],
     )
+    _check_rows(ids, tokenizer, model, "calibration text")
     with whole(output) as temporary:
         save_file({"input_ids": ids}, temporary)
     mark(output, {"model": identity(model), "data": used, "calibration": settings})
@@ -54,23 +62,42 @@ def tokenize_repair(model: str, data: list[str], output: str, config: dict) -> N
             (:func:`bench.records.record.data_config`) of the resolved configuration.
 
     Raises:
-        DataError: when a data set is used up.
+        DataError: when a data set is used up, or has a token that the model has no row for, or
+            when the model takes fewer tokens.
         OriginError: model or data are not what is asked for.
     """
     verify_model(model, config)
     packing = config["packing"]
+    _check_length(packing["length"], model, "training")
     folders = {Path(folder).name: Path(folder) for folder in data}
     used = verify_data(folders, {name: config["data"][name] for name in packing["mixture"]})
     mixture = {
         name: (read_items(folders[name] / f"{packing['split']}.jsonl"), weight)
         for name, weight in packing["mixture"].items()
     }
+    tokenizer = load_tokenizer(model)
     blocks: Packed = pack(
         mixture,
-        load_tokenizer(model),
+        tokenizer,
         length=packing["length"],
         blocks=packing["blocks"],
         prompt_loss=packing["prompt_loss"],
         seed=0,
     )
+    _check_rows(blocks.input_ids, tokenizer, model, "repair text")
     blocks.save(output, {"model": identity(model), "data": used, "packing": packing})
+
+
+def _check_length(length: int, model: str, section: str) -> None:
+    problems = length_problems(Path(model).name, Path(model), {f"{section}.length": length})
+    for problem in problems:
+        raise DataError(problem)
+
+
+def _check_rows(ids: Tensor, tokenizer, model: str, text: str) -> None:
+    """A tokenizer may have tokens that were added without resizing the model's embedding."""
+    from transformers import AutoConfig
+
+    rows = AutoConfig.from_pretrained(model, **LOCAL).get_text_config().vocab_size
+    if (highest := int(ids.max())) >= rows:
+        raise DataError(f"{text}: {model}: {no_row(tokenizer, highest, rows)}")

@@ -9,11 +9,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 
 from bench.cells import DENSE, UNREPAIRED
 from bench.evaluation.tasks import PERPLEXITY
+from bench.paths import ROOT
 from bench.records.rows import by_row, mean
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
 COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
-REFERENCES_FOLDER = Path(__file__).parents[2] / "config" / "references"
+REFERENCES_FOLDER = ROOT / "config" / "references"
 
 
 class ReferencesError(ValueError):

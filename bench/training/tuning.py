@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from baselines.repair import REPAIRS
-from bench.config import project_root
+from bench.paths import ROOT
 
-SWEEPS = project_root() / "config/tuning"
+SWEEPS = ROOT / "config/tuning"
 """The sweeps that the learning rates of the configurations come from: ``<model>.csv``, what
 ``make tune`` wrote.
 """

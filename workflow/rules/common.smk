@@ -17,6 +17,8 @@ from bench.cells import (
     training_folder,
 )
 from bench.config import load_or_exit
+from bench.config.variants import training_of
+from bench.documents import read_or_exit
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.jobs.environment import set_environment
@@ -27,10 +29,10 @@ from bench.models.shape import shape_of
 from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
+from bench.planning.retry import to_retry
 from bench.records.record import (
     data_config,
     data_of,
-    forget_failures,
     packing,
     prune_config,
     repair_config,
@@ -38,9 +40,8 @@ from bench.records.record import (
 )
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
-from bench.variants import training_of
 
-ROOT = Path(workflow.basedir)
+read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 
@@ -63,9 +64,10 @@ schedule_one_look()
 # What Snakemake makes of a large grid is no garbage; to look for some takes a quarter of its time.
 gc.set_threshold(100_000)
 
-# Jobs on a cluster read this file too, while failures of this run may already be there.
+# Forced, not removed: this run may still be refused, because another one holds the lock. Jobs read
+# this file too, while failures of this run may already be there.
 if CONFIG.retry_failed and workflow.is_main_process:
-    forget_failures(CHECKPOINTS)
+    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *to_retry(CONFIG)}
 
 if workflow.output_settings.dryrun and workflow.is_main_process:
     print(make_plan(CONFIG, DEVICE), file=sys.stderr)
@@ -173,6 +175,12 @@ def trained_folder(w):
     return training_folder(CHECKPOINTS, Cell(**w), training)
 
 
+def training_tokens(w):
+    if not any(map(training_of, CONFIG.grid.repairs)):
+        return []
+    return f"resources/tokens/{w.model}/train.safetensors"
+
+
 def calibration_tokens(w):
     if not CONFIG.pruner(w.pruner).reads_calibration:
         return []
@@ -255,18 +263,3 @@ def tuning_trials(wildcards):
         for repair, rates in tuning.learning_rates.items()
         for rate in rates
     ]
-
-
-def figure_files(folder, names, **labels):
-    """Outputs of figures: each in all formats, one of which Snakemake's report shows."""
-    files = {}
-    for name in names:
-        for kind in FORMATS:
-            files[f"{name}_{kind}"] = f"{folder}/{name}.{kind}"
-        files[f"{name}_svg"] = report(
-            files[f"{name}_svg"],
-            caption=f"../report/{name}.rst",
-            category="Figures",
-            labels={"figure": name, "model": "{model}", **labels},
-        )
-    return files

@@ -46,6 +46,8 @@ rule evaluate_dense:
 checkpoint check_dense:
     input:
         record=rules.evaluate_dense.output.record,
+        # They are compared with what the model takes: that, too, is known before it is pruned.
+        tokens=training_tokens,
         code=code("check_dense"),
     output:
         DENSE_CHECKED,

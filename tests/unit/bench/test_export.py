@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cells_on_disk import Workspace, logits
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from workspace import Workspace, logits
 
 from baselines.pruning import sparsity_report
 from baselines.repair import REPAIRS

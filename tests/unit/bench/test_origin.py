@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cells_on_disk import CONFIG, DATA, Workspace
 from origins import MODEL, as_fetched
-from workspace import CONFIG, DATA, Workspace
 
 from bench.cells import Cell
 from bench.data import DataSpec, prepare

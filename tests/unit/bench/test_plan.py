@@ -5,7 +5,8 @@ import yaml
 from made_up import made_up_grid
 from snakemake.utils import update_config
 
-from bench.config import load, project_root
+from bench.config import load
+from bench.paths import ROOT
 from bench.planning.plan import main, make_plan, read_files
 from bench.planning.speeds import SPEED, measured_speeds
 from bench.records.record import read_records
@@ -121,7 +122,7 @@ def test_a_variant_is_a_training_of_its_own_that_takes_as_long(tmp_path):
 
 def test_a_model_of_unknown_shape_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = read_files([project_root() / "config/smoke.yaml"])
+    values = read_files([ROOT / "config/smoke.yaml"])
     plan = make_plan(load(values), "cpu", tmp_path)
     assert "tiny: nothing but start-up" in "\n".join(plan.notes())
 

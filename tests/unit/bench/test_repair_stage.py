@@ -11,7 +11,7 @@ from origins import MODEL, as_fetched, blocks
 from safetensors.torch import load_file
 from tiny import tiny_llama
 
-import bench.training.trainer
+import bench.training.train
 from bench.cells import Cell
 from bench.config import Training
 from bench.files import read_json, write_json
@@ -82,13 +82,13 @@ def stage(tmp_path):
 
 def patch_loss(monkeypatch, before) -> None:
     """Let ``before`` see the number of each forward pass, and its labels."""
-    original, count = bench.training.trainer.next_token_loss, iter(range(1000))
+    original, count = bench.training.train.next_token_loss, iter(range(1000))
 
     def loss(outputs, labels, **keywords):
         before(next(count), labels)
         return original(outputs, labels, **keywords)
 
-    monkeypatch.setattr(bench.training.trainer, "next_token_loss", loss)
+    monkeypatch.setattr(bench.training.train, "next_token_loss", loss)
 
 
 def end_after(monkeypatch, passes: int) -> None:

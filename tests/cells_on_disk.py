@@ -14,6 +14,7 @@ from bench.cells import Cell, base_folder, record_path, training_folder
 from bench.data import check
 from bench.jobs.outcome import Attempt
 from bench.origin import identity, mark
+from bench.sources.manifest import Manifest
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 from bench.stages.prune import prune_base
 from bench.stages.repair import TrainingJob, train_repair
@@ -55,6 +56,7 @@ class Workspace:
 
     def __init__(self, folder, dense, monkeypatch):
         monkeypatch.chdir(folder)
+        self.config = CONFIG | {"model": Manifest.read(dense).source}
         shutil.copytree(dense, self.model)
         text = Path("resources/data/x")
         text.mkdir(parents=True)
@@ -77,7 +79,7 @@ class Workspace:
         reads = PRUNERS[pruner]().reads_calibration
         prune_base(
             Cell("tiny", pruner, "s60", "none", 0),
-            CONFIG,
+            self.config,
             model=self.model,
             calibration=self.calibration if reads else None,
             code=None,
@@ -99,7 +101,7 @@ class Workspace:
     def training(self, cell) -> TrainingJob:
         return TrainingJob(
             cell=cell,
-            config=CONFIG | {"repair": options(cell.repair)},
+            config=self.config | {"repair": options(cell.repair)},
             model=self.model,
             base=base_folder("results/checkpoints", cell),
             blocks=self.blocks,
@@ -113,7 +115,11 @@ class Workspace:
         training = REPAIRS[cell.repair].training
         trained = training and training_folder("results/checkpoints", cell, training)
         reads = PRUNERS[cell.pruner]().reads_calibration
-        resolved = {**CONFIG, "runtime": {**RUNTIME, "threads": 1}, "repair": options(cell.repair)}
+        resolved = {
+            **self.config,
+            "runtime": {**RUNTIME, "threads": 1},
+            "repair": options(cell.repair),
+        }
         return EvaluationJob(
             cell=cell,
             config={"hash": "", "resolved": resolved},
