@@ -19,7 +19,7 @@ from bench.config.repair import TRAININGS, Variant
 from bench.config.variants import training_of
 from bench.evaluation.tasks import defined_metrics, local_tasks
 from bench.models.shape import pattern_problems
-from bench.sources.manifest import MANIFEST
+from bench.origin import MANIFEST
 from bench.typed import LONGEST
 
 if TYPE_CHECKING:

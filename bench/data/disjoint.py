@@ -9,7 +9,7 @@ from bench.data.forms import DataError
 from bench.data.items import read_items, write_items
 from bench.data.overlaps import Overlap, find_overlaps, summary
 from bench.files import read_json, whole, write_json
-from bench.sources.manifest import MANIFEST
+from bench.origin import MANIFEST, verify
 
 OverlapRule = Literal["stop", "drop"]
 
@@ -45,7 +45,10 @@ def check(
 
     Raises:
         DataError: one line that names the items and the file of pairs.
+        OriginError: a set has changed since it was made.
     """
+    for folder in sets:
+        verify(folder)
     folders = {folder.name: folder for folder in sets}
 
     def read(names: Iterable[str]) -> dict[str, list[dict]]:
