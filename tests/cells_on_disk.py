@@ -17,7 +17,8 @@ from bench.origin import identity, mark
 from bench.sources.manifest import Manifest
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 from bench.stages.prune import prune_base
-from bench.stages.repair import TrainingJob, train_repair
+from bench.stages.repair import train_repair
+from bench.stages.training_job import TrainingJob
 
 RUNTIME = {"device": "cpu", "dtype": "bfloat16"}
 CALIBRATION = {"data": "x", "samples": 8, "length": 16}

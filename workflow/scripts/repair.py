@@ -2,7 +2,8 @@
 
 from bench.cells import Cell
 from bench.jobs.job import Job
-from bench.stages.repair import TrainingJob, train_repair
+from bench.stages.repair import train_repair
+from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

@@ -2,7 +2,8 @@
 
 from bench.cells import Cell
 from bench.jobs.job import Job
-from bench.stages.repair import TrainingJob, try_learning_rate
+from bench.stages.repair import try_learning_rate
+from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake

@@ -17,7 +17,8 @@ from bench.config import Training
 from bench.files import read_json, write_json
 from bench.jobs.outcome import Attempt, read_outcome
 from bench.stages.prune import prune_base
-from bench.stages.repair import TrainingJob, train_repair
+from bench.stages.repair import train_repair
+from bench.stages.training_job import TrainingJob
 
 TRAINING = Training(mixture=[{"data": "x"}], length=8, batch_size=4, steps=6).model_dump()
 RUNTIME = {"device": "cpu", "dtype": "float32"}
