@@ -196,6 +196,7 @@ def _metrics(samples: list[dict]) -> list[dict]:
             "few_shot": 0,
             "limit": len(mine),
             "context_length": 512,
+            "scoring": "packed",
             "data": task,
         }
         if metric == "perplexity":

@@ -9,7 +9,7 @@ from bench.figures.style import REFERENCE, key, legend, panels, reference_key, s
 
 COSTS = {
     "repair_peak_memory_mib": "peak memory of the repair (MiB)",
-    "repair_seconds": "seconds of the repair",
+    "repair_cost_seconds": "seconds of the repair, its merge included",
 }
 
 

@@ -13,7 +13,7 @@ COSTS = (
     "trainable_parameters",
     "repair_peak_memory_mib",
     "prune_seconds",
-    "repair_seconds",
+    "repair_cost_seconds",
     "evaluate_seconds",
 )
 

@@ -48,7 +48,7 @@ def prune_base(
         dtype = pick_dtype(config["runtime"]["dtype"], device)
         network = load_model(model, torch.device("cpu"), dtype)
         ids = load_file(calibration)["input_ids"] if calibration else None
-        with clock.computing():
+        with clock.computing(network):
             report = prune(
                 network,
                 cell.pruner,

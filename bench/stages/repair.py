@@ -83,8 +83,9 @@ class TrainingJob:
         origin = of_training(
             self.cell, self.config, model=self.model, base=self.base, code=self.code
         )
-        marker = verify(self.blocks)
-        return origin | {"blocks": identity(self.blocks), "data": marker["made_from"]["data"]}
+        blocks = verify(self.blocks)["made_from"]
+        text = {"data": blocks["data"], "dropped": blocks["dropped"]}
+        return origin | {"blocks": identity(self.blocks), **text}
 
     @cached_property
     def device(self) -> torch.device:
@@ -166,7 +167,7 @@ def train_once(job: TrainingJob, folder: str | Path, micro_batch: int) -> dict:
     clock = StageClock(job.device)
     network = job.load_base()
     checkpoints = Checkpoints(job.interrupted, start, job.checkpoint_minutes, clock)
-    with clock.computing():
+    with clock.computing(network):
         network = repair.wrap(network, seed=job.cell.seed)
         report = job.train(
             network,

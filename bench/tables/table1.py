@@ -7,7 +7,15 @@ import pandas as pd
 
 from bench.cells import IDENTITY
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import AVERAGE, by_row, mean, ordered, score_parts, task_settings
+from bench.records.rows import (
+    AVERAGE,
+    by_row,
+    mean,
+    ordered,
+    repair_cost,
+    score_parts,
+    task_settings,
+)
 from bench.tables.rendering import Sheet, number, reworded, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
@@ -20,6 +28,7 @@ HEADINGS = {
     f"_{PERPLEXITY}": " ppl",
     "trainable_parameters": "trainable",
     "repair_tokens": "tokens",
+    "repair_cost_seconds": "repair + merge s",
     "_seconds": " s",
     "repair_peak_memory_mib": "repair MiB",
 }
@@ -88,7 +97,8 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
         columns += [f"{name}{part}" for part in PARTS_OF_A_SCORE]
         columns += ["recovery", "tie_group"] if name == AVERAGE else []
     columns += ["trainable_parameters", "repair_tokens", "prune_seconds", "repair_seconds"]
-    columns += ["evaluate_seconds", "repair_peak_memory_mib"]
+    columns += ["merge_seconds", "repair_cost_seconds", "evaluate_seconds"]
+    columns += ["repair_peak_memory_mib"]
     table = pd.DataFrame(rows, columns=columns)
     counts = ["trainable_parameters", "repair_tokens", "tie_group"]
     return table.astype({name: "Int64" for name in counts if name in table})
@@ -122,6 +132,8 @@ def _costs(records: list[dict]) -> dict:
         "repair_tokens": stage_cost(ok, "repair", "tokens"),
         "prune_seconds": stage_cost(ok, "prune", "seconds"),
         "repair_seconds": stage_cost(ok, "repair", "seconds"),
+        "merge_seconds": stage_cost(ok, "merge", "seconds"),
+        "repair_cost_seconds": mean(map(repair_cost, ok)),
         "evaluate_seconds": stage_cost(ok, "evaluate", "seconds"),
         "repair_peak_memory_mib": peak_memory_mib(ok, "repair"),
     }

@@ -50,6 +50,7 @@ CHECKPOINTS = CONFIG.checkpoints
 ANY = Cell("{model}", "{pruner}", "{pattern}", "{repair}", "{seed}")
 BASE = base_folder(CHECKPOINTS, ANY)
 DATA_CHECKED = "resources/data/manifest.json"
+DROPS = CONFIG.training.overlap == "drop"
 DENSE_CHECKED = "resources/checked/{model}.json"
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
@@ -147,8 +148,10 @@ def local_files(kind, name):
 # depend on: as inputs of a job they give none. A check that is made again, since a task was added,
 # say, goes on beside the trainings; what they gave is not evaluated or tabled until it is over.
 def data_checked(w):
-    """Wait until it is checked once that nothing that is evaluated on is trained on."""
-    if not os.path.exists(DATA_CHECKED):
+    """Wait until it is checked once that nothing that is evaluated on is trained on; where that
+    decides what is left out, until it is checked as it is now.
+    """
+    if DROPS or not os.path.exists(DATA_CHECKED):
         checkpoints.check_data.get()
     return []
 
@@ -209,7 +212,7 @@ def resource(estimate, rule):
 
     def value(wildcards, attempt):
         job = job_of(rule, wildcards)
-        return attempt * asked(estimate, job, shape_of(CONFIG, job.model))
+        return attempt * asked(estimate, job, shape_of(CONFIG.models[job.model].shape, job.model))
 
     return value
 
@@ -250,6 +253,28 @@ def trial_config(w):
     """What decides a trial of the sweep: its training, with the learning rate to try."""
     config = repair_config(CONFIG, Cell(w.model, w.pruner, w.pattern, w.repair, seed=0))
     return config | {"repair": config["repair"] | {"learning_rate": float(w.rate)}}
+
+
+def mixture_parts(split):
+    """Parts of the mixture's data sets: `set/split` of those that have the split."""
+    names = [part.data for part in CONFIG.training.mixture]
+    return [f"{name}/{split}" for name in names if split in CONFIG.data[name].splits]
+
+
+def data_parts():
+    """What is read of the data, and for what (`bench.data.disjoint.Parts`)."""
+    tasks = CONFIG.evaluation.tasks.values()
+    return {
+        "training": mixture_parts(CONFIG.training.split),
+        "validation": mixture_parts(CONFIG.training.validation_split),
+        "calibration": [f"{CONFIG.calibration.data}/{CONFIG.calibration.split}"],
+        "evaluation": sorted({f"{t.data}/{t.split}" for t in tasks if t.data is not None}),
+    }
+
+
+def compared_data(w):
+    """Data sets that decide what is left out of what is trained on; none where the run stops."""
+    return [data_folder(name) for name in used_data()] if DROPS else []
 
 
 def tuning_trials(wildcards):

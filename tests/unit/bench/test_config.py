@@ -9,11 +9,17 @@ import yaml
 from snakemake.utils import update_config
 
 from bench.cells import Cell
-from bench.config import TRAININGS, ConfigError, load, load_or_exit
+from bench.config import TRAININGS, ConfigError, json_schema, load, load_or_exit
 from bench.paths import ROOT
 from bench.planning.preflight import check_or_exit, check_tasks_or_exit, find_problems
 from bench.records.record import resolved_config
-from bench.tools.reference import README, SCHEMA, readme_text, schema_text
+from bench.tools.reference import (
+    README,
+    SCHEMA,
+    readme_text,
+    schema_text,
+    without_added_methods,
+)
 
 CONFIG = ROOT / "config"
 
@@ -91,7 +97,9 @@ BAD = [
     ("runtime.dtype", "float8", ["runtime.dtype", "'float8'", "bfloat16"]),
     ("runtime.threads", 0, ["runtime.threads", "0", "greater than 0"]),
     ("runtime.processes", 5, ["runtime.processes", "5", "divisor of training.batch_size"]),
-    ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "wiki"]),
+    ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "unknown", "wiki"]),
+    ("models.smollm2-135m.band.wiki", [20, 15], ["band.wiki", "[20, 15]", "the lowest score"]),
+    ("models.smollm2-135m.band.wiki", [15, float("nan")], ["band.wiki", "nan", "the lowest"]),
     ("models.smollm2-135m.shape.hiden", 576, ["shape.hiden", "576", "unknown key", "hidden"]),
     ("models.smollm2-135m.shape.hidden", 0, ["shape.hidden", "0", "greater than 0"]),
     ("models.smollm2-135m.shape.heads", 7, ["shape", "key_value_heads = 3", "heads = 7"]),
@@ -129,6 +137,11 @@ def test_bad_input_is_one_line_with_key_value_and_what_is_allowed(path, value, s
     assert message.startswith("config: ")
     for part in said:
         assert part in message
+
+
+@pytest.mark.parametrize("task", ["wikitext2_2048", "hellaswag"])
+def test_a_band_of_a_task_that_is_not_run(task):
+    load(changed(f"models.smollm2-135m.band.{task}", [1, 2]))
 
 
 def test_each_problem_has_a_line_of_its_own():
@@ -304,8 +317,19 @@ def test_an_edited_variant_is_another_configuration_of_its_cells_alone():
 
 
 def test_generated_files_agree_with_the_configuration():
-    assert SCHEMA.read_text() == schema_text(), "run `python -m bench reference`"
-    assert README.read_text() == readme_text(), "run `python -m bench reference`"
+    schema = without_added_methods(json_schema(), json.loads(SCHEMA.read_text()))
+    assert SCHEMA.read_text() == schema_text(schema), "run `python -m bench reference`"
+    assert README.read_text() == readme_text(schema), "run `python -m bench reference`"
+
+
+def test_what_an_added_method_changes_is_told_from_what_else_changes():
+    schema = json_schema()
+    written = copy.deepcopy(schema)
+    del written["$defs"]["RepairOptions"]["properties"]["spp"]
+    del written["$defs"]["SppOptions"]
+    assert without_added_methods(schema, written) == written
+    del written["$defs"]["LoraOptions"]["properties"]["rank"]
+    assert without_added_methods(schema, written) != written
 
 
 @pytest.mark.parametrize(

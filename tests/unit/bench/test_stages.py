@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from bench.data import DataError
 from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
@@ -132,6 +134,18 @@ def test_peak_memory_is_that_of_the_stage_above_what_was_held_before():
     assert held[0] == 1
     assert 90 * 2**20 < costs["peak_rss_bytes"] < 150 * 2**20
     assert costs["peak_device_bytes"] is None
+
+
+def test_weights_that_are_mapped_are_held_before_the_stage(tmp_path):
+    file = tmp_path / "weights"
+    np.zeros(64 * 2**18, dtype=np.float32).tofile(file)
+    model = nn.Linear(1, 64 * 2**18, bias=False, device="meta")
+    mapped = np.memmap(file, dtype=np.float32, mode="c")
+    model.weight = nn.Parameter(torch.from_numpy(mapped).view(-1, 1))
+    clock = StageClock()
+    with clock.computing(model):
+        assert model.weight.detach().sum() == 0
+    assert clock.costs()["peak_rss_bytes"] < 32 * 2**20
 
 
 def test_time_is_startup_loading_or_computing(monkeypatch):
