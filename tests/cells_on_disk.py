@@ -11,7 +11,7 @@ from origins import MODEL, blocks, calibration_tokens
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import Cell, base_folder, record_path, training_folder
-from bench.data import check
+from bench.data import Parts, check
 from bench.jobs.outcome import Attempt
 from bench.origin import identity, mark
 from bench.sources.manifest import Manifest
@@ -28,7 +28,13 @@ CONFIG = {
     "model": MODEL,
     "pruning": {},
     "calibration": CALIBRATION,
-    "training": {"mixture": [{"data": "x"}], "length": 16, "batch_size": 2, "steps": 4},
+    "training": {
+        "mixture": [{"data": "x"}],
+        "split": "train",
+        "length": 16,
+        "batch_size": 2,
+        "steps": 4,
+    },
     "packing": {"train": PACKING},
     "evaluation": {"tasks": {"x": {"data": "x", "metric": "perplexity", "context_length": 16}}},
     "runtime": RUNTIME,
@@ -63,7 +69,7 @@ class Workspace:
         text.mkdir(parents=True)
         (text / "train.jsonl").write_text('{"id": "a", "text": "All of it."}\n')
         mark(text, DATA["x"])
-        check([text], Path(self.checked))
+        check([text], Path(self.checked), Parts(), Path("resources/overlaps.jsonl"))
         data = {"x": identity(text)}
         calibration_tokens(self.calibration, TOKENS, self.model, CALIBRATION, data)
         blocks(self.blocks, TOKENS, TOKENS.clone(), self.model, PACKING, data)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from bench.data.disjoint import dropped_identity
 from bench.data.tokens import Packed
 from bench.origin import identity, mark
 from bench.sources import SyntheticSource
@@ -37,4 +38,5 @@ def blocks(
 ) -> None:
     """Packed blocks, as if they were of the data sets of these identities."""
     origin = {"model": identity(model), "data": data, "packing": packing}
+    origin["dropped"] = dropped_identity(None, data, "train")
     Packed(ids, labels, {}).save(path, origin)

@@ -17,6 +17,7 @@ from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.config import Evaluation
 from bench.config.variants import method_of
+from bench.data.disjoint import dropped_identity
 from bench.evaluation import evaluate
 from bench.evaluation.run import Evaluation as Scores
 from bench.files import read_json, write_json, write_json_lines
@@ -192,8 +193,13 @@ class EvaluationJob:
         code = self.code.get("trained")
         asked = of_training(self.cell, self.resolved, model=self.model, base=self.base, code=code)
         mixture = [part["data"] for part in self.resolved["training"]["mixture"]]
+        asked["data"] = {name: data[name] for name in mixture}
         verify_checked(self.checked, data)
-        marker = verify(self.trained, asked | {"data": {name: data[name] for name in mixture}})
+        drops = self.resolved["training"].get("overlap") == "drop"
+        asked["dropped"] = dropped_identity(
+            self.checked if drops else None, mixture, self.resolved["training"]["split"]
+        )
+        marker = verify(self.trained, asked)
         return marker["made_from"]["blocks"]
 
 
@@ -271,7 +277,7 @@ def _merge(
     network = load_base(job.base, dense=job.model, device=evaluator.device, dtype=evaluator.dtype)
     if job.trained is None:
         return network, clock
-    with clock.computing():
+    with clock.computing(network):
         network = merge(job.cell, job.resolved, network, job.trained, job.calibration)
     result.stages["merge"] = clock.costs()
     return network, StageClock(evaluator.device, since=time.time())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bench.data.disjoint import read_seen
+from bench.data.disjoint import dropped_identity, read_seen
 from bench.data.forms import DataError
 from bench.data.tokens import Packed, calibration, pack
 from bench.files import whole
@@ -52,7 +52,8 @@ def tokenize_calibration(
     _check_rows(ids, tokenizer, model, "calibration text")
     with whole(output) as temporary:
         save_file({"input_ids": ids}, temporary)
-    mark(output, {"model": identity(model), "data": used, "calibration": settings})
+    origin = {"model": identity(model), "data": used, "calibration": settings}
+    mark(output, origin | {"dropped": dropped_identity(checked, used, settings["split"])})
 
 
 def tokenize_repair(
@@ -92,7 +93,8 @@ def tokenize_repair(
         seed=0,
     )
     _check_rows(blocks.input_ids, tokenizer, model, "repair text")
-    blocks.save(output, {"model": identity(model), "data": used, "packing": packing})
+    origin = {"model": identity(model), "data": used, "packing": packing}
+    blocks.save(output, origin | {"dropped": dropped_identity(checked, used, packing["split"])})
 
 
 def _check_length(length: int, model: str, section: str) -> None:

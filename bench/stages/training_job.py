@@ -79,8 +79,9 @@ class TrainingJob:
         origin = of_training(
             self.cell, self.config, model=self.model, base=self.base, code=self.code
         )
-        marker = verify(self.blocks)
-        return origin | {"blocks": identity(self.blocks), "data": marker["made_from"]["data"]}
+        blocks = verify(self.blocks)["made_from"]
+        text = {"data": blocks["data"], "dropped": blocks["dropped"]}
+        return origin | {"blocks": identity(self.blocks), **text}
 
     @cached_property
     def device(self) -> torch.device:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.cells import Cell
 from bench.config import load
-from bench.data import check
+from bench.data import Parts, check
 from bench.files import read_json, read_json_lines, write_json
 from bench.jobs.outcome import Attempt
 from bench.origin import STAGE_FILE, mark
@@ -34,7 +34,8 @@ def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monk
     for name, made_from in asked.items():
         (data / name).mkdir(parents=True)
         mark(data / name, made_from)
-    check([data / name for name in asked], data / "manifest.json")
+    sets = [data / name for name in asked]
+    check(sets, data / "manifest.json", Parts(), tmp_path / "overlaps.jsonl")
     made_from = of_base(cell, prune_config(config, cell), model=model, code=None)
     outcome = {"error": None, "costs": {"seconds": 1.0}}
     write_json(base / STAGE_FILE, {**outcome, "files": {}, "made_from": made_from})

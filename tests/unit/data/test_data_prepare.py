@@ -180,9 +180,9 @@ def test_items_that_make_no_table(tmp_path, first, second, message, files):
     lines = [json.dumps(item) for item in items]
     source = tmp_path / "own"
     source.mkdir()
-    (source / "manifest.json").write_text("{}")
     (source / "a.jsonl").write_text("\n".join(lines[: 3 - files]))
     (source / "b.jsonl").write_text(lines[1])
+    as_fetched(source)
     names = ["a.jsonl", "b.jsonl"][:files]
     with pytest.raises(DataError) as error:
         prepare("x", spec("jsonl", files=names), source, tmp_path / "x")
@@ -262,6 +262,7 @@ def test_what_is_trained_on_can_be_left_out(tmp_path):
 def test_not_all_can_be_left_out(tmp_path):
     folders = leaking(tmp_path)
     (folders[0] / "train.jsonl").write_text(json.dumps({"id": "bad", "text": TEXT}) + "\n")
+    mark(folders[0], {})
     parts = Parts(training=["one/train"], evaluation=["two/test"])
     with pytest.raises(DataError, match=r"^one/train: all 1 items occur in what is measured on"):
         check(folders, tmp_path / "manifest.json", parts, tmp_path / "pairs.jsonl", overlap="drop")
@@ -279,6 +280,7 @@ def test_the_pairs_of_an_earlier_check_go(tmp_path):
 def test_leaks_inside_a_set_are_found(tmp_path):
     mine = own(tmp_path, "x", [{"text": TEXT}], "train")
     (mine / "test.jsonl").write_text('{"id": "leak", "text": "The cup fell from the table."}\n')
+    mark(mine, {})
     with pytest.raises(DataError, match="x/test/leak"):
         checked([mine])
 
