@@ -4,9 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
-from baselines.repair import REPAIRS
 from bench.typed import EachOnce, Seed, Strict
 
 
@@ -31,12 +29,13 @@ class Grid(Strict):
     """The cells to run: every combination of these."""
 
     models: Names = Field(description="Names of entries of `models`.")
-    pruners: Names = Field(description=f"Pruning methods: {', '.join(PRUNERS)}.")
+    pruners: Names = Field(description="Pruning methods: those that `pruning` has.")
     patterns: Annotated[list[PatternName], Field(min_length=1), EachOnce] = Field(
         description="`s60` is 60 % of a layer's weights, `2of4` is 2 of each 4 inputs, pruned."
     )
     repairs: Names = Field(
-        description=f"Repair methods: {', '.join(REPAIRS)}; and names of entries of `variants`."
+        description="Repair methods: `none`, those that `repair` has, `lora-dense` (LoRA, merged "
+        "and left dense), and names of entries of `variants`."
     )
     seeds: Annotated[list[Seed], Field(min_length=1), EachOnce] = Field(
         description="Each seed moves the order of the data and the initialisation."

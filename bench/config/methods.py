@@ -7,12 +7,28 @@ from pydantic import BaseModel, Field, create_model
 from bench.typed import Strict
 
 
-def options_model(kind: str, options: Mapping[str, type[BaseModel]]) -> type[BaseModel]:
-    """A model with one optional field a method, so that its options are checked and documented."""
+def options_model(
+    kind: str, options: Mapping[str, type[BaseModel]], remarks: Mapping[str, str] | None = None
+) -> type[BaseModel]:
+    """A model with one optional field a method, so that its options are checked and documented.
+
+    What the schema says of a method is said here and nowhere else, so that to add one changes no
+    other part of what is generated from it.
+
+    Args:
+        kind: the model's name.
+        options: the options of each method.
+        remarks: what else is to be known of some.
+    """
+    remarks = remarks or {}
     fields = {
         _field(name): (
             model | None,
-            Field(default=None, alias=name, description=f"Options of `{name}`."),
+            Field(
+                default=None,
+                alias=name,
+                description=f"Options of `{name}`.{remarks.get(name, '')}",
+            ),
         )
         for name, model in options.items()
     }

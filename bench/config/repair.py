@@ -8,8 +8,11 @@ from bench.config.methods import options_model
 # The repairs that train; others merge what one of these has trained, or nothing.
 TRAININGS = {name: cls for name, cls in REPAIRS.items() if cls.training == name}
 
+SHARED = " Processes can share its training (`runtime.processes`)."
 RepairOptions = options_model(
-    "RepairOptions", {name: cls.Options for name, cls in TRAININGS.items()}
+    "RepairOptions",
+    {name: cls.Options for name, cls in TRAININGS.items()},
+    {name: SHARED for name, cls in TRAININGS.items() if cls.shards},
 )
 
 

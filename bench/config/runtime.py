@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from baselines.repair import REPAIRS
 from bench.typed import Strict
 
 
@@ -16,8 +15,7 @@ class Runtime(Strict):
         default=1,
         description=(
             "Processes, each with a GPU of its own where jobs take GPUs, that share the training "
-            f"of {' and '.join(f'`{name}`' for name, cls in REPAIRS.items() if cls.shards)}; the "
-            "other repairs train in one."
+            "of the repairs that can share it (`repair` says which); the others train in one."
         ),
     )
     device: Literal["auto", "cpu", "cuda"] = Field(

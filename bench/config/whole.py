@@ -31,7 +31,7 @@ class Config(Strict):
 
     grid: Grid = Field(description="The cells to run.")
     models: dict[Name, ModelSpec] = Field(
-        description="Models, by name (letters, digits, `.`, `_`, `-`)."
+        description="Models, by name: a letter or digit, then also `.`, `_` and `-`."
     )
     sources: dict[Name, Source] = Field(description="Where data comes from, by name, as above.")
     data: dict[Name, DataSpec] = Field(description="Data sets, by name, as above.")

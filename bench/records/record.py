@@ -6,16 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines.problems import MisfitError, validated
 from bench.cells import DENSE, Cell
 from bench.config.variants import training_of
 from bench.files import UnreadableError, advising, read_json
+from bench.records.schema import RECORD
 
 if TYPE_CHECKING:
     from bench.config import Config
 
 SCHEMA_VERSION = 1
 # What readers count on; records of earlier versions of this code have no `inputs`.
-PARTS = ("cell", "status", "error", "config", "sparsity", "stages", "metrics", "provenance")
 RETRY = "to run its cell again: snakemake ... --config retry_failed=true"
 
 
@@ -109,14 +110,10 @@ def read_record(path: str | Path) -> dict:
     """
     with advising(RETRY):
         record = read_json(path)
-        if not isinstance(record, dict) or "schema_version" not in record:
-            raise UnreadableError(path, "no record")
-        if record["schema_version"] != SCHEMA_VERSION:
-            found = f"schema_version = {record['schema_version']!r}"
-            raise UnreadableError(path, f"{found}; allowed: {SCHEMA_VERSION}")
-        missing = [part for part in PARTS if part not in record]
-        if missing:
-            raise UnreadableError(path, f"{', '.join(missing)}: missing")
+        try:
+            validated(RECORD, record)
+        except MisfitError as error:
+            raise UnreadableError(path, str(error).partition("\n")[0]) from None
     return record
 
 

@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from baselines.problems import MisfitError, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
@@ -28,10 +26,9 @@ from bench.records.samples import (
     parse_samples,
     sample_problems,
 )
-from bench.records.schema import Record
+from bench.records.schema import RECORD
 
 ANY = (-math.inf, math.inf)
-RECORD = TypeAdapter(Record)
 RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
 
 
@@ -79,6 +76,10 @@ def _alone(name: str, record: dict) -> Iterator[str]:
     found = config_hash(config["resolved"])
     if config["hash"] != found:
         yield f"config.hash = {config['hash'][:12]}: the resolved configuration has {found[:12]}"
+    git = record["provenance"]["git"]
+    if git is None or git["dirty"]:
+        found = "outside a checkout" if git is None else "a working tree with changes"
+        yield f"provenance.git: {found}; allowed: a commit alone"
     if cell.pruner not in (DENSE, *PRUNERS):
         yield f"cell.pruner = {cell.pruner!r}: allowed: {', '.join([DENSE, *PRUNERS])}"
         return

@@ -1,13 +1,12 @@
 """Tables are pure functions of the records."""
 
-import json
 import math
 
 import pandas as pd
 import pytest
 
 from bench.cells import Cell, dense_cell, record_path
-from bench.records.record import describe_error, make_record, read_records
+from bench.records.record import describe_error, make_record
 from bench.records.rows import shown_value
 from bench.statistics.comparisons import comparisons_table
 from bench.statistics.scores import scores_table
@@ -224,37 +223,6 @@ def test_caption_and_markdown_say_what_the_numbers_are():
 def test_a_method_that_is_not_registered_has_its_row_at_the_end():
     cells = grid("none", "mine", "seft")
     assert list(table1([record(cell) for cell in cells])["repair"]) == ["none", "seft", "mine"]
-
-
-def test_records_are_read_back_and_their_version_is_checked(tmp_path):
-    path = tmp_path / "record.json"
-    one = record(grid("none")[0])
-    path.write_text(json.dumps(one))
-    assert read_records([path]) == [one]
-    path.write_text(json.dumps({**one, "schema_version": 2}))
-    with pytest.raises(ValueError, match="schema_version = 2; allowed: 1"):
-        read_records([path])
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ('{"schema_version": 1, "cell": {"mod', "no JSON: Unterminated string"),
-        ("", "no JSON: Expecting value"),
-        ("[]", "no record"),
-        ("{}", "no record"),
-        ('{"schema_version": 1, "cell": {}}', "status, error, config, "),
-    ],
-)
-def test_a_damaged_record_is_one_line_that_names_it_and_says_what_to_do(tmp_path, content, said):
-    path = tmp_path / "record.json"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=said) as raised:
-        read_records([path])
-    message = str(raised.value)
-    assert message.startswith(f"{path}: ")
-    assert message.endswith("; to run its cell again: snakemake ... --config retry_failed=true")
-    assert "\n" not in message
 
 
 def test_record_paths():
