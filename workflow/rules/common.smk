@@ -186,7 +186,7 @@ def resource(estimate, rule):
 
     def value(wildcards, attempt):
         job = job_of(rule, wildcards)
-        return attempt * asked(estimate, job, shape_of(CONFIG, job.model))
+        return attempt * asked(estimate, job, shape_of(CONFIG.models[job.model].shape, job.model))
 
     return value
 
