@@ -4,16 +4,21 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 CORES ?= all
 PROFILE ?= profiles/default
+# Where resources/, results/ and reports/ of the grid lie: a folder for each grid keeps them apart.
+DIR ?= .
 
 VENV := .venv
-STAMP := $(VENV)/requirements.stamp
+# Named after the digest of the lock, whatever the time of the file.
+STAMP := $(VENV)/lock-$(shell $(PYTHON) -c "import hashlib; print(hashlib.sha256(open('requirements.lock', 'rb').read()).hexdigest()[:16])")
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
-OPTIONS = --cores $(CORES) --configfile $(CONFIG)
+# What Snakemake says of a file that is not there, or cannot be read, is many lines.
+SNAKEMAKE = $(RUN) python -m bench read $(CONFIG) && $(RUN) snakemake
+OPTIONS = --cores $(CORES) --configfile $(CONFIG) --directory $(DIR)
 
 .PHONY: table1 smoke plan report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
-	$(RUN) snakemake results/table1.csv $(OPTIONS)
+	$(SNAKEMAKE) results/table1.csv $(OPTIONS)
 
 smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
@@ -21,18 +26,17 @@ smoke: table1  ## The same on a tiny model made on the fly, without network
 plan: $(STAMP)  ## Print what CONFIG takes on PROFILE: jobs, hours, memory, disk; run nothing
 	$(RUN) python -m bench plan --configfile $(CONFIG) --profile $(PROFILE)
 
-report: $(STAMP)  ## Build the leaderboard, reports/index.html, and Snakemake's own report
-	$(RUN) snakemake reports/index.html figures $(OPTIONS)
-	$(RUN) snakemake reports/index.html figures $(OPTIONS) --report reports/snakemake.html
+report: $(STAMP)  ## Build the leaderboard, reports/index.html, of the records that there are
+	$(RUN) python -m bench report $(DIR)/results $(DIR)/reports/index.html --configfile $(CONFIG)
 
 tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
-	$(RUN) snakemake results/tuning.csv $(OPTIONS)
+	$(SNAKEMAKE) results/tuning.csv $(OPTIONS)
 
 export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... as a transformers folder OUT
-	$(RUN) python -m bench export $(CELL) $(OUT)
+	cd $(DIR) && $(RUN) PYTHONPATH=$(CURDIR) python -m bench export $(CELL) $(OUT)
 
 timing: $(STAMP)  ## Print what share of each stage was start-up, loading and computing
-	$(RUN) python -m bench timing results
+	$(RUN) python -m bench timing $(DIR)/results
 
 profile: $(STAMP)  ## Measure memory and time of each repair's training, side by side
 	$(RUN) python -m bench profile
@@ -68,7 +72,8 @@ format: $(STAMP)
 	$(RUN) ruff format .
 	$(RUN) snakefmt Snakefile workflow
 
-$(STAMP): requirements.lock
+$(STAMP):
+	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --requirement requirements.lock
 	touch $@

@@ -3,7 +3,11 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"
+# Not where the main Snakefile is: this one may be a module of another, or included by one.
+ROOT = Path(workflow.current_basedir)
+
+
+configfile: ROOT / "config/config.yaml"
 
 
 report: "workflow/report/workflow.rst"

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
+from baselines.sources import imported
+
 
 class Registry(Mapping):
     """Read-only mapping from a method's name to its class.
@@ -35,17 +37,10 @@ class Registry(Mapping):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def file(self, name: str) -> Path:
+        """The source file of the class of a method."""
+        return Path(inspect.getsourcefile(self[name]))
+
     def sources(self, name: str) -> list[Path]:
-        """The source files that define a method: its class, its base classes, and what the class
-        names in ``extra_sources`` (packages or modules whose code it runs).
-        """
-        cls = self[name]
-        files = {
-            Path(inspect.getsourcefile(base))
-            for base in cls.__mro__
-            if base.__module__.partition(".")[0] == cls.__module__.partition(".")[0]
-        }
-        for module in getattr(cls, "extra_sources", ()):
-            path = Path(import_module(module).__file__)
-            files.update(path.parent.glob("*.py") if path.name == "__init__.py" else [path])
-        return sorted(files)
+        """The source files that define a method: that of its class, and what it imports."""
+        return imported([self.file(name)])

@@ -23,6 +23,11 @@ class Cell:
         return f"{self.pruner}-{self.pattern}"
 
 
+def place(name: str, known: list[str]) -> tuple:
+    """What methods are sorted by: their order in ``known``; what is not in it comes last."""
+    return (known.index(name), "") if name in known else (len(known), name)
+
+
 def dense_cell(model: str) -> Cell:
     """The cell of the model as it came: not pruned, not repaired."""
     return Cell(model, pruner=DENSE, pattern=DENSE, repair=UNREPAIRED, seed=0)
@@ -38,11 +43,6 @@ def record_path(cell: Cell) -> str:
 def history_path(cell: Cell) -> str:
     """Where the history of the cell's training lies, relative to the working folder."""
     return record_path(cell).replace("record.json", "history.json.gz")
-
-
-def checked_path(checkpoints: str, model: str) -> str:
-    """Where the record of the dense model lies that was checked before it was pruned."""
-    return f"{checkpoints}/{model}/dense/record.json"
 
 
 def base_folder(checkpoints: str, cell: Cell) -> str:

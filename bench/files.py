@@ -4,10 +4,26 @@ import errno
 import gzip
 import json
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+class UnreadableError(ValueError):
+    """A file that is not what it should be: damaged, say.
+
+    Args:
+        path: of the file.
+        reason: what is wrong with it, and what to do; one line.
+    """
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
 
 
 @contextmanager
@@ -15,19 +31,58 @@ def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; when the block succeeds, rename it to ``path``.
 
     The block may create a file or a folder there. On an error nothing is left behind, and what
-    was at ``path`` before is untouched.
+    was at ``path`` before is untouched. What a killed process left of the same path is removed:
+    one at a time writes it.
+
+    Raises:
+        ValueError: the path leads upwards, or the working folder lies in it.
     """
     path = Path(path)
+    _check_own(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    left = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
+    for sibling in path.parent.iterdir():
+        if left.fullmatch(sibling.name):
+            remove(sibling)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    remove(temporary)
     try:
         yield temporary
-        if temporary.is_dir():
-            remove(path)
-        temporary.replace(path)
+        settle(temporary, path)
     finally:
         remove(temporary)
+
+
+def settle(written: Path, path: Path) -> None:
+    """Rename a file or a folder to ``path``, on the disk too: a power cut leaves it whole or not.
+
+    A system may write the name before the content, unless the content is flushed first.
+    """
+    for folder, _, files in os.walk(written, topdown=False):
+        for name in files:
+            _flush(Path(folder, name))
+        _flush(Path(folder))
+    if written.is_dir():
+        remove(path)
+    else:
+        _flush(written)
+    written.replace(path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    # What a link leads to was not written here.
+    if path.is_symlink():
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Other systems refuse to flush a folder, or what is open for reading only.
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 # Of a file that does not fit, what fits is written: less than this is left then.
@@ -49,11 +104,22 @@ def naming_full_disk(folder: str | Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it is there.
+
+    Raises:
+        ValueError: the path leads upwards, or the working folder lies in it.
+    """
+    _check_own(path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _check_own(path: Path) -> None:
+    # Of a name in a path that is none, such as `..`, a folder would be removed that is not meant.
+    if ".." in path.parts or Path.cwd().is_relative_to(path.absolute()):
+        raise ValueError(f"{path}: not removed; allowed: a path that does not lead upwards")
 
 
 def write_json(path: str | Path, value) -> None:
@@ -64,7 +130,34 @@ def write_json(path: str | Path, value) -> None:
 
 
 def read_json(path: str | Path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """What a JSON file holds.
+
+    Raises:
+        UnreadableError: it is not JSON, or not UTF-8.
+    """
+    with _naming(path):
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Name the file in what is raised when it is parsed."""
+    try:
+        yield
+    # Errors of JSON and of UTF-8 are of this kind, and so are numbers of thousands of digits.
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(path, f"no JSON: {error}") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UnreadableError(path, f"cannot be unpacked: {error}") from error
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Add what to do to an ``UnreadableError``."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise UnreadableError(error.path, f"{error.reason}; {advice}") from error
 
 
 def write_csv(path: str | Path, table) -> None:
@@ -85,5 +178,10 @@ def write_json_lines(path: str | Path, rows) -> None:
 
 
 def read_json_lines(path: str | Path) -> list[dict]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
+    """What :func:`write_json_lines` wrote.
+
+    Raises:
+        UnreadableError: it cannot be unpacked, or a line is not JSON.
+    """
+    with _naming(path), gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

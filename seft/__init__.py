@@ -1,4 +1,4 @@
-"""SEFT: sparsity evolution fine-tuning of pruned language models (Li et al. 2025).
+"""SEFT: sparsity evolution fine-tuning of pruned language models (Xiao et al. 2025).
 
 A pruned model is fine-tuned through a sparse delta whose positions evolve while the model trains:
 weak positions are dropped, positions with large gradients grow (pruned weights may come back), and

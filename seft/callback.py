@@ -19,7 +19,12 @@ class SeftCallback(TrainerCallback, ExportableState):
             # The Trainer has brought the weights back; the log is in its own state.
             saved = state.stateful_callbacks[type(self).__name__]
             model.evolution_log = saved["attributes"]["evolution_log"]
-        self.evolver = Evolver(model, total_steps=state.max_steps, step=state.global_step)
+        self.evolver = Evolver(
+            model,
+            total_steps=state.max_steps,
+            step=state.global_step,
+            micro_batches=args.gradient_accumulation_steps,
+        )
 
     def on_step_end(self, args, state, control, optimizer=None, **kwargs):
         # Fires after the optimizer step, and before evaluation and checkpoints.

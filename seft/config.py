@@ -34,8 +34,9 @@ class SeftConfig:
             of `density` and `match_rank`.
         match_rank: rank r of the LoRA whose parameter count is matched: k = r * (m + n).
         target_modules: which `nn.Linear` layers of the decoder blocks are trained: name suffixes,
-            or one regular expression that matches the whole name. None: all of them. Layers
-            outside the decoder blocks (embeddings, `lm_head`) are never targets.
+            or one regular expression that matches the whole name. None: all of them. Never
+            targets: layers outside the decoder blocks (embeddings, `lm_head`), routers of a mixture
+            of experts, and layers with one output.
         exclude_modules: layers taken out of the targets, in the same notation.
         layers_to_transform: indices of the decoder blocks to train. None: all.
         modules_to_save: name suffixes of further modules that are trained whole (in the model's
@@ -49,8 +50,9 @@ class SeftConfig:
         init: the first positions: largest accumulated |gradient| of the whole layer, or random
             positions inside the mask, from the first step on.
         growth: what growth prefers: large accumulated |gradient|, or nothing (random).
-        moments: optimizer moments and age of a grown entry: both zero; or, as in SpIEL, the
-            window's means, taken for moments of full age (not for float16 with loss scaling).
+        moments: optimizer moments and age of a grown entry: both zero ("reset"); or, as in SpIEL,
+            the window's means, biased as moments of the window's age are, and that age ("seeded",
+            not for float16 with loss scaling; see `seft.evolver.seed_state`).
         mask: "evolve": growth anywhere, then the least sensitive weights are removed so that the
             layer stays as sparse as it was; "fixed": growth inside the base's mask alone; "free":
             growth anywhere and nothing is removed (the layer loses sparsity).

@@ -1,6 +1,7 @@
 """When layers evolve, and what an evolution changes besides the weights."""
 
 import time
+import warnings
 from functools import partial
 
 import torch
@@ -10,7 +11,7 @@ from torch.optim import Optimizer
 from seft.layer import SeftLinear
 from seft.model import SeftModel
 from seft.topology import evolve, random_scores
-from seft.window import Window, candidates
+from seft.window import Means, Window, candidates
 
 
 class Evolver:
@@ -31,13 +32,26 @@ class Evolver:
         model: the SEFT model, not wrapped in data parallelism.
         total_steps: T, optimizer steps of the whole training.
         step: optimizer steps taken before (when a training is taken up again).
+        micro_batches: G, forward and backward passes that an optimizer step is made of, where it
+            is known (the last step of an epoch may have fewer). None: what a window saw in all its
+            steps, divided by their number.
+
+    Warns:
+        UserWarning: a layer evolves at most once in so few steps.
 
     Raises:
         ValueError: the training is too short for the first selection.
     """
 
-    def __init__(self, model: SeftModel, total_steps: int, step: int = 0):
+    def __init__(
+        self,
+        model: SeftModel,
+        total_steps: int,
+        step: int = 0,
+        micro_batches: int | None = None,
+    ):
         self.model, self.config, self.total_steps = model, model.seft_config, total_steps
+        self.micro_batches = micro_batches
         self.layers = model.seft_layers
         period = self.config.evolve_every if self.config.stagger else 1
         self.offsets = {
@@ -49,6 +63,7 @@ class Evolver:
                 f"total_steps={total_steps} ends before the first positions are chosen, at step "
                 f"{first}: lower accumulate_steps"
             )
+        self._warn_if_too_short()
         for layer in self.layers.values():
             layer.has_evolver = True
         self._open_windows(step)
@@ -77,6 +92,24 @@ class Evolver:
         period = self.config.evolve_every if selected else self.config.accumulate_steps
         return (max(step - offset, 0) // period + 1) * period + offset
 
+    def _warn_if_too_short(self):
+        """Warn where a layer evolves at most once after its first positions are chosen."""
+        config, total = self.config, self.total_steps
+        chosen = config.accumulate_steps if config.init == "gradient" else 0
+        evolutions = min(
+            sum(
+                step - offset > chosen and config.drop_rate(step, total) > 0
+                for step in range(offset + config.evolve_every, total + 1, config.evolve_every)
+            )
+            for offset in self.offsets.values()
+        )
+        if config.drop_fraction > 0 and evolutions <= 1:
+            warnings.warn(
+                f"total_steps={total} is too short to evolve every layer more than once with "
+                f"evolve_every={config.evolve_every}: lower evolve_every",
+                stacklevel=3,
+            )
+
     def _entries_to_drop(self, layer: SeftLinear, step: int) -> int:
         return int(len(layer.indices) * self.config.drop_rate(step, self.total_steps))
 
@@ -101,10 +134,9 @@ class Evolver:
         start, config, layer = time.perf_counter(), self.config, self.layers[name]
         window, layer.window = layer.window, None
         with layer.open_weight() as weight:
-            means = window.means(weight, step)
+            means = window.means(weight)
             if means is None:
                 return
-            gradient, square = means
             selected = len(layer.indices) > 0
             preference = None
             if selected and config.growth == "random":
@@ -113,7 +145,7 @@ class Evolver:
                 weight,
                 layer.topology,
                 layer.delta,
-                gradient,
+                means.gradient,
                 drop=self._entries_to_drop(layer, step),
                 mask=config.mask,
                 group=config.pattern and config.pattern[1],
@@ -123,7 +155,10 @@ class Evolver:
         move(layer.delta, evolution.origin)
         move_state(optimizer, layer.delta, evolution.origin)
         if config.moments == "seeded":
-            seed_state(optimizer, layer, evolution.origin, gradient, square)
+            age = step - window.opened
+            if self.micro_batches is not None:
+                age = means.micro_batches / self.micro_batches
+            seed_state(optimizer, layer, evolution.origin, means, age)
         self.model.evolution_log.append(
             {
                 "step": step,
@@ -156,10 +191,19 @@ def move_state(optimizer: Optimizer, delta: Tensor, origin: Tensor):
             move(values, origin)
 
 
-def seed_state(
-    optimizer: Optimizer, layer: SeftLinear, origin: Tensor, gradient: Tensor, square: Tensor
-):
-    """Start grown entries from the window's mean gradient and mean square, as of full age.
+def seed_state(optimizer: Optimizer, layer: SeftLinear, origin: Tensor, means: Means, age: float):
+    """Start grown entries from the window's means, as young as the window (SpIEL's public code).
+
+    A moment of age a that started from zero falls short of its mean by the factor 1 - beta^a, and
+    so do the seeds: Adam's bias correction gives the window's plain means back, and the next steps
+    outweigh them as they do any young moments.
+
+    Args:
+        optimizer: `seft.AdamW`; or one whose entries share a count of steps, which then is the age.
+        layer: the layer that has evolved.
+        origin: of each entry the slot it came from, -1 where it has grown, (k,).
+        means: what the window has seen.
+        age: a = s / G, the optimizer steps that its s micro-batches make up.
 
     Raises:
         ValueError: the optimizer has no such moments.
@@ -171,9 +215,14 @@ def seed_state(
             f"{type(optimizer).__name__}"
         )
     indices = layer.indices.long()
-    seeded = (origin < 0) & ~gradient[indices].isnan()
-    state["exp_avg"][seeded] = gradient[indices[seeded]]
-    state["exp_avg_sq"][seeded] = square[indices[seeded]]
+    seeded = (origin < 0) & ~means.gradient[indices].isnan()
     if "steps" in state:
-        # Means need no correction for moments that started from zero.
-        state["steps"][seeded] = torch.inf
+        state["steps"][seeded] = age
+    else:
+        age = float(state["step"])
+    (group,) = (g for g in optimizer.param_groups if any(p is layer.delta for p in g["params"]))
+    seeds = zip(
+        ("exp_avg", "exp_avg_sq"), (means.gradient, means.square), group["betas"], strict=True
+    )
+    for name, mean, beta in seeds:
+        state[name][seeded] = mean[indices[seeded]] * (1 - beta**age)

@@ -24,6 +24,11 @@ class SeftLinear(nn.Linear):
     Args:
         linear: the layer to take the place of; its weight and bias are used, not copied.
         k: number of active entries.
+
+    Attributes:
+        window: gathers the dense gradient while it is open.
+        has_evolver: whether an `Evolver` follows the training.
+        disabled: whether the layer computes with its base's weight.
     """
 
     def __init__(self, linear: nn.Linear, k: int):
@@ -45,6 +50,7 @@ class SeftLinear(nn.Linear):
         self.fingerprint = (*weight.shape, int(weight.count_nonzero()), int(bits))
         self.window: Window | None = None
         self.has_evolver = False
+        self.disabled = False
 
     def _take_weight(self, linear: nn.Linear):
         self.weight = linear.weight
@@ -80,6 +86,8 @@ class SeftLinear(nn.Linear):
         return self.budget - len(self.removed) + int((self.base == 0).sum())
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.disabled:
+            return F.linear(x, self.base_weight(), self.bias)
         if not (torch.is_grad_enabled() and self.delta.requires_grad):
             return super().forward(x)
         if torch.is_autocast_enabled(x.device.type):
@@ -94,12 +102,21 @@ class SeftLinear(nn.Linear):
             self.weight.view(-1)[self.indices] = values
 
     @torch.no_grad()
+    def base_weight(self) -> Tensor:
+        """A copy of the base's weight, (m, n)."""
+        return self._with_base(self.weight.clone())
+
+    def _with_base(self, weight: Tensor) -> Tensor:
+        live = weight.view(-1)
+        live[self.indices] = self.base
+        live[self.removed] = self.removed_base
+        return weight
+
+    @torch.no_grad()
     def restore_base(self):
         """Give every entry of `weight` its base value, and forget positions and deltas."""
         with self.open_weight() as weight:
-            live = weight.view(-1)
-            live[self.indices] = self.base
-            live[self.removed] = self.removed_base
+            self._with_base(weight)
             self.topology = Topology(*(values[:0] for values in self.topology))
             self.delta.zero_()
 

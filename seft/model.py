@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.nn.parallel import DistributedDataParallel
 
+from seft.blocks import decoder_blocks, target_layers
 from seft.config import SeftConfig, write_atomically
 from seft.layer import BitmaskSeftLinear, SeftLinear, seft_linear
 from seft.storage import BitmaskLinear, plain
@@ -191,6 +194,51 @@ class SeftModel(nn.Module):
         model.evolution_log = log
         return model if is_trainable else model.requires_grad_(False)
 
+    @property
+    def peft_config(self) -> dict[str, SeftConfig]:
+        """The configuration where PEFT has it: under the name of the one adapter."""
+        return {"default": self.seft_config}
+
+    def get_base_model(self) -> "SeftModel":
+        """The model that carries the deltas, as in PEFT: this one, since nothing is wrapped."""
+        return self
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """The base computes inside this context, as in PEFT, one layer's copy of it at a time.
+
+        Raises:
+            ValueError: there are `modules_to_save`, whose base values are not kept.
+        """
+        self._check_base_is_kept()
+        layers = self.seft_layers.values()
+        before = [layer.disabled for layer in layers]
+        try:
+            for layer in layers:
+                layer.disabled = True
+            yield
+        finally:
+            for layer, disabled in zip(layers, before, strict=True):
+                layer.disabled = disabled
+
+    def unload(self) -> nn.Module:
+        """The base again, bit for bit and of its own class, without the deltas; in place.
+
+        Raises:
+            ValueError: there are `modules_to_save`, whose base values are not kept.
+        """
+        self._check_base_is_kept()
+        for layer in self.seft_layers.values():
+            layer.restore_base()
+        return self.merge_and_unload()
+
+    def _check_base_is_kept(self):
+        if names := self.seft_config.modules_to_save:
+            raise ValueError(
+                f"modules_to_save={names} trained in place, their base values are not kept: load "
+                "the base anew"
+            )
+
     def merge_and_unload(self) -> nn.Module:
         """The model of its own class again, with the effective weights; in place.
 
@@ -218,7 +266,7 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
     if isinstance(model, SeftModel):
         raise ValueError("the model is a SEFT model already")
     layers = {}
-    for name, linear in target_layers(model, config).items():
+    for name, linear in chosen_layers(model, config).items():
         if not linear.weight.is_floating_point():
             raise ValueError(f"{name} has {linear.weight.dtype} weights, which cannot train")
         k = config.active_entries(linear.out_features, linear.in_features)
@@ -257,25 +305,20 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
     return model
 
 
-def target_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
+def chosen_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     """The layers a configuration trains, by name.
 
     Raises:
         ValueError: there is none.
     """
-    lists = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList)}
-    if not lists:
-        raise ValueError(f"{type(model).__name__} has no list of decoder blocks (nn.ModuleList)")
-    # The decoder blocks are the largest list; of lists in one another, the outermost.
-    prefix = max(lists, key=lambda n: sum(p.numel() for p in lists[n].parameters()))
+    blocks = decoder_blocks(model)
     chosen = config.layers_to_transform
     chosen = [chosen] if isinstance(chosen, int) else chosen
     targets = {
-        name: module
-        for number, block in enumerate(lists[prefix])
+        name: layer
+        for number, (prefix, block) in enumerate(blocks.items())
         if chosen is None or number in chosen
-        for name, module in block.named_modules(prefix=f"{prefix}.{number}")
-        if isinstance(module, nn.Linear)
+        for name, layer in target_layers(block, prefix).items()
     }
     targets = {
         name: module
@@ -285,7 +328,7 @@ def target_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     }
     if not targets:
         raise ValueError(
-            f"no nn.Linear in the {len(lists[prefix])} decoder blocks {prefix!r} matches "
+            f"no nn.Linear in the {len(blocks)} decoder blocks matches "
             f"target_modules={config.target_modules!r}, "
             f"exclude_modules={config.exclude_modules!r}, "
             f"layers_to_transform={config.layers_to_transform!r}"

@@ -1,6 +1,7 @@
 """The dense gradient of a layer over the steps before it evolves."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -9,18 +10,36 @@ from seft.storage import positions_of
 from seft.topology import Topology, best
 
 
+class Means(NamedTuple):
+    """What a window has seen.
+
+    Attributes:
+        gradient: mean gradient of the micro-batches of all ranks, (m * n,); `UNKNOWN` where no
+            rank measured it.
+        square: mean square of a micro-batch's gradient, likewise; None if squares were not summed.
+        micro_batches: s, number of micro-batches, as a mean over the ranks.
+    """
+
+    gradient: Tensor
+    square: Tensor | None
+    micro_batches: float
+
+
 class Window:
     """Sums a layer's dense gradient over micro-batches; of all entries, or of candidates alone.
 
-    Micro-batches of one optimizer step are contributions to its gradient, as in autograd.
+    A micro-batch's gradient is what its backward pass brings, before any clipping, as in SpIEL's
+    public code: where the loss is divided among the micro-batches of a step (as the Trainer does),
+    so is the gradient.
 
     Args:
         opened: number of the optimizer step after which it begins.
         choose: chooses candidate positions from the first micro-batch's gradient, (m * n,).
             None: all entries.
-        squares: whether the squares of the contributions are summed too.
+        squares: whether the squares of the gradients are summed too.
 
     Attributes:
+        count: micro-batches seen.
         positions: flat positions of the candidates, (c,), or None.
         total, square: the sums, float32, (m * n,) or (c,), or None.
     """
@@ -32,12 +51,14 @@ class Window:
         squares: bool = False,
     ):
         self.opened, self.choose, self.squares = opened, choose, squares
+        self.count = 0
         self.positions: Tensor | None = None
         self.total: Tensor | None = None
         self.square: Tensor | None = None
 
     def add(self, gradient: Tensor):
         """Add one micro-batch's dense gradient, (m, n)."""
+        self.count += 1
         gradient = gradient.view(-1)
         if self.choose is not None and self.positions is None:
             self.positions = self.choose(gradient)
@@ -57,43 +78,45 @@ class Window:
             return {}
         state = {"positions": self.positions, "total": self.total, "square": self.square}
         state = {name: values for name, values in state.items() if values is not None}
-        return {"opened": torch.tensor(self.opened), **state}
+        numbers = {name: torch.tensor(getattr(self, name)) for name in ("opened", "count")}
+        return numbers | state
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor]) -> "Window":
         """The window that gave `state`."""
         window = cls(int(state["opened"]), squares="square" in state)
-        for name in state.keys() - {"opened"}:
+        window.count = int(state["count"])
+        for name in state.keys() - {"opened", "count"}:
             setattr(window, name, state[name])
         return window
 
-    def means(self, weight: Tensor, step: int) -> tuple[Tensor, Tensor | None] | None:
-        """Turn the sums into means over all ranks' optimizer steps up to `step`; end the window.
+    def means(self, weight: Tensor) -> Means | None:
+        """Turn the sums into means over the micro-batches of all ranks; end the window.
 
         Returns:
-            The mean gradient, (m * n,), `UNKNOWN` where no rank measured it; and, if squares were
-            summed, the mean square of a step's gradient, taken for a sum of independent
-            contributions, whose squares add up. None if no gradient arrived, or one that is not
-            finite (float16 overflowed: the optimizer step was skipped too).
+            The means; None if no gradient arrived, or one that is not finite (float16 overflowed:
+            the optimizer step was skipped too).
         """
         if self.total is None:
             self.add(torch.zeros_like(weight))
-        steps = step - self.opened
-        ranks = distributed.get_world_size() if in_parallel() else 1
-        gradient = self._over_ranks(self.total, weight).div_(steps * ranks)
-        square = None
-        if self.squares:
-            square = self._over_ranks(self.square, weight).div_(steps * ranks**2)
-        bounds = torch.stack(gradient.aminmax())
+            self.count = 0
+        total = self._over_ranks(self.total, weight)
+        square = self._over_ranks(self.square, weight) if self.squares else None
+        seen = measured = torch.tensor(float(self.count), device=weight.device)
+        if self.positions is not None:
+            # Other ranks may have other candidates.
+            measured = self._over_ranks(seen.expand_as(self.total), weight)
+        if in_parallel():
+            distributed.all_reduce(seen)
+        bounds = torch.stack(total.aminmax())
         if not (bounds.isfinite().all() and bounds.any()):
             return None
-        if self.positions is not None:
-            measured = self._over_ranks(torch.ones_like(self.total), weight)
-            # 0 times infinity is `UNKNOWN`.
-            gradient *= ranks / measured
-            if square is not None:
-                square *= ranks / measured
-        return gradient, square
+        ranks = distributed.get_world_size() if in_parallel() else 1
+        # 0 over 0 is `UNKNOWN`.
+        total.div_(measured)
+        if square is not None:
+            square.div_(measured)
+        return Means(total, square, float(seen) / ranks)
 
     def _over_ranks(self, values: Tensor, weight: Tensor) -> Tensor:
         """The sum of `values` over all ranks, (m * n,), 0 where there is none."""

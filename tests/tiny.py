@@ -1,7 +1,10 @@
-"""A LLaMA of a few thousand weights."""
+"""A LLaMA of a few thousand weights, and one with mixtures of experts."""
 
 import torch
+from torch import nn
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 
 def tiny_llama(**changes) -> LlamaForCausalLM:
@@ -20,3 +23,52 @@ def tiny_llama(**changes) -> LlamaForCausalLM:
         "num_key_value_heads": 2,
     }
     return LlamaForCausalLM(LlamaConfig(**small | changes))
+
+
+class Router(nn.Module):
+    """A router as DeepSeek's is: its weight is a parameter, and no layer's."""
+
+    def __init__(self, width: int, experts: int):
+        super().__init__()
+        self.weight = nn.Parameter(0.3 * torch.randn(experts, width))
+
+    def forward(self, x):
+        return functional.linear(x, self.weight)
+
+
+class Mixture(nn.Module):
+    """A mixture of experts, each token to two, beside one that sees all: experts in a list."""
+
+    def __init__(self, config: LlamaConfig, gate: nn.Module, experts: int):
+        super().__init__()
+        self.gate = gate
+        self.experts = nn.ModuleList(LlamaMLP(config) for _ in range(experts))
+        self.shared_expert = LlamaMLP(config)
+        self.shared_expert_gate = nn.Linear(config.hidden_size, 1, bias=False)
+
+    def forward(self, x):
+        tokens = x.flatten(0, -2)
+        weights, chosen = self.gate(tokens).softmax(dim=-1).topk(2)
+        result = self.shared_expert_gate(tokens).sigmoid() * self.shared_expert(tokens)
+        for number, expert in enumerate(self.experts):
+            rows, place = (chosen == number).nonzero(as_tuple=True)
+            update = expert(tokens[rows]) * weights[rows, place].unsqueeze(1)
+            result = result.index_add(0, rows, update.to(result.dtype))
+        return result.view_as(x)
+
+
+def tiny_mixture(experts: int = 4, **changes) -> LlamaForCausalLM:
+    """The tiny LLaMA with mixtures of experts in the place of its MLPs.
+
+    The router of the first block is a linear layer, that of the second a module of its own.
+
+    Args:
+        experts: in each block.
+        **changes: of its configuration.
+    """
+    model = tiny_llama(initializer_range=0.3, **changes)
+    width = model.config.hidden_size
+    routers = (nn.Linear(width, experts, bias=False), Router(width, experts))
+    for block, router in zip(model.model.layers, routers, strict=True):
+        block.mlp = Mixture(model.config, router, experts)
+    return model

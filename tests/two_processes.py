@@ -10,15 +10,16 @@ from tiny import tiny_llama
 from torch.distributed.elastic.multiprocessing.errors import record
 from transformers import LlamaForCausalLM
 
-import bench.training.trainer
+import bench.training.train
 from baselines.pruning import prune
 from baselines.repair import build_repair
 from bench.config import Training
 from bench.files import write_json
 from bench.jobs.measure import StageClock
+from bench.training.blocks import Blocks
 from bench.training.checkpoints import Checkpoints
 from bench.training.processes import joined, rank
-from bench.training.trainer import Blocks, TrainingReport, train
+from bench.training.train import TrainingReport, train
 
 SETTINGS = Training(
     mixture=[{"data": "x"}], length=8, batch_size=4, gradient_accumulation=2, steps=6
@@ -59,7 +60,7 @@ def run(
 
 def interrupted(folder: Path, first_step: int) -> TrainingReport:
     """The second process is asked to end in the step after ``first_step``; then go on."""
-    loss, passes = bench.training.next_token_loss, iter(range(1000))
+    loss, passes = bench.training.train.next_token_loss, iter(range(1000))
 
     def ending(*arguments, **keywords):
         if next(passes) == first_step * SETTINGS.gradient_accumulation and rank() == 1:
@@ -69,7 +70,7 @@ def interrupted(folder: Path, first_step: int) -> TrainingReport:
     def checkpoints() -> Checkpoints:
         return Checkpoints(folder / "checkpoints", "digest", 60, StageClock(CPU))
 
-    bench.training.next_token_loss = ending
+    bench.training.train.next_token_loss = ending
     try:
         run(folder, checkpoints=checkpoints())
     except SystemExit:

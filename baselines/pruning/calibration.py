@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from baselines.pruning.layers import linear_layers
 from baselines.pruning.pattern import Pattern
+from seft.blocks import target_layers
 
 if TYPE_CHECKING:
     from baselines.pruning.pruner import Pruner, Statistic
@@ -116,7 +116,7 @@ def collect(
     new_statistic: Callable[[int, torch.device], "Statistic"],
     run: Callable[[Batch, nn.Module], Tensor] = Batch.run,
 ) -> list[Group]:
-    """Statistics of all linear layers of a block, one for each distinct input.
+    """Statistics of all target layers of a block, one for each distinct input.
 
     Args:
         name: The block's name.
@@ -128,13 +128,15 @@ def collect(
     Raises:
         ValueError: If the block's output is not finite, or a layer is never reached.
     """
-    layers = {f"{name}.{child}": layer for child, layer in linear_layers(block).items()}
+    layers = target_layers(block, name)
     groups: dict[str, Group] = {}
     # Inputs met in the current batch, kept alive so that `is` cannot meet a new tensor that took
     # an old one's place.
     seen: list[tuple[Tensor, Group]] = []
 
     def observe(layer_name: str, inputs: Tensor) -> None:
+        if inputs.numel() == 0:  # an expert that a batch has no tokens for
+            return
         layer = layers[layer_name]
         for tensor, group in seen:
             if tensor is inputs:

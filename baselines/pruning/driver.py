@@ -12,13 +12,13 @@ from baselines.pruning import PRUNERS, owl
 from baselines.pruning.calibration import Batch, collect, record
 from baselines.pruning.layers import (
     PruneReport,
-    decoder_blocks,
     prunable_layers,
     sparsity_report,
 )
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 from baselines.pruning.streaming import resident
+from seft.blocks import decoder_blocks
 
 # Tokens that go through a block at once: enough to keep the matrix products efficient.
 TOKENS_AT_ONCE = 2048
@@ -58,10 +58,10 @@ def prune(
     Raises:
         KeyError: If the pruner is unknown.
         TypeError: If the pruner has no such option.
-        ValueError: If an argument is out of its range, the model has no decoder blocks, or the
-            pattern does not fit a layer or the allocation: then the model is unchanged. Also if
-            the calibration gives non-finite activations or a singular Hessian: then earlier
-            blocks are pruned.
+        ValueError: If an argument is out of its range, the model has no decoder blocks or ones with
+            matrices that are in no ``nn.Linear``, or the pattern does not fit a layer or the
+            allocation: then the model is unchanged. Also if the calibration gives non-finite
+            activations or a singular Hessian: then earlier blocks are pruned.
     """
     method = PRUNERS[pruner](**options)
     layers = prunable_layers(model)
@@ -70,7 +70,7 @@ def prune(
         method.check_pattern(targets[name])
         targets[name].check_width(name, layer.in_features)
     if method.reads_calibration:
-        _check_calibration(pruner, calibration)
+        _check_calibration(pruner, calibration, model)
     with _evaluating(model):
         batches = _batches(model, calibration, device) if method.reads_calibration else []
         if method.allocation == "owl":
@@ -107,13 +107,25 @@ def _targets(
     return dict.fromkeys(layers, pattern)
 
 
-def _check_calibration(pruner: str, calibration: Tensor | None) -> None:
+def _check_calibration(pruner: str, calibration: Tensor | None, model: nn.Module) -> None:
     if calibration is None:
         raise ValueError(f"{pruner} needs calibration: token ids, int64 of shape (samples, length)")
     if calibration.dtype != torch.int64 or calibration.ndim != 2 or calibration.numel() == 0:
         raise ValueError(
             f"calibration is {calibration.dtype} of shape {tuple(calibration.shape)}; "
             "it must be int64 token ids of shape (samples, length), at least one"
+        )
+    length, rows = calibration.shape[1], model.get_input_embeddings().weight.shape[0]
+    # A model of rotary positions goes on without a word where it was never trained.
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or length
+    if length > positions:
+        raise ValueError(
+            f"calibration has {length} tokens a sequence; the model takes at most {positions}"
+        )
+    if calibration.min() < 0 or calibration.max() >= rows:
+        raise ValueError(
+            f"calibration has token ids from {calibration.min()} to {calibration.max()}; the "
+            f"embedding has {rows} rows: they must lie from 0 to {rows - 1}"
         )
 
 

@@ -5,6 +5,11 @@ from fractions import Fraction
 
 from torch import nn
 
+from seft.blocks import decoder_blocks, target_layers, unreached
+
+# How many matrices an error names.
+NAMED = 3
+
 
 @dataclass(frozen=True)
 class PruneReport:
@@ -19,42 +24,44 @@ class PruneReport:
     layers: dict[str, float]
 
 
-def decoder_blocks(model: nn.Module) -> dict[str, nn.Module]:
-    """The decoder blocks of a ``transformers`` causal language model, by name, in order.
-
-    They are the outermost ``nn.ModuleList`` that has ``config.num_hidden_layers`` entries and
-    holds linear layers, whatever the architecture calls it.
+def prunable_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Every layer that is pruned, by name: those of the decoder blocks that hold matrices (see
+    ``seft.blocks``), not the embeddings or the head.
 
     Raises:
-        ValueError: If the model has no such list.
+        ValueError: If the model has no decoder blocks, or they hold matrices that are in no
+            ``nn.Linear`` (see ``check_reachable``).
     """
-    if hasattr(model, "config"):
-        depth = model.config.get_text_config().num_hidden_layers
-        for name, module in model.named_modules():
-            if (
-                isinstance(module, nn.ModuleList)
-                and len(module) == depth
-                and any(isinstance(child, nn.Linear) for child in module.modules())
-            ):
-                return {f"{name}.{index}": block for index, block in enumerate(module)}
-    raise ValueError(
-        f"{type(model).__name__} has no list of decoder blocks with nn.Linear layers; "
-        "it must be a transformers causal language model"
-    )
-
-
-def prunable_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Every ``nn.Linear`` inside the decoder blocks, by name: not the embeddings or the head."""
+    check_reachable(model)
     return {
-        f"{name}.{child}": layer
-        for name, block in decoder_blocks(model).items()
-        for child, layer in linear_layers(block).items()
+        name: layer
+        for prefix, block in decoder_blocks(model).items()
+        for name, layer in target_layers(block, prefix).items()
     }
 
 
-def linear_layers(block: nn.Module) -> dict[str, nn.Linear]:
-    """Every ``nn.Linear`` of one decoder block, by its name inside the block."""
-    return {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
+def check_reachable(model: nn.Module) -> None:
+    """See that every matrix of the decoder blocks, routers aside, is one that pruners reach.
+
+    A sparsity measured without the others would not be the model's. It looks at shapes alone: a
+    model on the meta device will do.
+
+    Raises:
+        ValueError: If there are others (one line that names the first, and what holds them), or
+            the model has no decoder blocks.
+    """
+    others = {
+        name: type(module).__name__
+        for prefix, block in decoder_blocks(model).items()
+        for name, module in unreached(block, prefix).items()
+    }
+    if others:
+        named = [f"{name} ({kind})" for name, kind in others.items()][:NAMED]
+        more = ", ..." if len(others) > NAMED else ""
+        raise ValueError(
+            f"{type(model).__name__} cannot be pruned: {len(others)} matrices of its decoder "
+            f"blocks are in no nn.Linear: {', '.join(named)}{more}"
+        )
 
 
 def zero_fractions(model: nn.Module) -> dict[str, Fraction]:

@@ -23,9 +23,9 @@ from torch import nn
 from tqdm import tqdm
 
 from baselines.pruning.calibration import Batch, Group, InputNorm, collect
-from baselines.pruning.layers import linear_layers
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.streaming import resident
+from seft.blocks import target_layers
 
 OUTLIER = 5
 LAMBDA = Fraction(8, 100)
@@ -61,7 +61,7 @@ def allocate(
         with resident(block.modules(), device):
             ratios[name] = outlier_ratio(collect(name, block, batches, InputNorm, Batch.advance))
     entries = {
-        name: {f"{name}.{child}": x.weight.numel() for child, x in linear_layers(block).items()}
+        name: {layer: x.weight.numel() for layer, x in target_layers(block, name).items()}
         for name, block in blocks.items()
     }
     sizes = {name: sum(inside.values()) for name, inside in entries.items()}

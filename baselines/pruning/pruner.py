@@ -49,15 +49,6 @@ class Pruner(ABC):
     paper: ClassVar[str | None] = None
     needs_calibration: ClassVar[bool] = True
     keeps_weights: ClassVar[bool] = False
-    extra_sources: ClassVar[tuple[str, ...]] = (
-        "baselines.pruning.calibration",
-        "baselines.pruning.driver",
-        "baselines.pruning.layers",
-        "baselines.pruning.masks",
-        "baselines.pruning.owl",
-        "baselines.pruning.pattern",
-        "baselines.pruning.streaming",
-    )
 
     def __post_init__(self):
         if self.allocation not in ALLOCATIONS:

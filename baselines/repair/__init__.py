@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from baselines.problems import explained
 from baselines.registry import Registry
 
 if TYPE_CHECKING:
@@ -50,12 +51,5 @@ def build_repair(
         return repair(pattern=pattern, **options)
     except ValidationError as error:
         known = ", ".join(repair.Options.model_fields) or "none"
-        problems = "; ".join(map(_describe, error.errors()))
+        problems = "; ".join(map(str, explained(error, TypeAdapter(repair.Options))))
         raise ValueError(f"repair {name!r}: {problems} (its options: {known})") from None
-
-
-def _describe(problem: dict) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
-    if not problem["loc"]:
-        return message
-    return f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {message}"

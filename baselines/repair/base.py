@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from baselines.pruning import prunable_layers
+from baselines.pruning.layers import prunable_layers
 from baselines.pruning.pattern import Pattern
 from seft.storage import pack, unpack
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STATE_FILE = "repair.safetensors"
 
 
-class RepairOptions(BaseModel, extra="forbid", frozen=True):
+class RepairOptions(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The options of a repair that does not train."""
 
 
@@ -66,9 +66,6 @@ class Repair(ABC):
 
     keeps_sparsity: ClassVar[bool] = True
     """Whether the merged model is as sparse as its base, group by group where that is N:M."""
-
-    extra_sources: ClassVar[tuple[str, ...]] = ()
-    """Modules or packages beside the class's own that define the method; see ``Registry``."""
 
     def __init__(self, *, pattern: Pattern | None = None, **options):
         """Set up the method.
@@ -228,8 +225,6 @@ class LayerRepair(Repair):
 
 class FrozenLayerRepair(LayerRepair):
     """A `LayerRepair` whose ``Options`` are ``FrozenBaseOptions``."""
-
-    extra_sources = ("seft.storage",)
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         return super().wrap(store(model, self.options.storage), seed=seed)

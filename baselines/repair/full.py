@@ -14,7 +14,6 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.pruning.layers import decoder_blocks
 from baselines.repair.base import (
     LayerRepair,
     RepairedLinear,
@@ -23,6 +22,7 @@ from baselines.repair.base import (
     trainables,
     whole,
 )
+from seft.blocks import decoder_blocks
 
 
 class FullOptions(TrainingOptions):
@@ -35,7 +35,6 @@ class Full(LayerRepair):
     Options = FullOptions
     training = "full"
     shards = True
-    extra_sources = ("baselines.repair.sharding", "seft.storage")
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "MaskedLinear":
         return MaskedLinear(base)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
-from baselines.pruning import prunable_layers
+from baselines.pruning.layers import prunable_layers
 from baselines.repair.adapter import AdapterRepair
 from baselines.repair.base import FrozenBaseOptions, store
 from baselines.repair.dropout import Dropout
@@ -35,7 +35,6 @@ class Lora(AdapterRepair):
     Options = LoraOptions
     paper = "Hu et al., ICLR 2022, arXiv 2106.09685"
     training = "lora"
-    extra_sources = ("baselines.repair.dropout", "seft.storage")
 
     def adapter(self, model: nn.Module, seed: int) -> "LoraConfig":
         from peft import LoraConfig

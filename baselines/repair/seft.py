@@ -1,4 +1,4 @@
-"""SEFT, sparsity evolution fine-tuning (Li et al. 2025): a sparse delta whose positions evolve,
+"""SEFT, sparsity evolution fine-tuning (Xiao et al. 2025): a sparse delta whose positions evolve,
 while the least sensitive weights are removed, so that each layer stays as sparse as it was.
 
 By default layers evolve in turn (`stagger`), each as often as in the paper, where all evolve at
@@ -88,8 +88,8 @@ class SeftOptions(EvolvingOptions):
     )
     moments: str = Field(
         seft.SeftConfig.moments,
-        description="AdamW's moments of a grown delta: zero (reset), or the means of the window "
-        "(seeded).",
+        description="AdamW's moments of a grown delta: zero (reset), or the means of the window, "
+        "as old as it (seeded).",
     )
     mask: Literal["evolve", "fixed"] = Field(
         seft.SeftConfig.mask, description="Grow anywhere, or inside the base's mask alone."
@@ -113,9 +113,8 @@ class Seft(Repair):
     """SEFT on every target layer, with as many deltas as LoRA of the matched rank has numbers."""
 
     Options = SeftOptions
-    paper = "Li et al. 2025, arXiv 2505.24037"
+    paper = "Xiao et al. 2025, arXiv 2505.24037"
     training = "seft"
-    extra_sources = ("seft", "seft.storage")
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         return seft.get_seft_model(model, self.options.config(seed, self.pattern))

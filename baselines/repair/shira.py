@@ -20,7 +20,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from baselines.pruning import prunable_layers
+from baselines.pruning.layers import prunable_layers
 from baselines.repair.adapter import AdapterRepair
 from baselines.repair.base import TrainingOptions
 

@@ -3,9 +3,9 @@
 Every `evolve_every` steps the entries of the delta with the smallest |delta| are dropped and as
 many grow where the gradient, summed over a window, is largest; the fraction falls linearly to 0
 at the end of training; the first selection places all. A grown entry's moments start from the
-window's means. On a pruned base entries grow where weights were pruned, and nothing is removed in
-exchange: the merged model is less sparse than its base. `SpielStaticMask` grows inside the base's
-mask alone.
+window's means, at the window's age. On a pruned base entries grow where weights were pruned, and
+nothing is removed in exchange: the merged model is less sparse than its base. `SpielStaticMask`
+grows inside the base's mask alone.
 
 Both are configurations of the `seft` library. The paper names no learning rate for pruned bases:
 the default is SEFT's.

@@ -35,7 +35,6 @@ class Spp(FrozenLayerRepair):
     Options = SppOptions
     paper = "Lu et al., ICML 2024, arXiv 2405.16057"
     training = "spp"
-    extra_sources = (*FrozenLayerRepair.extra_sources, "baselines.repair.dropout")
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "SppLinear":
         options = self.options

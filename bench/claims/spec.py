@@ -3,22 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveInt,
     TypeAdapter,
-    ValidationError,
     model_validator,
 )
 
+from baselines.problems import MisfitError, Problem, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
+from bench.documents import DocumentError, read_document
+from bench.paths import ROOT
+from bench.typed import Strict
 
 Axis = Literal["model", "pruner", "pattern", "against", "task"]
 AXES: tuple[str, ...] = Axis.__args__
@@ -48,10 +48,6 @@ Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(min_l
 
 class ClaimsError(ValueError):
     """A claims file that cannot be read; the message is one line a problem."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Cells(Strict):
@@ -116,7 +112,7 @@ class Claim(Strict):
         return self
 
 
-CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
+CLAIMS_FILE = ROOT / "config" / "claims.yaml"
 CLAIMS = TypeAdapter(Annotated[list[Claim], Field(min_length=1)])
 
 
@@ -127,13 +123,13 @@ def load_claims(path: str | Path) -> list[Claim]:
         ClaimsError: with one line for each problem: key, value, what is allowed.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        claims = CLAIMS.validate_python(values)
-    except (OSError, yaml.YAMLError) as error:
-        raise ClaimsError(f"{path}: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        lines = (f"{path}: {_explain(problem, values)}" for problem in error.errors())
-        raise ClaimsError("\n".join(lines)) from None
+        values = read_document(path)
+        claims = validated(CLAIMS, values)
+    except DocumentError as error:
+        raise ClaimsError(str(error)) from None
+    except MisfitError as error:
+        lines = [line for p in error.problems for line in _of_claim(p, values).splitlines()]
+        raise ClaimsError("\n".join(f"{path}: {line}" for line in lines)) from None
     names = [claim.claim for claim in claims]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -141,21 +137,11 @@ def load_claims(path: str | Path) -> list[Claim]:
     return claims
 
 
-def _explain(problem: dict, values) -> str:
-    """A pydantic error as ``claim: key = value: what is allowed``."""
-    number, *keys = problem["loc"] or [None]
-    message = problem["msg"].removeprefix("Value error, ")
-    if not isinstance(number, int):
-        return f"{message} of claims"
+def _of_claim(problem: Problem, values) -> str:
+    """A problem as ``claim <name>: key = value: what is allowed``."""
+    if not problem.keys:
+        return f"{problem} of claims"
+    number, *keys = problem.keys
     entry = values[number]
     name = entry.get("claim", number + 1) if isinstance(entry, dict) else number + 1
-    key = ".".join(map(str, keys))
-    if not key:
-        return f"claim {name}: {message}"
-    if problem["type"] == "missing":
-        return f"claim {name}: {key}: missing"
-    if problem["type"] == "extra_forbidden":
-        model = Cells if keys[0] == "cells" else Claim
-        allowed = ", ".join(model.model_fields)
-        return f"claim {name}: {key} = {problem['input']!r}: unknown key; allowed: {allowed}"
-    return f"claim {name}: {key} = {problem['input']!r}: {message}"
+    return f"claim {name}: {Problem(tuple(keys), problem.said, problem.value)}"

@@ -1,21 +1,23 @@
 """The data stage: raw files in, splits and their manifest out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from math import isclose
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 from tqdm import tqdm
 
-from bench.data.items import DataError, read_items, write_items
+from bench.data.forms import Columns, DataError, ItemError
+from bench.data.items import write_items
 from bench.data.readers import READERS
-from bench.data.splits import articles, check_disjoint, split, without_repeats
-from bench.files import read_json, whole, write_json
+from bench.data.splits import articles, split, without_repeats
+from bench.files import whole, write_json
 from bench.sources.base import RelativePath
 from bench.sources.manifest import MANIFEST, FileRecord, sha256
+from bench.typed import EachOnce, Strict
 
 SplitName = Literal["train", "validation", "test"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -33,13 +35,11 @@ def _whole(fractions: dict[str, float]) -> dict[str, float]:
     return fractions
 
 
-class DataSpec(BaseModel):
+class DataSpec(Strict):
     """A data set: an entry of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: str = Field(description="Name of an entry of `sources`.")
-    files: Annotated[list[RelativePath], Field(min_length=1)] = Field(
+    files: Annotated[list[RelativePath], Field(min_length=1), EachOnce] = Field(
         description="Files of that source which the set is read from."
     )
     reader: Annotated[str, AfterValidator(_known)] = Field(
@@ -117,6 +117,7 @@ def prepare(
 def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str, int]]:
     """The items of a set, and how many were skipped for which reason."""
     skipped = Counter()
+    columns = Columns()
     items = []
     for file in tqdm(spec.files, desc=f"read {name}", unit="file"):
         path = source / file
@@ -124,8 +125,13 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
             raise DataError(f"data.{name}: source {spec.source!r} has no file {file!r}")
         try:
             wanted = None if spec.limit is None else spec.limit - len(items)
-            items.extend(islice(READERS[spec.reader](path, skipped), wanted))
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            read = islice(READERS[spec.reader](path, skipped), wanted)
+            items.extend(_alike(read, columns, path))
+        except ItemError as error:
+            raise DataError(f"data.{name}: {path}: {error}") from error
+        except DataError:
+            raise
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise DataError(
                 f"data.{name}: {file} is not in the format {spec.reader!r}: {error!r}"
             ) from error
@@ -150,27 +156,12 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
     return items, dict(skipped)
 
 
-def check(sets: Sequence[Path], manifest: Path) -> dict[str, Any]:
-    """Check that no set is measured on what any set is trained on, nor tested on what learning
-    rates are chosen on.
-
-    Args:
-        sets: folders that :func:`prepare` made.
-        manifest: file to write when all is well: the manifests of the sets, by name.
-
-    Raises:
-        DataError: one line that names the items.
-    """
-    items = {
-        part: {
-            f"{folder.name}/{part}": read_items(folder / f"{part}.jsonl")
-            for folder in sets
-            if (folder / f"{part}.jsonl").is_file()
-        }
-        for part in get_args(SplitName)
-    }
-    check_disjoint(items["train"], items["validation"] | items["test"])
-    check_disjoint(items["validation"], items["test"])
-    checked = {"sets": {folder.name: read_json(folder / MANIFEST) for folder in sets}}
-    write_json(manifest, checked)
-    return checked
+def _alike(items: Iterable[dict], columns: Columns, path: Path) -> Iterator[dict]:
+    """The items of a file, if they make a table with those before; their ids and groups as text."""
+    for number, item in enumerate(items, start=1):
+        try:
+            columns.check(item)
+        except ItemError as error:
+            # Only of one's own data, which have an item a line.
+            raise DataError(f"{path}, line {number}: {error}") from error
+        yield item | {key: str(item[key]) for key in ("id", "group") if key in item}

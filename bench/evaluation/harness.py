@@ -64,6 +64,21 @@ def load_task(name: str, spec: TaskSpec, data: Path, *, seed: int) -> TaskDict:
     return loaded
 
 
+def own_facts(name: str, folder: Path) -> dict:
+    """What a configuration can ask of a task or group of lm-eval's own: its metrics, and how many
+    items it has at most (of a group, the smallest of its tasks).
+
+    Args:
+        name: name of the task.
+        folder: what :class:`bench.evaluation.own.LmEvalSource` made.
+    """
+    loaded = load_own(name, folder)
+    return {
+        "metrics": list(_metrics(name, loaded)),
+        "items": min(len(task.eval_docs) for task in loaded["tasks"].values()),
+    }
+
+
 def score(
     lm: PackedLM, name: str, loaded: TaskDict, spec: TaskSpec
 ) -> tuple[list[dict], list[dict]]:

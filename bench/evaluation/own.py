@@ -12,7 +12,7 @@ from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks.manager import TaskDict
 from pyarrow.parquet import read_table
 
-from bench.evaluation.tasks import TASKS_FOLDER
+from bench.evaluation.tasks import local_tasks
 from bench.sources.base import BaseSource, Commit, SourceError
 
 
@@ -77,7 +77,7 @@ def _build(name: str, task_class: type[_OwnTask]) -> TaskDict:
     registry = own_tasks()
     known = registry.task_index.get(name)
     if known is None:
-        local = ", ".join(sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml")))
+        local = ", ".join(local_tasks())
         raise ValueError(
             f"unknown task {name!r}: none of lm-eval's; those of config/tasks need data: {local}"
         )

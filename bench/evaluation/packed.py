@@ -27,6 +27,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
+from bench.data.items import DataError
+from bench.sources.checkpoint import no_row
+
 # HFLM warns that it was given a loaded model, which is the way it is meant here.
 logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
 
@@ -239,6 +242,7 @@ class PackedLM(HFLM):
         self._max_length = max_length
         self.batch_tokens = batch_tokens
         self.scoring = PACKED
+        self._rows = model.get_input_embeddings().weight.shape[0]
         self._selects_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._window = getattr(model.config, "sliding_window", None)
         # Where the model does not say, its blocks are alike.
@@ -344,13 +348,20 @@ class PackedLM(HFLM):
         return None
 
     def _inputs(self, context: list[int], continuation: list[int]) -> list[int]:
-        """What the model reads of a request: all but the last token, cut from the left."""
+        """What the model reads of a request: all but the last token, cut from the left.
+
+        Raises:
+            DataError: a token has no row in the embedding.
+        """
         if not context or not 0 < len(continuation) <= self.max_length:
             raise ValueError(
                 f"a request of {len(context)} context and {len(continuation)} continuation tokens; "
                 f"allowed: at least 1, and 1 to {self.max_length}"
             )
-        return (context + continuation)[-(self.max_length + 1) : -1]
+        tokens = (context + continuation)[-(self.max_length + 1) :]
+        if (highest := max(tokens)) >= self._rows:
+            raise DataError(f"a task's text: {no_row(self.tokenizer, highest, self._rows)}")
+        return tokens[:-1]
 
     def _mask(
         self, positions: torch.Tensor, visible: torch.Tensor

@@ -3,35 +3,23 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from bench.paths import ROOT
 from bench.sources.base import Commit
+from bench.typed import Strict
 
 PERPLEXITY = "perplexity"
-TASKS_FOLDER = Path(__file__).parents[2] / "config" / "tasks"
+# Beside the data of a task of lm-eval's own: what a configuration can ask of it.
+FACTS = "facts.json"
+TASKS_FOLDER = ROOT / "config" / "tasks"
 
 
-def is_own(name: str) -> bool:
-    """Whether lm-eval has a task or a group of this name."""
-    # It takes seconds to import, and to read.
-    from bench.evaluation.own import own_tasks
-
-    return name in own_tasks().task_index
-
-
-class TaskSpec(BaseModel):
+class TaskSpec(Strict):
     """Settings of one task; its prompt and its metrics are in ``config/tasks/<task>.yaml``, or
     lm-eval's.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str | None = Field(
         default=None,
@@ -94,3 +82,43 @@ class TaskSpec(BaseModel):
         if self.data is None:
             return resources / "tasks" / name
         return resources / "data" / self.data / f"{self.split}.jsonl"
+
+
+def local_tasks() -> list[str]:
+    """The names of the tasks that are defined in ``config/tasks``."""
+    return sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
+
+
+def defined_metrics(name: str) -> list[str] | None:
+    """The metrics that a task of ``config/tasks`` has, by the names that a configuration gives
+    them; None where it leaves them to lm-eval.
+
+    Args:
+        name: of the task.
+    """
+    definition = _definition(TASKS_FOLDER / f"{name}.yaml")
+    if "metric_list" not in definition:
+        return None
+    metrics = [entry["metric"] for entry in definition["metric_list"]]
+    filters = [entry["name"] for entry in definition.get("filter_list") or []]
+    if filters:
+        metrics = [f"{metric},{name}" for name in filters for metric in metrics]
+    # That of a token is computed by the benchmark.
+    of_text = definition.get("output_type") == "loglikelihood_rolling"
+    return [PERPLEXITY, *metrics] if of_text else metrics
+
+
+class _Definition(yaml.SafeLoader):
+    """Reads what needs no Python: the functions that a definition names are left out."""
+
+
+_Definition.add_multi_constructor("!", lambda loader, tag, node: None)
+
+
+def _definition(file: Path) -> dict:
+    """A task's definition, laid over those that it includes, the first of them on top."""
+    own = yaml.load(file.read_text(encoding="utf-8"), _Definition)
+    included = own.get("include", [])
+    for other in [included] if isinstance(included, str) else included:
+        own = _definition(file.parent / other) | own
+    return own

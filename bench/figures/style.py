@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
-from bench.records.rows import place_of
+from bench.config.variants import place_of
 
 UNREPAIRED = "#000000"
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7")

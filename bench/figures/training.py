@@ -4,9 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bench.config.variants import training_of
 from bench.figures.results import Results
 from bench.figures.style import key, legend, panels, scale
-from bench.variants import training_of
 
 MARKS = 6
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bench.data import DataError
+from bench.files import UnreadableError
 from bench.jobs.outcome import Attempt
 from bench.sources import SourceError
 
@@ -39,7 +40,7 @@ class Job:
     """One job of the workflow: its log, its threads, and how its errors are told.
 
     What goes to standard error is kept in the rule's log as well. An error that is about the
-    user's input ends the job with its one line; any other keeps its traceback.
+    user's input, or a damaged file, ends the job with its one line; any other keeps its traceback.
 
     Args:
         snakemake: the object that Snakemake gives to a script.
@@ -71,7 +72,7 @@ class Job:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            if isinstance(error, SourceError | DataError):
+            if isinstance(error, SourceError | DataError | UnreadableError):
                 print(error, file=sys.stderr)
                 sys.exit(1)
             if isinstance(error, SystemExit):

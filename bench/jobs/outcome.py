@@ -5,9 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.files import naming_full_disk, read_json, remove, whole, write_json
+from bench.files import (
+    UnreadableError,
+    advising,
+    naming_full_disk,
+    read_json,
+    remove,
+    whole,
+    write_json,
+)
 from bench.jobs.provenance import cluster_job
-from bench.records.record import describe_error
+from bench.records.record import RETRY, describe_error
 
 STAGE_FILE = "stage.json"
 LOG_FILE = "training.json"
@@ -78,5 +86,16 @@ def disk_bytes(folder: Path) -> int:
 
 
 def read_outcome(folder: str | Path) -> dict:
-    """``error`` (null when the stage succeeded) and ``costs`` of the stage that made a folder."""
-    return read_json(Path(folder) / STAGE_FILE)
+    """``error`` (null when the stage succeeded) and ``costs`` of the stage that made a folder.
+
+    Raises:
+        UnreadableError: the file that says so is damaged.
+    """
+    path = Path(folder) / STAGE_FILE
+    with advising(RETRY):
+        if not path.is_file():
+            raise UnreadableError(path, "no such file")
+        outcome = read_json(path)
+        if not isinstance(outcome, dict) or outcome.keys() != {"error", "costs"}:
+            raise UnreadableError(path, "no outcome of a stage")
+    return outcome

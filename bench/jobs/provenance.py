@@ -18,6 +18,8 @@ PACKAGES = (
     "pandas",
     "snakemake",
 )
+# Folders of the checkout of which files that are not tracked decide results, too.
+CODE = ("baselines", "bench", "config/tasks", "seft", "workflow")
 JOB_ID_VARIABLES = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 
 
@@ -47,7 +49,9 @@ def cluster_job() -> str | None:
 
 
 def git_state(folder: Path) -> dict | None:
-    """Commit of the working tree, and whether it has changes; null outside a checkout."""
+    """Commit of the working tree, and whether what decides results has changes: tracked files,
+    and untracked ones beside the code; null outside a checkout.
+    """
 
     def git(*arguments: str) -> str:
         run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
@@ -55,7 +59,10 @@ def git_state(folder: Path) -> dict | None:
         return run.stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        root = git("rev-parse", "--show-toplevel")
+        changed = git("-C", root, "status", "--porcelain", "--untracked-files=no")
+        added = git("-C", root, "ls-files", "--others", "--exclude-standard", "--", *CODE)
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed or added)}
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from baselines.pruning import PRUNERS, prunable_layers
+from baselines.pruning import PRUNERS
+from baselines.pruning.layers import prunable_layers
 from bench.models.loading import load_model, read_layers
 from bench.sources.manifest import MANIFEST, sha256
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from baselines.pruning import prunable_layers
-from bench.files import read_json
+from baselines.pruning.layers import prunable_layers
+from bench.sources.checkpoint import LOCAL, load_whole
 
 
 def pick_device(name: str) -> torch.device:
@@ -43,27 +42,23 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def load_model(folder: str | Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A causal language model from a local ``transformers`` folder, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
+    """A causal language model from a local ``transformers`` folder, in evaluation mode.
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    return model.to(device).eval()
+    Raises:
+        SourceError: not all of its weights are there (one line).
+    """
+    return load_whole(folder, folder, dtype=dtype).to(device)
 
 
 def read_layers(folder: str | Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Weights of the prunable layers of ``model`` as a local ``transformers`` folder has them.
 
-    They are read one at a time, by the layers' names: a second model is never held.
+    What its files call them only ``transformers`` knows, so it loads the folder. In the dtype of
+    the files the weights stay mapped: a second model is never held in memory.
     """
-    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
-
-    folder = Path(folder)
-    index = folder / SAFE_WEIGHTS_INDEX_NAME
-    files = read_json(index)["weight_map"] if index.exists() else {}
+    stored = load_whole(folder, folder, dtype="auto")
     for name in prunable_layers(model):
-        key = f"{name}.weight"
-        with safe_open(folder / files.get(key, SAFE_WEIGHTS_NAME), framework="pt") as tensors:
-            yield name, tensors.get_tensor(key)
+        yield name, stored.get_submodule(name).weight.detach()
 
 
 # Up to this length the CPU's fused attention kernel loses to plain matrix products.
@@ -82,4 +77,4 @@ def short_attention(model: nn.Module, length: int) -> None:
 def load_tokenizer(folder: str | Path):
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, **LOCAL)

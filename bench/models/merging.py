@@ -6,7 +6,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from baselines.pruning import Pattern, prune, zero_fractions
+from baselines.pruning.driver import prune
+from baselines.pruning.layers import zero_fractions
+from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from bench.cells import Cell
 

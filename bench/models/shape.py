@@ -1,17 +1,14 @@
 """The shape of a model: what its memory, its time and its files follow from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from baselines.pruning.pattern import Pattern
 from bench.files import read_json
-
-if TYPE_CHECKING:
-    from bench.config import Config
+from bench.typed import Strict
 
 MODELS = Path("resources/models")
 # What a `config.json` calls the keys of a shape.
@@ -25,14 +22,14 @@ NAMES = {
     "tied": ("tie_word_embeddings",),
     "head_dim": ("head_dim",),
 }
+# And the most tokens that a sequence may have.
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 
 
-class Shape(BaseModel):
+class Shape(Strict):
     """The shape of a decoder of LLaMA's kind: RMSNorm, grouped-query attention, and an MLP of gate,
     up and down, all without biases.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     blocks: PositiveInt = Field(description="Decoder blocks.")
     hidden: PositiveInt = Field(description="Width of the hidden states.")
@@ -115,15 +112,37 @@ def _stated_shape(path: Path) -> Shape | None:
         return None
 
 
-def shape_of(config: "Config", model: str, models: Path = MODELS) -> Shape | None:
+def shape_of(stated: Shape | None, model: str, models: Path = MODELS) -> Shape | None:
     """Shape of a model: as configured, else as fetched; None while neither is known.
 
     Args:
-        config: the configuration.
+        stated: what the configuration says of it.
         model: name of the model.
         models: folder of the fetched models.
     """
-    return config.models[model].shape or read_shape(models / model)
+    return stated or read_shape(models / model)
+
+
+def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Iterator[str]:
+    """One line for each length that is more than the ``config.json`` of a model states.
+
+    A model of learned positions has no more of them; one of rotary positions goes on without a
+    word, past all that it was trained on.
+
+    Args:
+        model: name of the model.
+        folder: where it lies.
+        lengths: tokens of a sequence, by the key of the configuration.
+    """
+    stated = read_json(folder / "config.json")
+    limit = next((stated[name] for name in POSITIONS if stated.get(name) is not None), None)
+    for key, length in lengths.items():
+        if limit is not None and length > limit:
+            setting = f", or models.{model}.context_length" if key.startswith("eval") else ""
+            yield (
+                f"{key} = {length}: model {model!r} takes at most {limit} tokens; "
+                f"allowed: up to {limit}{setting}"
+            )
 
 
 def pattern_problems(model: str, shape: Shape, patterns: Iterable[str]) -> Iterator[str]:

@@ -6,16 +6,18 @@ from math import ceil
 from pathlib import Path
 
 import psutil
-import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import PositiveInt, TypeAdapter
 
+from baselines.problems import MisfitError, validated
 from bench.config import Config
+from bench.documents import read_document
 from bench.planning.needs import GIB, MIB, Job, memory_mib, minutes, needs
+from bench.typed import Strict
 
 LIMITS_FILE = "limits.yaml"
 
 
-class Limits(BaseModel):
+class Limits(Strict):
     """What there is for one job, and on disk for all; null is not checked.
 
     Attributes:
@@ -24,8 +26,6 @@ class Limits(BaseModel):
         minutes: that a job may take.
         disk_gib: for weights between stages.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     memory_mib: PositiveInt | None = None
     gpu_memory_mib: PositiveInt | None = None
@@ -36,22 +36,20 @@ class Limits(BaseModel):
         return ", ".join(f"{name} {value:,}" for name, value in self if value is not None)
 
 
+LIMITS = TypeAdapter(Limits)
+
+
 def read_limits(file: Path) -> Limits:
     """Limits as a profile states them.
 
     Raises:
-        ValueError: they are not what :class:`Limits` takes; one line.
+        ValueError: they cannot be read, or are not what :class:`Limits` takes; a line a problem.
     """
     try:
-        return Limits.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "it"
-        allowed = ", ".join(Limits.model_fields)
-        raise ValueError(
-            f"{file}: {key} = {problem['input']!r}: {problem['msg']}; allowed: whole numbers for "
-            f"{allowed}"
-        ) from None
+        return validated(LIMITS, read_document(file) or {})
+    except MisfitError as error:
+        lines = str(error).splitlines()
+        raise ValueError("\n".join(f"{file}: {line}" for line in lines)) from None
 
 
 def limits_here(config: Config) -> Limits:

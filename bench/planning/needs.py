@@ -91,7 +91,7 @@ class Needs:
 
 def needs(config: Config, job: Job, device: str) -> Needs:
     """What a job needs on a device, cpu or cuda; a start alone while the shape is not known."""
-    shape = shape_of(config, job.model)
+    shape = shape_of(config.models[job.model].shape, job.model)
     if shape is None:
         return Needs()
     element = element_bytes(config, device)

@@ -6,38 +6,40 @@ estimated in :mod:`bench.planning.needs`, and how fast it works in :mod:`bench.p
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from bench.cells import (
     Cell,
     base_folder,
-    checked_path,
     dense_cell,
     record_path,
     training_folder,
 )
-from bench.config import Config, load_or_exit, project_root
+from bench.config import Config, load_or_exit
+from bench.config.variants import training_of
+from bench.documents import read_keys
+from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
 from bench.models.shape import MODELS, shape_of
+from bench.paths import ROOT
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
 from bench.planning.needs import GIB, Job, Needs, job_seconds, needs, units
 from bench.planning.preflight import check_or_exit
+from bench.planning.retry import to_retry
 from bench.planning.speeds import Kind, Speeds, measured_speeds
-from bench.records.record import read_records
-from bench.variants import training_of
+from bench.records.record import read_record
 
 # The rules that are counted, in their order, and the stage whose speed their jobs have: none where
-# there is nothing to compute. The dense model's scores are those of the check.
+# there is nothing to compute.
 STAGES = {
     "fetch_model": None,
-    "check_dense": "evaluate",
-    "evaluate_dense": None,
+    "evaluate_dense": "evaluate",
     "prune": "prune",
     "repair": "repair",
     "evaluate": "evaluate",
@@ -147,18 +149,33 @@ def make_plan(config: Config, device: str, root: Path = Path()) -> Plan:
         root: the working folder of the run.
     """
     cells = [*map(dense_cell, config.grid.models), *config.cells()]
-    jobs = Counter(_jobs(config, [c for c in cells if not (root / record_path(c)).is_file()], root))
+    again = to_retry(config, root) if config.retry_failed else set()
+
+    def made(path: str | Path) -> bool:
+        return str(path) not in again and (root / path).exists()
+
+    jobs = Counter(_jobs(config, [cell for cell in cells if not made(record_path(cell))], made))
     records = sorted((root / "results/cells").glob("**/record.json"))
-    sample = read_records(records[:: 1 + len(records) // SAMPLE])
+    sample = list(_readable(records[:: 1 + len(records) // SAMPLE]))
     speeds = measured_speeds(config, sample, device)
     rows = [_row(config, rule, jobs, speeds) for rule in STAGES]
     kinds = {kind_of(config, job) for job in jobs if STAGES[job.rule] is not None}
-    unknown = sorted({job.model for job in jobs if shape_of(config, job.model) is None})
+    models = {job.model for job in jobs}
+    unknown = sorted(m for m in models if shape_of(config.models[m].shape, m) is None)
     return Plan(len(cells), jobs, [row for row in rows if row.jobs], kinds, speeds, unknown)
 
 
-def _jobs(config: Config, cells: list[Cell], root: Path) -> Iterator[Job]:
-    """The jobs that these cells need, as often as they run."""
+def _readable(records: Iterable[Path]) -> Iterator[dict]:
+    """These records, but for damaged ones: speeds are estimates."""
+    for path in records:
+        with suppress(UnreadableError):
+            yield read_record(path)
+
+
+def _jobs(
+    config: Config, cells: list[Cell], is_made: Callable[[str | Path], bool]
+) -> Iterator[Job]:
+    """The jobs that these cells need and that are not done, as often as they run."""
     made: dict[str | Path, Job] = {}
     for cell in cells:
         made[MODELS / cell.model] = Job("fetch_model", cell.model)
@@ -168,15 +185,15 @@ def _jobs(config: Config, cells: list[Cell], root: Path) -> Iterator[Job]:
         training = training_of(cell.repair)
         of_base = partial(Job, model=cell.model, pruner=cell.pruner, pattern=cell.pattern)
         base = base_folder(config.checkpoints, cell)
-        if not (root / base).exists():
-            checked = checked_path(config.checkpoints, cell.model)
-            made[checked] = Job("check_dense", cell.model)
+        if not is_made(base):
+            dense = dense_cell(cell.model)
+            made[record_path(dense)] = Job("evaluate_dense", cell.model)
             made[base] = of_base("prune")
         if training is not None:
             folder = training_folder(config.checkpoints, cell, training)
             made[folder] = of_base("repair", repair=training)
         made[record_path(cell)] = of_base("evaluate", repair=training)
-    return (job for path, job in made.items() if not (root / path).exists())
+    return (job for path, job in made.items() if not is_made(path))
 
 
 def kind_of(config: Config, job: Job) -> Kind:
@@ -222,13 +239,13 @@ def read_files(files: Sequence[Path]) -> dict:
     """The values of configuration files, each laid over those before it, and over the default.
 
     Raises:
-        OSError, yaml.YAMLError: a file is not there, or is not YAML.
+        DocumentError: a file is not there, or cannot be read.
     """
     from snakemake.utils import update_config
 
     values: dict = {}
-    for file in (project_root() / "config/config.yaml", *files):
-        update_config(values, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    for file in (ROOT / "config/config.yaml", *files):
+        update_config(values, read_keys(file))
     return values
 
 
@@ -248,8 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"{given.profile}: no such profile")
         limits = read_limits(file) if file.is_file() else None
         config = load_or_exit(read_files(given.configfile))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        parser.exit(1, f"{' '.join(str(error).split())}\n")
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
     check_or_exit(config)
     device = "cuda" if takes_gpu(config.runtime.device) else "cpu"
     plan = make_plan(config, device)

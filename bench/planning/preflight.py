@@ -4,28 +4,45 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.cells import dense_cell, record_path
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
-from bench.files import read_json
-from bench.models.shape import pattern_problems, read_shape
-from bench.records.band import band_problems
-from bench.records.record import resolved_config
+from bench.config.variants import training_of
+from bench.evaluation.tasks import FACTS, TaskSpec
+from bench.files import UnreadableError, read_json
+from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.sources import PathSource
+from bench.sources.manifest import MANIFEST
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
+
+RESOURCES = Path("resources")
 
 
 def check_or_exit(config: Config) -> None:
     """End the process with one line a problem, exit status 1, if there is any."""
-    problems = list(dict.fromkeys(find_problems(config)))
+    _exit_on(find_problems(config))
+
+
+def check_tasks_or_exit(config: Config) -> None:
+    """:func:`check_or_exit` of what is known as soon as the items of the tasks are there."""
+    _exit_on(_task_problems(config))
+
+
+def _exit_on(found: Iterator[str]) -> None:
+    try:
+        problems = list(dict.fromkeys(found))
+    except UnreadableError as error:
+        sys.exit(str(error))
     if problems:
         sys.exit("\n".join(f"config: {problem}" for problem in problems))
 
 
 def find_problems(config: Config) -> Iterator[str]:
-    """What is wrong with the claims, the published numbers, local paths, and models that are on
-    the machine already.
+    """What is wrong with the claims, the published numbers, local paths, and models and items that
+    are on the machine already.
     """
+    if Path(config.checkpoints).exists() and not Path(config.checkpoints).is_dir():
+        yield f"checkpoints = {config.checkpoints!r}: is a file; allowed: a folder"
+    yield from _task_problems(config)
     for load, source in ((load_claims, CLAIMS_FILE), (read_references, reference_files())):
         try:
             load(source)
@@ -34,7 +51,7 @@ def find_problems(config: Config) -> Iterator[str]:
     for name in config.grid.models:
         key = f"models.{name}.source.path"
         source = config.models[name].source
-        folder = Path("resources/models") / name
+        folder = RESOURCES / "models" / name
         if isinstance(source, PathSource):
             folder = source.path.expanduser()
             if not folder.is_dir():
@@ -45,7 +62,6 @@ def find_problems(config: Config) -> Iterator[str]:
                 continue
         if (folder / "config.json").is_file():
             yield from _model_problems(config, name, folder)
-        yield from _dense_problems(config, name)
     for name, source in config.sources.items():
         if not isinstance(source, PathSource):
             continue
@@ -54,12 +70,42 @@ def find_problems(config: Config) -> Iterator[str]:
         if not path.exists():
             yield f"{key}: no such file or folder"
             continue
+        folder = path if path.is_dir() else path.parent
         for data, spec in config.data.items():
-            for file in spec.files if spec.source == name else ():
-                if not (path / file if path.is_dir() else path.parent / file).is_file():
-                    yield f"data.{data}.files = {file!r}: no such file in {str(source.path)!r}"
-                elif data == config.calibration.data:
-                    yield from _text_problems(config, (path / file).stat().st_size)
+            files = {file: folder / file for file in spec.files if spec.source == name}
+            missing = [file for file, place in files.items() if not place.is_file()]
+            for file in missing:
+                yield f"data.{data}.files = {file!r}: no such file in {str(source.path)!r}"
+            if files and not missing and data == config.calibration.data:
+                size = sum(place.stat().st_size for place in files.values())
+                yield from _text_problems(config, size)
+
+
+def _task_problems(config: Config) -> Iterator[str]:
+    """Limits above the items there are, and metrics that a task of lm-eval's own does not have."""
+    for name, task in config.evaluation.tasks.items():
+        facts = _facts(config, name, task)
+        if facts is None:
+            continue
+        key, items = f"evaluation.tasks.{name}", facts["items"]
+        if task.windows == "rolling" and task.limit is not None and task.limit > items:
+            yield f"{key}.limit = {task.limit}: allowed: at most {items}, the items there are"
+        if task.data is None and task.metric not in facts["metrics"]:
+            found = ", ".join(facts["metrics"]) or "none: it has no average over all items"
+            yield f"{key}.metric = {task.metric!r}: allowed: {found}"
+
+
+def _facts(config: Config, name: str, task: TaskSpec) -> dict | None:
+    """What is known of the items of a task; None while they are not there as configured."""
+    if task.data is None:
+        path = task.items(name, RESOURCES) / FACTS
+        return read_json(path) if path.is_file() else None
+    path = task.items(name, RESOURCES).with_name(MANIFEST)
+    made = read_json(path) if path.is_file() else {}
+    configured = config.data[task.data].model_dump(mode="json")
+    if any(key not in made or made[key] != value for key, value in configured.items()):
+        return None
+    return {"items": made["written"][task.split]["items"]}
 
 
 def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
@@ -67,6 +113,7 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
     architectures = settings.get("architectures") or []
     if not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
         yield f"models.{name} = {architectures}: allowed: a causal language model"
+    yield from length_problems(name, folder, _lengths(config, name))
     found, configured = read_shape(folder), config.models[name].shape
     if found is not None and configured is None:
         yield from pattern_problems(name, found, config.grid.patterns)
@@ -80,14 +127,18 @@ def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
                 )
 
 
-def _dense_problems(config: Config, name: str) -> Iterator[str]:
-    """The band may have been changed since the dense model was evaluated."""
-    dense = dense_cell(name)
-    path = Path(record_path(dense))
-    if path.is_file():
-        record = read_json(path)
-        if record["config"]["hash"] == resolved_config(config, dense)["hash"]:
-            yield from band_problems(config, name, record)
+def _lengths(config: Config, name: str) -> dict[str, int]:
+    """Tokens of the sequences that a model of the grid is to see, by the key that says so."""
+    lengths = {
+        f"evaluation.tasks.{task}.context_length": spec.context_length
+        for task, spec in config.evaluation_of(name).tasks.items()
+        if spec.context_length is not None
+    }
+    if any(config.pruner(pruner).reads_calibration for pruner in config.grid.pruners):
+        lengths["calibration.length"] = config.calibration.length
+    if any(training_of(repair) is not None for repair in config.grid.repairs):
+        lengths["training.length"] = config.training.length
+    return lengths
 
 
 def _text_problems(config: Config, size: int) -> Iterator[str]:

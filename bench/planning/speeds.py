@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from baselines.pruning import PRUNERS
 from bench.config import Config
+from bench.config.variants import method_of, training_of
 from bench.evaluation.tasks import TaskSpec
 from bench.models.shape import Shape, shape_of
 from bench.planning.work import evaluation_work, pruning_work, training_work
-from bench.variants import method_of, training_of
 
 # Floating-point operations a second of one core, or of a GPU, where no record says it.
 SPEED = {"cpu": 1.2e11, "cuda": 3e13}
 SOURCE = {
-    "cpu": "measured on an AMD EPYC with AVX-512 BF16 and SmolLM2-135M",
+    "cpu": "measured on an AMD EPYC with AVX-512 BF16 and SmolLM2-135M-Instruct",
     "cuda": "assumed: no record of a GPU says it",
 }
 UNIT = {"cpu": "a core", "cuda": "a GPU"}
@@ -74,7 +74,7 @@ def measured_speeds(config: Config, records: Iterable[dict], device: str) -> Spe
     used = 0
     for record in records:
         model, provenance = record["cell"]["model"], record["provenance"]
-        shape = shape_of(config, model) if model in config.models else None
+        shape = shape_of(config.models[model].shape, model) if model in config.models else None
         if shape is None or (provenance["accelerator"] is None) != (device == "cpu"):
             continue
         used += 1

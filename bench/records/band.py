@@ -1,16 +1,17 @@
 """What a dense model is expected to score."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from bench.config import Config
 from bench.records.rows import shown_metric
 
 # Of a normal distribution: 95 % lie within this many standard errors.
 WITHIN = 1.96
 
 
-def band_problems(config: Config, model: str, record: dict) -> Iterator[str]:
+def band_problems(
+    model: str, band: Mapping[str, tuple[float, float]], record: dict
+) -> Iterator[str]:
     """The tasks of which a dense model's score lies outside the band, in a line each.
 
     The band may be that of other items: a score is outside it where its 95 % interval over the
@@ -18,12 +19,12 @@ def band_problems(config: Config, model: str, record: dict) -> Iterator[str]:
     Entries of tasks that are not run say nothing.
 
     Args:
-        config: holds the band.
         model: name of the model.
+        band: lowest and highest score expected, a task.
         record: the dense model's record, or as much of it as ``config`` and ``metrics``.
     """
-    run = config.evaluation_of(model).tasks
-    for task, (low, high) in config.models[model].band.items():
+    run = record["config"]["resolved"]["evaluation"]["tasks"]
+    for task, (low, high) in band.items():
         if task not in run:
             continue
         value, stderr = shown_metric(record, task)

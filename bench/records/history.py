@@ -2,7 +2,8 @@
 
 It holds what the figures need of the checkpoints, so that they can be drawn without them:
 
-* ``cell``: whose it is. What follows is empty where nothing was trained, or it failed.
+* ``cell``: whose it is. What follows is empty where nothing was trained, it failed, or the log of
+  its evaluation says why there is none.
 * ``training``: step, loss and learning rate, as logged.
 * ``evolution``: for each evolution of each layer its ``step``, the number of the ``layer`` in
   ``layers``, the share of the grown weights that pruning had removed (``reactivated``; null where
@@ -18,9 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from baselines.pruning import prunable_layers
+from baselines.pruning.layers import prunable_layers
 from bench.cells import Cell
-from bench.files import read_json_lines, write_json_lines
+from bench.files import UnreadableError, advising, read_json_lines, write_json_lines
+from bench.records.record import RETRY
 
 # More than a figure can show; a training of many evolutions would make a large file.
 EVOLUTIONS = 32
@@ -61,7 +63,7 @@ def sparsity_ranges(evolution: list[dict]) -> dict[str, list[float]] | None:
 
 
 def no_history() -> dict:
-    """That of a cell that was not trained, or failed."""
+    """That of a cell that was not trained, or failed, or whose history cannot be made."""
     return {"training": [], "evolution": _evolution([], []), "layers": {}}
 
 
@@ -70,9 +72,20 @@ def write_history(path: str | Path, cell: Cell, history: dict) -> None:
 
 
 def read_histories(paths: Iterable[str | Path]) -> dict[Cell, dict]:
-    """Histories by cell."""
-    histories = [read_json_lines(path)[0] for path in paths]
-    return {Cell(**history.pop("cell")): history for history in histories}
+    """Histories by cell.
+
+    Raises:
+        UnreadableError: a file is damaged.
+    """
+    return dict(map(_read_history, paths))
+
+
+def _read_history(path: str | Path) -> tuple[Cell, dict]:
+    with advising(RETRY):
+        match read_json_lines(path):
+            case [{"cell": dict(cell), "training": _, "evolution": _, "layers": _} as history]:
+                return Cell(**cell), {key: history[key] for key in history if key != "cell"}
+        raise UnreadableError(path, "no history")
 
 
 def _evolution(log: list[dict], layers: list[str]) -> dict[str, list]:

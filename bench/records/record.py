@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines.problems import MisfitError, validated
 from bench.cells import DENSE, Cell
-from bench.files import read_json, remove
-from bench.variants import training_of
+from bench.config.variants import training_of
+from bench.files import UnreadableError, advising, read_json
+from bench.records.schema import RECORD
 
 if TYPE_CHECKING:
     from bench.config import Config
 
 SCHEMA_VERSION = 1
+# What readers count on; records of earlier versions of this code have no `inputs`.
+RETRY = "to run its cell again: snakemake ... --config retry_failed=true"
 
 
 def resolved_config(config: "Config", cell: Cell) -> dict:
@@ -97,32 +102,21 @@ def make_record(
     }
 
 
-def read_records(paths) -> list[dict]:
-    """Records, checked to be of a schema version that this code reads."""
-    records = []
-    for path in paths:
-        record = read_json(path)
-        if record.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(
-                f"{path}: schema_version = {record.get('schema_version')!r}; "
-                f"allowed: {SCHEMA_VERSION}"
-            )
-        records.append(record)
-    return records
+def read_record(path: str | Path) -> dict:
+    """A record.
 
-
-def forget_failures(checkpoints: str | Path) -> None:
-    """Remove what failed stages and failed cells left behind, so that they run again.
-
-    The tables go too: Snakemake makes what is missing only for something that it has to make.
+    Raises:
+        UnreadableError: it is not one, or of a schema version that this code does not read.
     """
-    from bench.jobs.outcome import STAGE_FILE
+    with advising(RETRY):
+        record = read_json(path)
+        try:
+            validated(RECORD, record)
+        except MisfitError as error:
+            raise UnreadableError(path, str(error).partition("\n")[0]) from None
+    return record
 
-    failed = [
-        *(p.parent for p in Path(checkpoints).rglob(STAGE_FILE) if read_json(p)["error"]),
-        *(p for p in Path("results/cells").rglob("record.json") if read_json(p)["error"]),
-    ]
-    if failed:
-        tables = (p for p in Path("results").glob("*.csv") if p.name != "tuning.csv")
-        for path in [*failed, *tables]:
-            remove(path)
+
+def read_records(paths: Iterable[str | Path]) -> list[dict]:
+    """Several records; see :func:`read_record`."""
+    return [read_record(path) for path in paths]

@@ -1,7 +1,7 @@
 """Rows of the tables: records by what they are seeds of, in order, and the scores shown of them."""
 
-from baselines.repair import REPAIRS
-from bench.cells import DENSE, IDENTITY
+from bench.cells import DENSE, IDENTITY, place
+from bench.config.variants import place_of
 from bench.evaluation.tasks import PERPLEXITY
 
 AVERAGE = "average"
@@ -19,23 +19,13 @@ def ordered(records: list[dict]) -> list[dict]:
         cell = record["cell"]
         return (
             cell["model"],
-            _place(cell["pruner"], pruners),
+            place(cell["pruner"], pruners),
             cell["pattern"],
             place_of(cell["repair"]),
             cell["seed"],
         )
 
     return sorted(records, key=position)
-
-
-def place_of(repair: str) -> tuple:
-    """What repairs are sorted by: registered ones in their order, then variants by name."""
-    return _place(repair, list(REPAIRS))
-
-
-def _place(name: str, known: list[str]) -> tuple:
-    """What is not registered comes last: variants, and methods of records from elsewhere."""
-    return (known.index(name), "") if name in known else (len(known), name)
 
 
 def by_row(records: list[dict]) -> dict[tuple, list[dict]]:

@@ -1,27 +1,38 @@
-"""The types of ``record.json``, for records that were not written here."""
+"""The types of ``record.json``: what every reader may rely on, wherever a record comes from."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+)
+
+from bench.typed import Name, Seed
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Range = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Part(BaseModel):
     """A part of a record; what later versions add is let through."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
 
 class CellPart(Part):
     model_config = ConfigDict(extra="forbid")
 
-    model: str
-    pruner: str
-    pattern: str
-    repair: str
-    seed: NonNegativeInt
+    model: Name
+    pruner: Name
+    pattern: Name
+    repair: Name
+    seed: Seed
 
 
 class ErrorPart(Part):
@@ -38,7 +49,7 @@ class TaskPart(Part):
 
 
 class EvaluationPart(Part):
-    tasks: dict[str, TaskPart]
+    tasks: dict[Name, TaskPart]
 
 
 class ResolvedPart(Part):
@@ -55,7 +66,7 @@ class SparsityPart(Part):
     requested: Fraction
     achieved: Fraction | None
     layers: dict[str, Fraction] | None
-    evolution: dict[str, tuple[Fraction, Fraction]] | None = None
+    evolution: dict[str, Range] | None = None
 
 
 class Costs(Part):
@@ -78,7 +89,7 @@ class Stages(Part):
 
 
 class Metric(Part):
-    task: str
+    task: Name
     metric: str
     value: float | None
     n: PositiveInt
@@ -89,7 +100,7 @@ class Metric(Part):
 
 class Git(Part):
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-    dirty: Literal[False]
+    dirty: bool
 
 
 class Manifests(Part):
@@ -98,12 +109,12 @@ class Manifests(Part):
 
 
 class Provenance(Part):
-    git: Git
+    git: Git | None
     packages: dict[str, str]
     python: str
     platform: str
     cpu: str
-    dtype: str
+    dtype: str | None
     threads: PositiveInt
     manifests: Manifests
 
@@ -121,3 +132,6 @@ class Record(Part):
     metrics: list[Metric]
     samples: str | None
     provenance: Provenance
+
+
+RECORD = TypeAdapter(Record)

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.config import pruner_options
+from bench.config.variants import changes, method_of, shown, training_of
 from bench.figures.style import in_order
 from bench.report.sources import Sources
-from bench.variants import changes, method_of, shown, training_of
 
 
 def cards(sources: Sources) -> list[dict]:

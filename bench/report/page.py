@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 from functools import cache
 from importlib.metadata import distribution
@@ -10,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.config import project_root
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
+from bench.paths import ROOT
 from bench.report.board import TOLERANCE, board, cells
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
@@ -38,6 +39,9 @@ def build_page(sources: Sources) -> str:
     environment.filters["number"] = lambda value: _number(value, ",.6g")
     records = [record for _, record in sources.records]
     results = sources.results
+    library = _datatables()
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script = f'import DataTable from "{library["uri"]}";\n{script}'
     claims, reproduction = plain(sources.claims), plain(sources.reproduction)
     return environment.get_template("page.html.jinja").render(
         claims=claims,
@@ -57,9 +61,11 @@ def build_page(sources: Sources) -> str:
             "comparisons": packed(plain(sources.comparisons)),
             "figures": packed(sources.figures),
         },
-        datatables=_datatables(),
+        datatables=library,
+        # Of all scripts that a record might bring, the browser runs this one alone.
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        script=Markup(script),
     )
 
 
@@ -85,7 +91,7 @@ def _datatables() -> dict[str, str]:
 
 
 def _caption(name: str) -> str:
-    text = (project_root() / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
+    text = (ROOT / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
     return " ".join(text.split())
 
 
@@ -97,6 +103,10 @@ def _facts(records: list[dict]) -> dict:
         return sorted({value for value in values if value is not None})
 
     return {
+        "models": distinct(
+            f"{record['cell']['model']} from {model_origin(record['config']['resolved']['model'])}"
+            for record in records
+        ),
         "cells": len(records),
         "failed": sum(record["status"] != "ok" for record in records),
         "seeds": distinct(record["cell"]["seed"] for record in records),
@@ -114,3 +124,10 @@ def _facts(records: list[dict]) -> dict:
         ),
         "dtypes": distinct(entry["dtype"] for entry in provenance),
     }
+
+
+def model_origin(source: dict) -> str:
+    """The files, repository or folder that a model was made from; a GGUF file holds few bits."""
+    files = source.get("members") or [source.get("repository") or source.get("path")]
+    made = " and ".join(file for file in files if file) or source["source"]
+    return f"{made}, de-quantised" if made.endswith(".gguf") else made

@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from bench.typed import Strict
 
 
 class SourceError(Exception):
-    """Something could not be fetched; the message is one line that names it."""
+    """Something could not be fetched, or is not whole; the message is one line that names it."""
 
 
 def _inside(path: str) -> str:
@@ -22,10 +24,8 @@ RelativePath = Annotated[str, AfterValidator(_inside)]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
-class BaseSource(BaseModel, ABC):
+class BaseSource(Strict, ABC):
     """A place that models and data come from: an entry of the configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     licence: str | None = Field(
         default=None, description="Licence of what is fetched (SPDX where there is one)."

@@ -1,7 +1,7 @@
 """Models and data from the Hugging Face hub."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,9 @@ class HubSource(BaseSource):
     """A repository of the hub at one commit; its files stay in the hub's cache and are linked."""
 
     source: Literal["hub"]
-    repository: str = Field(description="`owner/name`.")
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] = Field(
+        description="`owner/name`."
+    )
     repository_type: Literal["model", "dataset"] = Field(
         default="model", description="Which kind of repository it is."
     )

@@ -8,9 +8,11 @@ from pydantic import Field
 
 from bench.sources.base import SourceError
 from bench.sources.manifest import MANIFEST
+from bench.typed import EachOnce, Text
 
 Patterns = Annotated[
-    list[str],
+    list[Text],
+    EachOnce,
     Field(
         min_length=1,
         description="Shell patterns of the files wanted, matched on the whole relative path.",
@@ -22,22 +24,30 @@ Patterns = Annotated[
 WANTED = ["*.json", "*.jsonl", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
-def link_files(origin: Path, patterns: list[str], folder: Path) -> None:
-    """Link every file of the folder ``origin`` that matches a pattern into ``folder``.
+def matching_files(origin: Path, patterns: list[str]) -> list[str]:
+    """Relative paths of the files of the folder ``origin`` that match a pattern, in order.
 
     A ``manifest.json`` at the top of ``origin`` is left out: the name is taken by our own.
+    """
+    return [
+        name
+        for path in sorted(origin.rglob("*"))
+        if any(fnmatchcase(name := path.relative_to(origin).as_posix(), p) for p in patterns)
+        and name != MANIFEST
+        and path.is_file()
+    ]
+
+
+def link_files(origin: Path, patterns: list[str], folder: Path) -> None:
+    """Link every file of the folder ``origin`` that matches a pattern into ``folder``.
 
     Raises:
         SourceError: when nothing matches.
     """
-    linked = 0
-    for path in sorted(origin.rglob("*")):
-        name = path.relative_to(origin).as_posix()
-        wanted = any(fnmatchcase(name, pattern) for pattern in patterns)
-        if wanted and name != MANIFEST and path.is_file():
-            link = folder / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path.resolve())
-            linked += 1
-    if not linked:
+    names = matching_files(origin, patterns)
+    for name in names:
+        link = folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((origin / name).resolve())
+    if not names:
         raise SourceError(f"{origin}: no file matches {', '.join(patterns)}")

@@ -1,20 +1,36 @@
 """Models and data that are on this machine already."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bench.sources.base import BaseSource, SourceError
-from bench.sources.linking import WANTED, Patterns, link_files
+from bench.sources.linking import WANTED, Patterns, link_files, matching_files
+
+
+def _stated(path: Any) -> Any:
+    # Of an empty text Python makes the working folder.
+    if path == "":
+        raise ValueError("allowed: the path of a folder or of a file")
+    return path
 
 
 class PathSource(BaseSource):
     """A local folder or file; it is linked, never copied or changed."""
 
     source: Literal["path"]
-    path: Path = Field(description="The folder, or the one file.")
+    path: Annotated[Path, BeforeValidator(_stated)] = Field(
+        description="The folder, or the one file."
+    )
     files: Patterns = WANTED
+
+    def wanted_files(self) -> list[Path]:
+        """The files that it stands for now; none where the path does not exist."""
+        path = self.path.expanduser()
+        if path.is_dir():
+            return [path / name for name in matching_files(path, self.files)]
+        return [path] if path.is_file() else []
 
     def retrieve(self, folder: Path) -> None:
         path = self.path.expanduser()

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from bench.files import read_json, remove, write_json
 from bench.sources.base import BaseSource, SourceError
+from bench.sources.checkpoint import LOCAL, check_finite, check_special_tokens, load_whole
 from bench.sources.manifest import FileRecord, Manifest
 from bench.sources.staging import staged
 
@@ -18,7 +19,8 @@ def fetch_model(source: BaseSource, destination: Path) -> Manifest:
     """Bring a causal language model into ``destination``, as a ``transformers`` folder.
 
     A folder that is one already is taken as it is; weights that are there only in PyTorch's own
-    format are written as safetensors. A single GGUF file is de-quantised to bfloat16.
+    format are written as safetensors. A single GGUF file is de-quantised to bfloat16. Whatever it
+    was, every weight of the model must be there, and finite.
 
     Raises:
         SourceError: one line that names what failed; nothing is left behind.
@@ -37,6 +39,7 @@ def fetch_model(source: BaseSource, destination: Path) -> Manifest:
                 converted_from[path.name] = FileRecord.of(path)
             convert_pytorch(folder)
         _check_causal(folder, destination)
+        _check_whole(folder, destination)
         for weights in folder.glob("*.safetensors"):
             if not weights.is_symlink():
                 # Safetensors writes for the owner alone; on a cluster the group reads too.
@@ -61,12 +64,47 @@ def _check_causal(folder: Path, destination: Path) -> None:
         raise SourceError(
             f"{destination}: architectures is {architectures}; allowed: a causal language model"
         )
+    _check_known(config, destination)
     for what, patterns in {
         "weights": ("*.safetensors",),
         "tokenizer": ("tokenizer*",),
     }.items():
         if not any(any(folder.glob(pattern)) for pattern in patterns):
             raise SourceError(f"{destination}: no {what} ({', '.join(patterns)})")
+
+
+def _check_known(config: dict, destination: Path) -> None:
+    """``transformers`` itself must have the model's class: code of a repository is never run."""
+    from transformers import CONFIG_MAPPING, __version__
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    remote = (config.get("auto_map") or {}).get("AutoModelForCausalLM")
+    if kind not in CONFIG_MAPPING or (remote and remote.rpartition(".")[2] != own):
+        needs = f", which needs code of its repository ({remote})" if remote else ""
+        raise SourceError(
+            f"{destination}: model_type is {kind!r}{needs}; allowed: a model that transformers "
+            f"{__version__} has"
+        )
+
+
+def _check_whole(folder: Path, destination: Path) -> None:
+    """Check what can be seen on the model itself; no weight of it is held."""
+    from transformers import AutoTokenizer
+
+    try:
+        model = load_whole(folder, destination, dtype="auto", device_map="meta")
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        check_special_tokens(tokenizer, model.get_input_embeddings().num_embeddings, destination)
+        check_finite(folder, destination)
+    except SourceError:
+        raise
+    # What a damaged folder raises depends on where the reader stumbles.
+    except Exception as error:
+        raise SourceError(
+            f"{destination}: cannot be loaded: {_in_a_line(error, folder)}"
+        ) from error
 
 
 def convert_pytorch(folder: Path) -> None:
@@ -110,20 +148,26 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     Special tokens stay as the file names them.
 
     Raises:
-        SourceError: when ``transformers`` cannot read the file.
+        SourceError: when ``transformers`` cannot read the file, or not all of it.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoTokenizer, GgufConfig
 
-    origin = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     with tqdm(total=3, desc=f"convert {gguf.name}", unit="step") as bar:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(**origin)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, **LOCAL)
             bar.update()
-            model = AutoModelForCausalLM.from_pretrained(
-                **origin, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+            model = load_whole(
+                gguf.parent,
+                gguf.name,
+                gguf_file=gguf.name,
+                dtype=torch.bfloat16,
+                quantization_config=GgufConfig(dequantize=True),
             )
+            _check_all_read(gguf, model)
             bar.update()
+        except SourceError:
+            raise
         # What a malformed or unknown file raises depends on where the reader stumbles.
         except Exception as error:
             raise _not_converted(gguf, error) from error
@@ -132,6 +176,27 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         bar.update()
 
 
+def _check_all_read(gguf: Path, model) -> None:
+    """Tensors that ``transformers`` has no name for are left out of its model without a word.
+
+    They may be a layer's biases, or the factors of rotary frequencies (``rope_freqs.weight``).
+    """
+    from gguf import GGUFReader
+
+    stored = sum(int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
+    read = sum(weight.numel() for weight in model.parameters())
+    if stored != read:
+        raise SourceError(
+            f"{gguf.name}: {stored} numbers in its tensors, of which transformers reads {read}; "
+            "allowed: a file that it reads as a whole"
+        )
+
+
 def _not_converted(path: Path, error: Exception) -> SourceError:
-    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    return SourceError(f"{path.name}: cannot be converted: {reason}")
+    return SourceError(f"{path.name}: cannot be converted: {_in_a_line(error, path.parent)}")
+
+
+def _in_a_line(error: Exception, folder: Path) -> str:
+    """The class and the first line of an error, without the temporary folder that it is about."""
+    reason = str(error).partition("\n")[0].replace(f"{folder}/", "").replace(str(folder), "it")
+    return f"{type(error).__name__}: {reason}"

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from bench.sources.base import BaseSource, RelativePath, SourceError
 from bench.sources.manifest import sha256
+from bench.typed import EachOnce, Name, Text
 
 CONNECT_AND_READ_SECONDS = (15, 60)
 BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
@@ -35,15 +36,15 @@ class PypiSource(BaseSource):
     """
 
     source: Literal["pypi"]
-    package: str = Field(description="Name of the package.")
-    version: str = Field(description="Its version.")
+    package: Name = Field(description="Name of the package.")
+    version: Text = Field(description="Its version.")
     file: Annotated[str, Field(pattern=r"^[^/]+\.(whl|zip|tar\.gz)$")] = Field(
         description="Name of the distribution file: a wheel or a source distribution."
     )
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = Field(
         description="SHA-256 of that file; anything else is refused."
     )
-    members: Annotated[list[RelativePath], Field(min_length=1)] = Field(
+    members: Annotated[list[RelativePath], Field(min_length=1), EachOnce] = Field(
         description=(
             "Files wanted out of it. The folder `name-version/` that encloses everything in a "
             "source distribution is left out of the paths."

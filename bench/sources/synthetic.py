@@ -6,11 +6,20 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bench.sources import grammar
 from bench.sources.base import BaseSource, SourceError
 from bench.sources.families import FAMILIES
+from bench.typed import Seed
+
+
+def _json(values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("allowed: what JSON has, with numbers that are finite") from None
+    return values
 
 
 class SyntheticSource(BaseSource):
@@ -21,7 +30,7 @@ class SyntheticSource(BaseSource):
     """
 
     source: Literal["synthetic"]
-    seed: int = Field(default=0, description="Seed of text and weights.")
+    seed: Seed = Field(default=0, description="Seed of text and weights.")
     articles: Annotated[int, Field(gt=0, le=160)] = Field(
         default=24, description="Articles of each of the two text files; eight paragraphs each."
     )
@@ -31,7 +40,7 @@ class SyntheticSource(BaseSource):
     architecture: Literal[*FAMILIES] = Field(
         default="llama", description="Of the model: its family."
     )
-    shape: dict[str, Any] = Field(
+    shape: Annotated[dict[str, Any], AfterValidator(_json)] = Field(
         default={},
         description=(
             "Of the model: keys of its `transformers` configuration, laid over the family's "
@@ -82,7 +91,9 @@ class SyntheticSource(BaseSource):
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+                model = AutoModelForCausalLM.from_config(
+                    config, dtype=torch.bfloat16, trust_remote_code=False
+                )
         except (ValueError, StrictDataclassError) as error:
             reason = " ".join(str(error).split())
             raise SourceError(f"synthetic {self.architecture} model: {reason}") from error

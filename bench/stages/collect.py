@@ -1,6 +1,6 @@
-"""Everything that is made of records: ``python -m bench collect results/``.
+"""All tables, made of records: ``python -m bench collect results/``.
 
-The workflow makes each file when all records of its grid are there. This makes all of them from
+The workflow makes them when all records of its grid are there. The command makes them from
 whatever records there are: of a grid that is half done, or that come from elsewhere.
 """
 
@@ -32,6 +32,11 @@ from bench.tables.reproduction import read_references, reference_files, reproduc
 from bench.tables.table1 import cells_table, table1, table1_sheet
 
 Paths = Sequence[str | Path]
+# Tables to read are there as Markdown and LaTeX, too.
+TO_READ = ("table1", "table2", "table3", "table4", "ablations")
+DATA = ("cells", "scores", "comparisons", "claims", "claims_detail", "reproduction")
+TABLES = [f"{name}.csv" for name in (*TO_READ, *DATA)]
+TABLES += [f"{name}.{kind}" for name in TO_READ for kind in ("md", "tex")]
 
 
 def write_cells(records: Paths, csv: str | Path) -> None:
@@ -82,27 +87,36 @@ def write_reproduction(records: Paths, references: Iterable[Path], csv: str | Pa
     write_csv(csv, reproduction_table(read_references(references), read_records(records)))
 
 
-def collect(results: Path) -> None:
-    """Make everything from the records below ``results/cells``.
+def collect(records: Paths, folder: Path) -> None:
+    """Make all of ``TABLES`` in a folder.
 
     Raises:
-        ValueError: there are none, or a file that is read here is not as it should be.
+        ValueError: a file that is read here is not as it should be.
+    """
+    scores, comparisons = folder / "scores.csv", folder / "comparisons.csv"
+    write_cells(records, folder / "cells.csv")
+    write_statistics(records, scores=scores, comparisons=comparisons)
+    write_table1(records, scores, folder / "table1.csv")
+    write_tables(records, scores, comparisons, folder)
+    write_claims(
+        records,
+        CLAIMS_FILE,
+        claims=folder / "claims.csv",
+        detail=folder / "claims_detail.csv",
+    )
+    write_reproduction(records, reference_files(), folder / "reproduction.csv")
+
+
+def records_below(results: Path) -> list[Path]:
+    """The records of a folder ``results``.
+
+    Raises:
+        ValueError: there are none.
     """
     records = sorted(results.glob("cells/**/record.json"))
     if not records:
         raise ValueError(f"{results}: no records; allowed: a folder with cells/.../record.json")
-    scores, comparisons = results / "scores.csv", results / "comparisons.csv"
-    write_cells(records, results / "cells.csv")
-    write_statistics(records, scores=scores, comparisons=comparisons)
-    write_table1(records, scores, results / "table1.csv")
-    write_tables(records, scores, comparisons, results)
-    write_claims(
-        records,
-        CLAIMS_FILE,
-        claims=results / "claims.csv",
-        detail=results / "claims_detail.csv",
-    )
-    write_reproduction(records, reference_files(), results / "reproduction.csv")
+    return records
 
 
 def main() -> None:
@@ -110,7 +124,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="folder that holds cells/")
     results = parser.parse_args().results
     try:
-        collect(results)
+        collect(records_below(results), results)
     except ValueError as error:
         parser.exit(1, f"{error}\n")
     print(f"{results}/table1.csv and the files beside it are made")

@@ -4,46 +4,33 @@ import sys
 from pathlib import Path
 
 from bench.cells import dense_cell
-from bench.config import Config
-from bench.files import read_json, read_json_lines, write_json, write_json_lines
+from bench.data.items import DataError
+from bench.files import write_json, write_json_lines
+from bench.models.shape import length_problems
 from bench.records.band import band_problems
-from bench.records.record import make_record, resolved_config
+from bench.records.record import make_record, read_record
 from bench.stages.evaluate import Evaluator
 
 
-def check_dense(
-    config: Config, model: str, *, folder: str, checked: str, record: str, samples: str
-) -> None:
-    """Score the dense model; end with status 1 if its scores do not lie in the band.
+def check_dense(model: str, band: dict, record: str, checked: str) -> None:
+    """Compare the dense model's scores with its band; end with status 1 where they do not fit.
 
     Args:
-        config: says what is evaluated, and what is expected.
         model: name of the model.
-        folder: where it lies.
-        checked: manifest of the data, in the data's folder.
-        record: ``record.json`` to write.
-        samples: file of the results item by item to write.
+        band: lowest and highest score expected, a task.
+        record: of the dense model.
+        checked: file to write when all is well.
     """
-    resolved = resolved_config(config, dense_cell(model))
-    _score(model, resolved, folder=folder, checked=checked, record=record, samples=samples)
-    problems = list(band_problems(config, model, read_json(record)))
+    problems = list(band_problems(model, band, read_record(record)))
     if problems:
         sys.exit("\n".join(problems))
+    write_json(checked, {"band": band})
 
 
 def evaluate_dense(
-    model: str,
-    config: dict,
-    *,
-    folder: str,
-    checked: str,
-    record: str,
-    samples: str,
-    inputs: list[str],
-    scored: str,
-    scored_samples: str,
+    model: str, config: dict, *, folder: str, checked: str, record: str, samples: str
 ) -> None:
-    """Write the dense model's record: the check's, where nothing has changed since.
+    """Score the dense model, and write its record.
 
     An error ends the run: nothing can be compared without it.
 
@@ -54,24 +41,19 @@ def evaluate_dense(
         checked: manifest of the data, in the data's folder.
         record: ``record.json`` to write.
         samples: file of the results item by item to write.
-        inputs: what the scores depend on: code, data and model.
-        scored: record that :func:`check_dense` wrote.
-        scored_samples: its results item by item.
+
+    Raises:
+        DataError: a task has more context than the model takes.
     """
-    earlier = read_json(scored)
-    since = Path(scored).stat().st_mtime
-    unchanged = earlier["config"]["hash"] == config["hash"]
-    if unchanged and all(Path(path).stat().st_mtime <= since for path in inputs):
-        write_json_lines(samples, read_json_lines(scored_samples))
-        write_json(record, earlier | {"samples": samples})
-    else:
-        _score(model, config, folder=folder, checked=checked, record=record, samples=samples)
-
-
-def _score(
-    model: str, config: dict, *, folder: str, checked: str, record: str, samples: str
-) -> None:
     evaluator = Evaluator(config, folder, checked)
+    contexts = {
+        f"evaluation.tasks.{name}.context_length": task.context_length
+        for name, task in evaluator.settings.tasks.items()
+        if task.context_length is not None
+    }
+    problems = list(length_problems(model, Path(folder), contexts))
+    if problems:
+        raise DataError("\n".join(problems))
     clock = evaluator.start()
     report, scores, costs = evaluator.measure(evaluator.load(folder), clock)
     write_json_lines(samples, scores.samples)

@@ -1,5 +1,6 @@
 """Evaluate a model, and write its record."""
 
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from baselines.pruning import Pattern, sparsity_report
+from baselines.pruning.layers import sparsity_report
+from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.config import Evaluation
+from bench.config.variants import method_of
 from bench.evaluation import evaluate
 from bench.files import read_json, write_json, write_json_lines
 from bench.jobs.measure import StageClock
@@ -22,7 +25,6 @@ from bench.models.merging import merge
 from bench.records.history import make_history, no_history, sparsity_ranges, write_history
 from bench.records.record import describe_error, make_record
 from bench.sources.manifest import MANIFEST, sha256
-from bench.variants import method_of
 
 
 class Evaluator:
@@ -92,6 +94,27 @@ class Evaluator:
         }
 
 
+def _history(
+    base: str, dense: str, trained: str, evolution: list[dict], network: nn.Module
+) -> dict:
+    """The history of a training, for the figures: without one the cell is no less evaluated."""
+    try:
+        return make_history(
+            read_json(Path(trained) / LOG_FILE),
+            evolution,
+            read_base_layers(base, dense=dense, model=network),
+            network,
+        )
+    except Exception as error:
+        traceback.print_exc()
+        reason = " ".join(str(error).split())
+        print(
+            f"warning: no history, figures will lack this cell: {type(error).__name__}: {reason}",
+            file=sys.stderr,
+        )
+        return no_history()
+
+
 def evaluate_cell(
     cell: Cell,
     config: dict,
@@ -154,12 +177,7 @@ def evaluate_cell(
                 method = REPAIRS[method_of(cell.repair, evaluator.resolved)]
                 evolution = method.evolution(Path(trained))
                 sparsity["evolution"] = sparsity_ranges(evolution)
-                course = make_history(
-                    read_json(Path(trained) / LOG_FILE),
-                    evolution,
-                    read_base_layers(base, dense=model, model=network),
-                    network,
-                )
+                course = _history(base, model, trained, evolution, network)
     except Exception as failure:
         if not attempt.is_final:
             raise

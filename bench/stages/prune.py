@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from baselines.pruning import prune
+from baselines.pruning.driver import prune
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import Attempt, run_stage
 from bench.models.bases import save_base

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from baselines.pruning import Pattern
+from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
 from bench.cells import Cell
@@ -21,9 +21,11 @@ from bench.models.loading import pick_device, pick_dtype
 from bench.models.merging import repruner
 from bench.sources.manifest import MANIFEST
 from bench.stages.shared_repair import train_in_processes
+from bench.training.blocks import Blocks
 from bench.training.checkpoints import Checkpoints, digest
+from bench.training.loss import validation_loss
 from bench.training.processes import count, rank
-from bench.training.trainer import Blocks, TrainingReport, in_memory, train, validation_loss
+from bench.training.train import TrainingReport, in_memory, train
 
 
 def read_blocks(path: str) -> Blocks:

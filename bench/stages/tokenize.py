@@ -2,13 +2,20 @@
 
 from pathlib import Path
 
-from bench.data import read_items
+from torch import Tensor
+
+from bench.data.disjoint import read_seen
+from bench.data.forms import DataError
 from bench.data.tokens import Packed, calibration, pack
 from bench.files import whole
 from bench.models.loading import load_tokenizer
+from bench.models.shape import length_problems
+from bench.sources.checkpoint import LOCAL, no_row
 
 
-def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> None:
+def tokenize_calibration(
+    model: str, data: str, output: str, settings: dict, *, checked: str | None = None
+) -> None:
     """Write ``input_ids`` (samples, length) of the calibration text.
 
     Args:
@@ -16,26 +23,33 @@ def tokenize_calibration(model: str, data: str, output: str, settings: dict) -> 
         data: folder of the data set.
         output: safetensors file to write.
         settings: the configuration's ``calibration``.
+        checked: manifest of the data, which says what is left out; None for nothing.
 
     Raises:
-        DataError: when the text is too short.
+        DataError: when the text is too short, or has a token that the model has no row for, or
+            more tokens a sequence than it takes.
     """
     from safetensors.torch import save_file
 
-    items = read_items(Path(data) / f"{settings['split']}.jsonl")
+    _check_length(settings["length"], model, "calibration")
+    items = read_seen(Path(data), settings["split"], checked)
+    tokenizer = load_tokenizer(model)
     ids = calibration(
         items,
-        load_tokenizer(model),
+        tokenizer,
         samples=settings["samples"],
         length=settings["length"],
         seed=settings["seed"],
         sampling=settings["sampling"],
     )
+    _check_rows(ids, tokenizer, model, "calibration text")
     with whole(output) as temporary:
         save_file({"input_ids": ids}, temporary)
 
 
-def tokenize_repair(model: str, data: list[str], output: str, packing: dict) -> None:
+def tokenize_repair(
+    model: str, data: list[str], output: str, packing: dict, *, checked: str | None = None
+) -> None:
     """Write the packed blocks of the repair text (see :class:`bench.data.tokens.Packed`).
 
     Args:
@@ -43,21 +57,41 @@ def tokenize_repair(model: str, data: list[str], output: str, packing: dict) -> 
         data: folders of the mixture's data sets.
         output: safetensors file to write.
         packing: mixture (weights by data set), split, blocks, length, prompt_loss.
+        checked: manifest of the data, which says what is left out; None for nothing.
 
     Raises:
-        DataError: when a data set is used up.
+        DataError: when a data set is used up, or has a token that the model has no row for, or
+            when the model takes fewer tokens.
     """
+    _check_length(packing["length"], model, "training")
     folders = {Path(folder).name: Path(folder) for folder in data}
     mixture = {
-        name: (read_items(folders[name] / f"{packing['split']}.jsonl"), weight)
+        name: (read_seen(folders[name], packing["split"], checked), weight)
         for name, weight in packing["mixture"].items()
     }
+    tokenizer = load_tokenizer(model)
     blocks: Packed = pack(
         mixture,
-        load_tokenizer(model),
+        tokenizer,
         length=packing["length"],
         blocks=packing["blocks"],
         prompt_loss=packing["prompt_loss"],
         seed=0,
     )
+    _check_rows(blocks.input_ids, tokenizer, model, "repair text")
     blocks.save(output)
+
+
+def _check_length(length: int, model: str, section: str) -> None:
+    problems = length_problems(Path(model).name, Path(model), {f"{section}.length": length})
+    for problem in problems:
+        raise DataError(problem)
+
+
+def _check_rows(ids: Tensor, tokenizer, model: str, text: str) -> None:
+    """A tokenizer may have tokens that were added without resizing the model's embedding."""
+    from transformers import AutoConfig
+
+    rows = AutoConfig.from_pretrained(model, **LOCAL).get_text_config().vocab_size
+    if (highest := int(ids.max())) >= rows:
+        raise DataError(f"{text}: {model}: {no_row(tokenizer, highest, rows)}")

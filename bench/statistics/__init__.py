@@ -31,7 +31,8 @@ method is corrected for those pairs, and all other pairs with a variant for each
 
 **Tie groups.** Repairs are taken from best to worst; each shares the group of the best repair in
 it, unless it differs significantly from that one: then it opens the next group. Rows that are not
-as sparse as was asked (``lora-dense``) are in no group.
+as sparse as was asked (``lora-dense``) are in no group, nor are those that have no items in common
+with the others.
 
 **Recovery.** The unrepaired base is 0 and the dense model 1; for perplexity on a log scale. It is
 missing where the dense model is not the better of the two.

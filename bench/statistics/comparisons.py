@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.cells import DENSE
+from bench.config.variants import method_of
 from bench.records.rows import by_row, score_parts
 from bench.statistics.bootstrap import (
     DECIMALS,
@@ -19,7 +20,6 @@ from bench.statistics.bootstrap import (
 )
 from bench.statistics.items import Items, Row, common_items, common_seeds
 from bench.statistics.significance import ALPHA, holm, mcnemar_p, permutation_p
-from bench.variants import method_of
 
 BASE = ["model", "pruner", "pattern"]
 COLUMNS = [*BASE, "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from bench.cells import IDENTITY, UNREPAIRED
 from bench.evaluation.tasks import PERPLEXITY
-from bench.files import read_json_lines
-from bench.records.record import read_records
+from bench.records.record import read_record
+from bench.records.samples import has_values, read_samples
 
 Row = tuple[str, str, str, str]
 """Model, pruner, pattern and repair: a row of the tables."""
@@ -83,28 +83,22 @@ def read_items(paths: Iterable[str | Path]) -> dict[Row, dict[str, Items]]:
 
     They lie beside their records. Failed cells and tasks without results have no entry. Items that
     not every seed of a row was scored on are left out.
+
+    Raises:
+        UnreadableError: a file is damaged, or does not fit its record.
     """
     found: dict[tuple[Row, str], dict[int, dict]] = defaultdict(dict)
     metrics: dict[str, str] = {}
-    for path, record in zip(paths, read_records(paths), strict=True):
-        samples = record["samples"] and Path(path).with_name(Path(record["samples"]).name)
-        if record["status"] != "ok" or not samples or not samples.is_file():
-            continue
+    for path in paths:
+        record = read_record(path)
         cell = record["cell"]
         row = tuple(cell[key] for key in IDENTITY)
         tasks = record["config"]["resolved"]["evaluation"]["tasks"]
-        for sample in read_json_lines(samples):
-            task = sample["task"]
-            if task not in tasks:
+        for task, samples in (read_samples(path, record) or {}).items():
+            if task not in tasks or not has_values(samples, tasks[task]["metric"]):
                 continue
             metrics[task] = metric = tasks[task]["metric"]
-            if metric == PERPLEXITY:
-                score = (-sample["log_likelihood"], sample["tokens"])
-            elif metric in sample:
-                score = (100 * sample[metric], 1)
-            else:
-                continue
-            found[row, task].setdefault(cell["seed"], {})[sample["id"]] = score
+            found[row, task][cell["seed"]] = {item["id"]: _score(item, metric) for item in samples}
     items: dict[Row, dict[str, Items]] = defaultdict(dict)
     for (row, task), seeds in found.items():
         first, *others = seeds.values()
@@ -120,3 +114,10 @@ def read_items(paths: Iterable[str | Path]) -> dict[Row, dict[str, Items]]:
                 np.array([first[item][1] for item in ids], dtype=float),
             )
     return dict(items)
+
+
+def _score(item: dict, metric: str) -> tuple[float, float]:
+    """The item's part of a total, and its size."""
+    if metric == PERPLEXITY:
+        return -item["log_likelihood"], item["tokens"]
+    return 100 * item[metric], 1

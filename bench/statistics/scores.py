@@ -102,20 +102,21 @@ def _tie_groups(
 ) -> dict[tuple, int]:
     """The tie group of each (model, pruner, pattern, repair, task) that has one."""
     base = ["model", "pruner", "pattern", "task"]
-    differing = {
-        (*(getattr(row, key) for key in base), name)
-        for row in comparisons[comparisons["significant"].astype(bool)].itertuples()
-        for name in ((row.repair_a, row.repair_b), (row.repair_b, row.repair_a))
-    }
-    ranked = table[(table["pruner"] != DENSE) & table["mean"].notna()]
+    compared: dict[tuple, dict[frozenset, bool]] = {}
+    for row in comparisons.itertuples():
+        family = compared.setdefault(tuple(getattr(row, key) for key in base), {})
+        family[frozenset((row.repair_a, row.repair_b))] = bool(row.significant)
+    # What was not measured item by item ties with nothing.
+    ranked = table[(table["pruner"] != DENSE) & table["items"].notna()]
     groups = {}
-    for (model, pruner, pattern, task), family in ranked.groupby(base, sort=False):
+    for key, family in ranked.groupby(base, sort=False):
+        pairs = compared.get(key, {})
         best_first = family.sort_values(
             "mean", ascending=family["metric"].iloc[0] == PERPLEXITY, kind="stable"
         )["repair"]
-        found = tie_groups(
-            [name for name in best_first if (model, pruner, pattern, name) in sparse],
-            lambda a, b, key=(model, pruner, pattern, task): (*key, (a, b)) in differing,
-        )
-        groups |= {(model, pruner, pattern, name, task): n for name, n in found.items()}
+        names = [name for name in best_first if (*key[:3], name) in sparse]
+        if len(names) > 1:
+            names = [a for a in names if any(frozenset((a, b)) in pairs for b in names)]
+        found = tie_groups(names, lambda a, b, pairs=pairs: pairs.get(frozenset((a, b))))
+        groups |= {(*key[:3], name, key[3]): number for name, number in found.items()}
     return groups

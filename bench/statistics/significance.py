@@ -64,16 +64,18 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return corrected
 
 
-def tie_groups(ranked: Sequence[str], differ: Callable[[str, str], bool]) -> dict[str, int]:
-    """The tie group of each repair, from 1.
+def tie_groups(ranked: Sequence[str], differ: Callable[[str, str], bool | None]) -> dict[str, int]:
+    """The tie group of each repair, from 1; none of one that its best repair is not compared with.
 
     Args:
         ranked: names, best first.
-        differ: whether two of them differ significantly.
+        differ: whether two of them differ significantly; None where they were not compared.
     """
     groups, leader = {}, None
     for name in ranked:
-        if leader is None or differ(leader, name):
+        differs = leader is None or differ(leader, name)
+        if differs:
             leader, number = name, groups[leader] + 1 if leader else 1
-        groups[name] = number
+        if differs is not None:
+            groups[name] = number
     return groups

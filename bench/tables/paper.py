@@ -4,6 +4,7 @@ import pandas as pd
 
 from baselines.pruning.pattern import Pattern
 from bench.cells import DENSE, IDENTITY, dense_cell
+from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.rows import AVERAGE, by_row, mean, repair_cost
 from bench.tables.rendering import Sheet, number, reworded, with_interval
@@ -17,7 +18,6 @@ from bench.tables.table1 import (
     score_text,
     stage_cost,
 )
-from bench.variants import changes
 
 METHOD = ["model", "pruner", "repair"]
 HEADINGS = {

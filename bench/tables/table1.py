@@ -217,7 +217,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         elif column == MEMORY:
             ends = zip(table[f"{MEMORY}_low"], table[f"{MEMORY}_high"], strict=True)
             shown[column] = [
-                f"{number(value)} ({number(low)}–{number(high)})" if pd.notna(value) else ""
+                f"{number(value)} ({number(low)} to {number(high)})" if pd.notna(value) else ""
                 for value, (low, high) in zip(table[column], ends, strict=True)
             ]
             best[column] = False

@@ -4,30 +4,32 @@ One line a problem, exit status 1; what is checked is described in ``docs/submit
 """
 
 import argparse
-import gzip
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from baselines.problems import MisfitError, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
+from bench.config.variants import method_of
 from bench.evaluation.tasks import PERPLEXITY
-from bench.files import read_json, read_json_lines
+from bench.files import UnreadableError, read_json
 from bench.records.record import config_hash
 from bench.records.rows import SPARSITY_TOLERANCE
-from bench.records.schema import Record
-from bench.variants import method_of
+from bench.records.samples import (
+    SAMPLES_FILE,
+    Samples,
+    has_values,
+    parse_samples,
+    sample_problems,
+)
+from bench.records.schema import RECORD
 
 ANY = (-math.inf, math.inf)
 RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
-# Sums in another order.
-ROUNDING = 1e-9
 
 
 def find_problems(results: Path) -> Iterator[str]:
@@ -45,19 +47,19 @@ def find_problems(results: Path) -> Iterator[str]:
         record = None
         try:
             record = read_json(path)
-            Record.model_validate(record)
-        except json.JSONDecodeError as error:
-            yield f"{name}: no JSON: {error}"
-        except ValidationError as error:
-            yield from (f"{name}: {_explain(problem)}" for problem in error.errors())
+            validated(RECORD, record)
+        except UnreadableError as error:
+            yield f"{name}: {error.reason}"
+        except MisfitError as error:
+            yield from (f"{name}: {problem}" for problem in str(error).splitlines())
         else:
             records[name] = record
             yield from (f"{name}: {problem}" for problem in _alone(name, record))
             if record["status"] == "ok":
                 try:
-                    samples[name] = _by_task(path.with_name("samples.jsonl.gz"))
-                except (OSError, EOFError, gzip.BadGzipFile, ValueError, KeyError) as error:
-                    yield f"{name}: samples.jsonl.gz: {type(error).__name__}: {error}"
+                    samples[name] = parse_samples(path.with_name(SAMPLES_FILE))
+                except UnreadableError as error:
+                    yield f"{name}: {SAMPLES_FILE}: {error.reason}"
                 else:
                     yield from (f"{name}: {p}" for p in _items(record, samples[name]))
     yield from _together(records, samples)
@@ -74,6 +76,10 @@ def _alone(name: str, record: dict) -> Iterator[str]:
     found = config_hash(config["resolved"])
     if config["hash"] != found:
         yield f"config.hash = {config['hash'][:12]}: the resolved configuration has {found[:12]}"
+    git = record["provenance"]["git"]
+    if git is None or git["dirty"]:
+        found = "outside a checkout" if git is None else "a working tree with changes"
+        yield f"provenance.git: {found}; allowed: a commit alone"
     if cell.pruner not in (DENSE, *PRUNERS):
         yield f"cell.pruner = {cell.pruner!r}: allowed: {', '.join([DENSE, *PRUNERS])}"
         return
@@ -109,43 +115,18 @@ def _alone(name: str, record: dict) -> Iterator[str]:
             yield f"metrics.{metric['task']}.{name} = {value}: allowed: {low} to {high}"
 
 
-def _by_task(path: Path) -> dict[str, list[dict]]:
-    tasks = defaultdict(list)
-    for sample in read_json_lines(path):
-        tasks[sample["task"]].append(sample)
-    return dict(tasks)
-
-
-def _items(record: dict, samples: dict[str, list[dict]]) -> Iterator[str]:
-    """Problems of the results item by item: too few, twice, or not what the metrics say."""
-    metrics = {(entry["task"], entry["metric"]): entry for entry in record["metrics"]}
+def _items(record: dict, samples: Samples) -> Iterator[str]:
+    """Problems of the results item by item."""
+    yield from sample_problems(record, samples)
+    entries = {(entry["task"], entry["metric"]): entry for entry in record["metrics"]}
     for task, settings in record["config"]["resolved"]["evaluation"]["tasks"].items():
-        entry, items = metrics.get((task, settings["metric"])), samples.get(task, [])
-        if entry is None:
-            yield f"metrics.{task}: missing; allowed: {settings['metric']}"
-            continue
-        limit = settings["limit"]
+        metric, limit = settings["metric"], settings["limit"]
+        entry = entries.get((task, metric))
         # A group is limited in each of its tasks.
-        if limit is not None and entry["n"] != limit * entry.get("tasks", 1):
+        if entry and limit is not None and entry["n"] != limit * entry.get("tasks", 1):
             yield f"metrics.{task}.n = {entry['n']}: allowed: limit = {limit}"
-        if len(items) != entry["n"]:
-            yield f"samples of {task}: {len(items)}; allowed: n = {entry['n']}"
-        if len({item["id"] for item in items}) != len(items):
-            yield f"samples of {task}: an id occurs twice; allowed: each once"
-        try:
-            value = _score(items, settings["metric"])
-        except (KeyError, ZeroDivisionError, OverflowError) as error:
-            yield f"samples of {task}: no {settings['metric']}: {type(error).__name__}: {error}"
-            continue
-        if entry["value"] is not None and not math.isclose(value, entry["value"], rel_tol=ROUNDING):
-            yield f"metrics.{task}.value = {entry['value']:g}: its samples give {value:g}"
-
-
-def _score(items: list[dict], metric: str) -> float:
-    if metric == PERPLEXITY:
-        loss = -math.fsum(item["log_likelihood"] for item in items)
-        return math.exp(loss / sum(item["tokens"] for item in items))
-    return math.fsum(item[metric] for item in items) / len(items)
+        if not has_values(samples.get(task, []), metric):
+            yield f"samples of {task}: no {metric}"
 
 
 def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[str]:
@@ -197,14 +178,6 @@ def _layers(records: dict[str, dict]) -> Iterator[str]:
             if layer not in base or abs(value - base[layer]) > SPARSITY_TOLERANCE:
                 expected = f"{base[layer]:.4f}" if layer in base else "no such layer"
                 yield f"{name}: sparsity.layers.{layer} = {value:.4f}: in the base: {expected}"
-
-
-def _explain(problem: dict) -> str:
-    key = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    value = repr(problem["input"])
-    return f"{key} = {value[:60]}: {problem['msg']}"
 
 
 def main() -> None:

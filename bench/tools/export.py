@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from baselines.pruning import sparsity_report
+from baselines.pruning.layers import sparsity_report
 from bench.cells import DENSE, Cell
-from bench.files import whole
+from bench.files import UnreadableError, whole
 from bench.models.bases import load_base
 from bench.models.loading import load_tokenizer, pick_device
 from bench.models.merging import merge
-from bench.records.record import read_records
+from bench.records.record import read_record
+from bench.sources.base import SourceError
 
 CELLS = Path("results/cells")
 EXPORTS = Path("results/export")
@@ -52,7 +53,7 @@ def export(folder: Path, output: Path) -> None:
         if inputs["trained"] is not None:
             cell = Cell(**record["cell"])
             model = merge(cell, resolved, model, inputs["trained"], inputs["calibration"])
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, SourceError) as error:
         raise ExportError(f"{folder}: {' '.join(str(error).split())}") from error
     if sparsity_report(model).layers != record["sparsity"]["layers"]:
         raise ExportError(
@@ -71,9 +72,9 @@ def _read(folder: Path) -> dict:
             f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/<repair>/seed<k>"
         )
     try:
-        (record,) = read_records([path])
-    except ValueError as error:
-        raise ExportError(f"{path}: {error}") from error
+        record = read_record(path)
+    except UnreadableError as error:
+        raise ExportError(str(error)) from error
     if record["error"] is not None:
         raise ExportError(f"{folder}: failed: {record['error']['message']}")
     if record["cell"]["pruner"] == DENSE:

@@ -3,7 +3,7 @@
 ``python -m bench.tools.measured_training`` reads the settings from standard input and prints the
 result, both JSON. A plain loop of forward, backward, clipping, optimizer step and the repair's
 callbacks stands in the place of the Trainer, so that each part can be told from the others. It
-differs from ``bench.training.trainer`` in that the batch is the same at each step, and in that the
+differs from ``bench.training.train`` in that the batch is the same at each step, and in that the
 Trainer's copy of the logits in float32, the same for every method, is not made.
 """
 
@@ -21,14 +21,16 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerControl, TrainerState
 
-from baselines.pruning import prune, sparsity_report
+from baselines.pruning.driver import prune
+from baselines.pruning.layers import sparsity_report
 from baselines.repair import build_repair
 from baselines.repair.base import Repair, trainables
-from bench.config import Training, project_root
+from bench.config import Training
 from bench.jobs.measure import peak_rss, reset_peak_rss
 from bench.models.bases import BASE_FILE, dense_model, load_base
 from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
-from bench.training.trainer import counted_logits, next_token_loss
+from bench.paths import ROOT
+from bench.training.loss import counted_logits, next_token_loss
 from seft.layer import SeftLinear
 from seft.storage import Bitmask
 
@@ -151,9 +153,9 @@ def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Mod
         torch.manual_seed(settings.seed)
         with device:
             config = LlamaConfig(**SHAPES[settings.shape])
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     elif (Path(settings.model) / BASE_FILE).exists():
-        dense = project_root() / dense_model(settings.model)
+        dense = ROOT / dense_model(settings.model)
         model = load_base(settings.model, dense=dense, device=device, dtype=dtype)
     else:
         model = load_model(settings.model, device, dtype)

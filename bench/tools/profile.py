@@ -35,10 +35,10 @@ import yaml
 from tqdm import tqdm
 
 from baselines.repair import REPAIRS, build_repair
-from bench.config import project_root
 from bench.files import write_csv
 from bench.jobs.environment import ALLOCATOR
 from bench.models.bases import BASE_FILE
+from bench.paths import ROOT
 from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
 
@@ -203,7 +203,7 @@ def folder_of(given: argparse.Namespace) -> Path:
     Raises:
         ValueError: there is no model.
     """
-    folder = given.model or project_root() / BASE
+    folder = given.model or ROOT / BASE
     if not any((folder / name).is_file() for name in (BASE_FILE, "config.json")):
         raise ValueError(
             f"{folder}: no model; run `make table1`, or give --model FOLDER or --shape NAME"
@@ -247,7 +247,7 @@ def run(settings: Settings) -> dict:
         input=json.dumps(asdict(settings)),
         capture_output=True,
         text=True,
-        cwd=project_root(),
+        cwd=ROOT,
         env=environment,
     )
     if process.returncode:

@@ -1,72 +1,61 @@
-"""The figures and the page of whatever records there are: ``python -m bench report results/``.
+"""Tables, figures and page of the records that there are: ``python -m bench report results/``.
 
-The workflow makes them when all records of its grid are there.
+Nothing is trained or evaluated: of a grid that is half done, what is there is shown.
 """
 
 import argparse
-from itertools import product
 from pathlib import Path
 
-from tqdm import tqdm
-
-from bench.config import project_root
-from bench.figures import OF_MODEL, OF_PATTERN
-from bench.figures.draw import write
-from bench.figures.results import Results
-from bench.files import whole
-from bench.report import Sources, build_page
-from bench.stages.collect import collect
+from bench.cells import dense_cell, record_path
+from bench.config import Config, load_or_exit
+from bench.planning.plan import read_files
+from bench.stages.collect import collect, records_below
+from bench.stages.report import report
+from bench.training.tuning import SWEEPS
 
 
-def draw_figures(results: Results, folder: Path) -> list[Path]:
-    """Draw all figures of these results into a folder; their paths as SVG."""
-    wanted = []
-    for model in results.costs["model"].unique():
-        patterns = results.of(model).patterns
-        wanted += [((model,), name) for name in OF_MODEL]
-        wanted += [((model, pattern), name) for pattern, name in product(patterns, OF_PATTERN)]
-    drawn = []
-    for where, name in tqdm(wanted, desc="figures", leave=False):
-        stem = folder.joinpath(*where, name)
-        write(stem, name, results, *where)
-        drawn.append(stem.with_suffix(".svg"))
-    return drawn
-
-
-def report(results: Path, page: Path) -> None:
-    """Make tables, figures and the page from the records below ``results/cells``.
-
-    Raises:
-        ValueError: there are none, or a file that is read here is not as it should be.
-    """
-    collect(results)
-    scores, table1 = results / "scores.csv", results / "table1.csv"
-    histories = sorted(results.glob("cells/**/history.json.gz"))
-    drawn = draw_figures(Results.read(scores, table1, histories), results / "figures")
-    sources = Sources.read(
-        records=sorted(results.glob("cells/**/record.json")),
-        histories=histories,
-        scores=scores,
-        table1=table1,
-        comparisons=results / "comparisons.csv",
-        claims=results / "claims.csv",
-        reproduction=results / "reproduction.csv",
-        tuning=sorted((project_root() / "config/tuning").glob("*.csv")),
-        figures=drawn,
-    )
-    with whole(page) as path:
-        path.write_text(build_page(sources), encoding="utf-8")
+def records_of(config: Config, results: Path) -> tuple[list[Path], int]:
+    """The records of a configuration's cells that are below ``results``; how many are not."""
+    cells = [*map(dense_cell, config.grid.models), *config.cells()]
+    paths = [results / Path(record_path(cell)).relative_to("results") for cell in cells]
+    there = [path for path in paths if path.is_file()]
+    return there, len(paths) - len(there)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Make tables, figures and the page from the records that there are."
+        description="Make tables, figures and the page from the records that there are; "
+        "train and evaluate nothing."
     )
     parser.add_argument("results", type=Path, help="folder that holds cells/")
     parser.add_argument("page", type=Path, nargs="?", default=Path("reports/index.html"))
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        nargs="*",
+        help="show the cells of this grid alone, and say how many are missing; "
+        "without: all that are there",
+    )
     given = parser.parse_args()
+    missing = 0
     try:
-        report(given.results, given.page)
-    except ValueError as error:
+        records = records_below(given.results)
+        if given.configfile is not None:
+            config = load_or_exit(read_files(given.configfile))
+            records, missing = records_of(config, given.results)
+        if not records:
+            raise ValueError(f"{given.results}: no record of a cell of {given.configfile}")
+        collect(records, given.results)
+        histories = [path.with_name("history.json.gz") for path in records]
+        report(
+            records,
+            [path for path in histories if path.is_file()],
+            sorted(SWEEPS.glob("*.csv")),
+            given.results,
+            given.page,
+        )
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     print(f"{given.page} is built; tables and figures are in {given.results}/")
+    if missing:
+        print(f"{missing} of {missing + len(records)} cells of the configuration are not there yet")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.config.variants import training_of
+from bench.files import UnreadableError
 from bench.records.record import read_records
-from bench.variants import training_of
 
 STAGES = ("prune", "repair", "merge", "evaluate")
 
@@ -55,4 +56,8 @@ def main() -> None:
     paths = sorted(folder.glob("cells/**/record.json"))
     if not paths:
         parser.exit(1, f"{folder}: no records; run `make table1` first\n")
-    print(timing_table(read_records(paths)).to_string(float_format="{:.1f}".format))
+    try:
+        table = timing_table(read_records(paths))
+    except UnreadableError as error:
+        parser.exit(1, f"{error}\n")
+    print(table.to_string(float_format="{:.1f}".format))

@@ -15,11 +15,22 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from baselines.repair.base import Repair
-from bench.files import naming_full_disk, read_json, remove, whole, write_json
+from bench.files import (
+    UnreadableError,
+    naming_full_disk,
+    read_json,
+    remove,
+    settle,
+    whole,
+    write_json,
+)
 from bench.jobs.measure import StageClock
+from bench.sources.manifest import sha256
 from bench.training.processes import everyone, rank
 
 DIGEST_FILE = "digest"
+# Of all files of a checkpoint; written last.
+SEAL_FILE = "sha256.json"
 WEIGHTS_FILE = "repair.safetensors"
 SO_FAR_FILE = "so_far.json"
 
@@ -29,8 +40,9 @@ class Checkpoints(TrainerCallback):
 
     A scheduler that ends a job (time limit, preemption, cancellation) sends it SIGTERM, and a
     while later SIGKILL. On the first, the current optimizer step is finished, a checkpoint is
-    taken, and the process ends with status 1. Checkpoints are whole or not there. Processes that
-    train together take them together, and the first one puts them in their place.
+    taken, and the process ends with status 1. Checkpoints are whole or not there: one whose files
+    are not those that were written is dropped, and the one before is taken. Processes that train
+    together take them together, and the first one puts them in their place.
 
     Args:
         folder: where they lie; the training's own.
@@ -57,17 +69,22 @@ class Checkpoints(TrainerCallback):
         everyone(None)
 
     def _clean(self, digest: str) -> None:
-        """Keep the whole checkpoints of this training, nothing else."""
+        """Keep the checkpoints of this training, of which the last is whole, and nothing else."""
         mark = self.folder / DIGEST_FILE
-        if not (mark.is_file() and mark.read_text() == digest):
+        if not (mark.is_file() and mark.read_bytes() == digest.encode()):
+            if self.folder.exists():
+                print(f"{self.folder}: of another training: dropped", file=sys.stderr)
             remove(self.folder)
             self.folder.mkdir(parents=True)
             with whole(mark) as temporary:
-                temporary.write_text(digest)
+                temporary.write_bytes(digest.encode())
         # What a killed job was about to write.
         for path in self.folder.iterdir():
             if path != mark and path not in self._taken():
                 remove(path)
+        while self.last is not None and not _is_whole(self.last):
+            print(f"{self.last}: damaged: dropped", file=sys.stderr)
+            remove(self.last)
 
     def _taken(self) -> list[Path]:
         """The checkpoints, oldest first."""
@@ -134,7 +151,8 @@ class Checkpoints(TrainerCallback):
         }
         if rank() == 0:
             write_json(written / SO_FAR_FILE, so_far)
-            written.replace(self.folder / written.name)
+            write_json(written / SEAL_FILE, _digests(written))
+            settle(written, self.folder / written.name)
             for path in self._taken()[: -self.KEPT]:
                 remove(path)
         everyone(None)
@@ -144,6 +162,23 @@ class Checkpoints(TrainerCallback):
                 f"asked to end: stopped after step {state.global_step} of {state.max_steps}; "
                 f"run again, the training goes on from {self.folder / written.name}"
             )
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of each file of a checkpoint, but of the seal."""
+    return {
+        path.relative_to(checkpoint).as_posix(): sha256(path)
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path != checkpoint / SEAL_FILE
+    }
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    seal = checkpoint / SEAL_FILE
+    try:
+        return seal.is_file() and read_json(seal) == _digests(checkpoint)
+    except UnreadableError:
+        return False
 
 
 class CheckpointingTrainer(Trainer):
@@ -182,9 +217,6 @@ def digest(files: list[str | Path], **settings) -> str:
         files: weights, code and data; taken by their content.
         **settings: anything that JSON can hold.
     """
-    contents = {}
-    for path in map(Path, files):
-        with path.open("rb") as file:
-            contents[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    contents = {str(path): sha256(Path(path)) for path in files}
     whole_of_it = json.dumps([contents, settings], sort_keys=True)
     return hashlib.sha256(whole_of_it.encode()).hexdigest()

@@ -1,13 +1,14 @@
 """The learning-rate sweep: every repair has the same number of trials on one base."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 from baselines.repair import REPAIRS
-from bench.config import project_root
+from bench.paths import ROOT
 
-SWEEPS = project_root() / "config/tuning"
+SWEEPS = ROOT / "config/tuning"
 """The sweeps that the learning rates of the configurations come from: ``<model>.csv``, what
 ``make tune`` wrote.
 """
@@ -39,8 +40,8 @@ def tuning_table(trials: list[dict]) -> pd.DataFrame:
     return table[COLUMNS]
 
 
-def sweep_markdown(path: Path) -> str:
-    """A recorded sweep to read: one row a repair that trains, swept or not."""
+def sweep_markdown(path: Path, repairs: Collection[str] = REPAIRS) -> str:
+    """A recorded sweep to read: one row for each of some repairs that trains, swept or not."""
     table = pd.read_csv(path)
     base = table.iloc[0]
     rows = [
@@ -51,7 +52,7 @@ def sweep_markdown(path: Path) -> str:
         "| --- | --- | --- |",
     ]
     for name, repair in REPAIRS.items():
-        if repair.training == name:
+        if repair.training == name and name in repairs:
             rows.append(_row(name, table[table["repair"] == name]))
     return "\n".join(rows)
 

@@ -3,7 +3,11 @@
 import re
 
 import pytest
+from conftest import FAILED
+from made_up_results import made_up_results
 from playwright.sync_api import expect
+
+from bench.report import build_page
 
 SIZES = (20, 2000)
 
@@ -224,3 +228,41 @@ def test_it_prints_every_row(watch, pages, tmp_path):
     assert rows.count() == 6 * (1 + 3 * 6 * 21)
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert rows.count() == 50
+
+
+SCRIPT = "<img src=x onerror=\"document.title = 'run'\"><script>document.title = 'run'</script>"
+
+
+def spoiled(value):
+    """A record with a script in every text that says nothing of where it belongs."""
+    if isinstance(value, dict):
+        return {key: spoiled(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [spoiled(part) for part in value]
+    return SCRIPT if isinstance(value, str) else value
+
+
+def test_what_a_record_says_is_text(watch, tmp_path):
+    sources = made_up_results(tmp_path / "results", pruners=["wanda"], seeds=(0,), failed=[FAILED])
+    for _, record in sources.records:
+        for part in ("error", "stages", "samples", "provenance"):
+            record[part] = spoiled(record[part])
+        if record["error"] is not None:
+            record["error"]["attempt"] = SCRIPT
+        for metric in record["metrics"]:
+            metric["version"] = SCRIPT
+    for table in (sources.comparisons, sources.claims):
+        texts = table.columns.intersection(["test", "title", "statement", "detail", "to_settle"])
+        table[texts] = SCRIPT
+    page_file = tmp_path / "index.html"
+    page_file.write_text(build_page(sources), encoding="utf-8")
+    page = watch().load(page_file).page
+    for repair in ("spp", "lora"):
+        page.get_by_role("button", name=repair, exact=True).first.click()
+        page.wait_for_selector("#drawer[open] pre")
+        assert SCRIPT in page.locator("#drawer").inner_text()
+        page.locator("#drawer .close").click()
+    page.locator("#comparisons").scroll_into_view_if_needed()
+    page.wait_for_selector("#pairs tbody tr")
+    assert page.title() == "Sparse repair leaderboard"
+    assert page.locator("img[src=x], main script").count() == 0

@@ -22,8 +22,9 @@ from made_up_results import made_up_comparisons, made_up_scores
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import dense_cell, record_path
-from bench.config import Config, load, project_root
+from bench.config import Config, load
 from bench.files import write_csv, write_json, write_json_lines
+from bench.paths import ROOT
 from bench.planning.plan import read_files
 from bench.records.record import read_records
 from bench.stages.collect import (
@@ -73,11 +74,9 @@ def grid_of(cells: int) -> dict:
 def plan(folder: Path) -> str:
     """What Snakemake says that it would run, of the grid in a folder's ``grid.yaml``."""
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"]
-    command += ["--snakefile", str(project_root() / "Snakefile"), "--directory", str(folder)]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(folder / "grid.yaml")]
-    answer = subprocess.run(
-        command, cwd=project_root(), capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if answer.returncode:
         sys.exit(answer.stdout + answer.stderr)
     return answer.stdout + answer.stderr

@@ -1,7 +1,10 @@
-"""The README's examples, taken from the README and run together."""
+"""The docs' examples, taken from the docs and run together."""
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -12,19 +15,48 @@ from bench.sources import SyntheticSource, fetch_model
 
 @pytest.fixture(scope="module")
 def examples():
-    """The code blocks of the README whose first line names a file, by that name."""
-    blocks = re.findall(
-        r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "README.md").read_text(), re.S
-    )
-    assert len(blocks) == len(dict(blocks))
+    """The code blocks of the docs whose first line names a file, by that name."""
+    text = "\n".join(path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", text, re.S)
+    assert len(set(blocks)) == len(dict(blocks))  # the same, where two pages show one
     return dict(blocks)
 
 
-def register(project, package: str, line: str) -> None:
-    path = project.folder / package
-    text = path.read_text()
-    position = text.index("\n    },\n)")
-    path.write_text(f"{text[:position]}\n{line.rstrip()}{text[position:]}")
+def add_methods(project, examples) -> None:
+    """Add the examples' pruner and repair as the docs say: a module and a registry line each."""
+    for package in ("baselines/pruning/__init__.py", "baselines/repair/__init__.py"):
+        path = project.folder / package
+        text = path.read_text()
+        position = text.index("\n    },\n)")
+        path.write_text(f"{text[:position]}\n{examples[package].rstrip()}{text[position:]}")
+    for name in ("baselines/pruning/random.py", "baselines/repair/gains.py"):
+        (project.folder / name).write_text(examples[name])
+
+
+def test_added_methods_pass_the_tests_of_the_interface(project, examples):
+    """Those of the methods themselves, and those that a new one could turn red."""
+    add_methods(project, examples)
+    shutil.copytree(ROOT / "tests", project.folder / "tests")
+    shutil.copy2(ROOT / "pyproject.toml", project.folder)
+    interface = ("pruning", "repair/test_repair_interface.py", "repair/test_repair_mixture.py")
+    paths = [f"tests/unit/{path}" for path in (*interface, "bench/test_config.py")]
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", *paths, "-k", "random or gains or generated", "-rA"],
+        cwd=project.folder,
+        env=project.environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout
+    passed = set(re.findall(r"^PASSED \S+::(\w+)", answer.stdout, re.MULTILINE))
+    assert passed >= {
+        "test_prunes_the_linear_layers_and_nothing_else",
+        "test_exactly_the_trainables_train",
+        "test_experts_are_repaired_and_their_routers_are_not",
+        "test_generated_files_agree_with_the_configuration",
+    }
 
 
 def test_the_grid_example_is_allowed(project, examples):
@@ -40,10 +72,7 @@ def test_added_model_data_pruner_repair_and_variant_run(project, examples):
     )
     notes = [{"id": str(n), "text": f"Note {n} says that {n} is a number."} for n in range(400)]
     (project.folder / "notes.jsonl").write_text("".join(json.dumps(n) + "\n" for n in notes))
-    for package in ("baselines/pruning", "baselines/repair"):
-        register(project, f"{package}/__init__.py", examples[f"{package}/__init__.py"])
-    for name in ("baselines/pruning/random.py", "baselines/repair/norms.py"):
-        (project.folder / name).write_text(examples[name])
+    add_methods(project, examples)
     added = ("model", "data", "pruner", "repair", "variant")
     changes = [f"add-{what}.yaml" for what in added]
     for name in changes:
@@ -56,8 +85,8 @@ def test_added_model_data_pruner_repair_and_variant_run(project, examples):
     assert list(zip(table["pruner"], table["repair"], strict=True)) == [
         ("dense", "none"),
         ("random", "none"),
-        ("random", "norms"),
-        ("random", "norms-slow"),
+        ("random", "gains"),
+        ("random", "gains-slow"),
     ]
     assert (table["status"] == "ok").all()
     assert ((table["sparsity_achieved"].iloc[1:] - 0.6).abs() < 1e-3).all()
@@ -68,6 +97,6 @@ def test_added_model_data_pruner_repair_and_variant_run(project, examples):
     options["learning_rate"] /= 2
     planned = project.planned(files=changes, changes={"variants": variant})
     assert [job for job in planned if "mine" in job] == [
-        "Evaluate mine (random s60), norms-slow, seed 0",
-        "Repair mine (random s60) with norms-slow, seed 0",
+        "Evaluate mine (random s60), gains-slow, seed 0",
+        "Repair mine (random s60) with gains-slow, seed 0",
     ]

@@ -18,11 +18,7 @@ from bench.training.tuning import COLUMNS, tuning_table
 
 TRAINED = ("full", "lora", "spp", "seft")
 PRUNERS = ("magnitude", "wanda", "sparsegpt")
-COLLECTING = (
-    "Collect results/cells.csv",
-    "Compare the repairs item by item",
-    "Make results/table1.csv",
-)
+COLLECTING = ("Make results/table1.csv and the other tables",)
 
 
 def read(path):

@@ -4,137 +4,25 @@ RECORDS = [
 ]
 SAMPLES = [f"{os.path.dirname(path)}/samples.jsonl.gz" for path in RECORDS]
 
-PAPER_TABLES = ["table2", "table3", "table4", "ablations"]
-TABLE_CODE = [
-    "bench/stages/collect.py",
-    "bench/tables/rendering.py",
-    "bench/records/rows.py",
-    "bench/tables/table1.py",
-]
-STATISTICS_CODE = [
-    "bench/stages/collect.py",
-    "bench/records/rows.py",
-    "bench/variants.py",
-    *sources("bench/statistics", "*.py"),
-]
 
-
-rule cells:
-    input:
-        records=RECORDS,
-        code=code(*TABLE_CODE),
-    output:
-        "results/cells.csv",
-    log:
-        "results/logs/cells.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        "Collect {output}"
-    script:
-        "../scripts/cells.py"
-
-
-rule statistics:
+rule collect:
     input:
         records=RECORDS,
         samples=SAMPLES,
-        code=code(*STATISTICS_CODE),
+        checked=[DATA_CHECKED, *expand(DENSE_CHECKED, model=CONFIG.grid.models)],
+        code=code("collect", "config/claims.yaml", *files_in("config/references", "*.csv")),
     output:
-        scores="results/scores.csv",
-        comparisons="results/comparisons.csv",
+        report("results/table1.csv", caption="../report/table1.rst", category="Tables"),
+        [f"results/{name}" for name in TABLES if name != "table1.csv"],
     log:
-        "results/logs/statistics.log",
+        "results/logs/collect.log",
     localrule: True
     conda:
         "../../environment.yml"
     message:
-        "Compare the repairs item by item"
+        "Make results/table1.csv and the other tables"
     script:
-        "../scripts/scores.py"
-
-
-rule table1:
-    input:
-        records=RECORDS,
-        cells="results/cells.csv",
-        scores="results/scores.csv",
-        code=code(*TABLE_CODE),
-    output:
-        csv=report("results/table1.csv", caption="../report/table1.rst", category="Tables"),
-        markdown="results/table1.md",
-        latex="results/table1.tex",
-    log:
-        "results/logs/table1.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        "Make {output.csv}"
-    script:
-        "../scripts/table1.py"
-
-
-rule tables:
-    input:
-        records=RECORDS,
-        scores="results/scores.csv",
-        comparisons="results/comparisons.csv",
-        code=code(*TABLE_CODE, "bench/tables/paper.py", "bench/variants.py"),
-    output:
-        csv=expand("results/{table}.csv", table=PAPER_TABLES),
-        markdown=expand("results/{table}.md", table=PAPER_TABLES),
-        latex=expand("results/{table}.tex", table=PAPER_TABLES),
-    log:
-        "results/logs/tables.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        "Make the other tables"
-    script:
-        "../scripts/tables.py"
-
-
-rule claims:
-    input:
-        claims=code("config/claims.yaml"),
-        records=RECORDS,
-        samples=SAMPLES,
-        code=code(*STATISTICS_CODE, *sources("bench/claims", "*.py")),
-    output:
-        claims="results/claims.csv",
-        detail="results/claims_detail.csv",
-    log:
-        "results/logs/claims.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        "Judge the claims"
-    script:
-        "../scripts/claims.py"
-
-
-rule reproduction:
-    input:
-        references=code(*sources("config/references", "*.csv")),
-        records=RECORDS,
-        code=code(
-            "bench/stages/collect.py", "bench/tables/reproduction.py", "bench/records/rows.py"
-        ),
-    output:
-        "results/reproduction.csv",
-    log:
-        "results/logs/reproduction.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        "Put the published numbers beside the measured ones"
-    script:
-        "../scripts/reproduction.py"
+        "../scripts/collect.py"
 
 
 rule tuning:

@@ -6,30 +6,34 @@ from functools import cache
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
+from baselines.sources import imported
 from bench.cells import (
     Cell,
     base_folder,
-    checked_path,
     dense_cell,
     history_path,
     record_path,
     training_folder,
 )
-from bench.jobs.code import list_code
 from bench.config import load_or_exit
-from bench.jobs.environment import set_environment
+from bench.config.variants import training_of
+from bench.documents import read_or_exit
 from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
+from bench.jobs.environment import set_environment
+from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local
+from bench.jobs.scheduling import schedule_one_look
 from bench.models.loading import takes_gpu
+from bench.models.shape import shape_of
+from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
-from bench.records.record import forget_failures, resolved_config
-from bench.planning.needs import Job, memory_mib, minutes
-from bench.jobs.scheduling import schedule_one_look
-from bench.models.shape import shape_of
-from bench.variants import training_of
+from bench.planning.retry import to_retry
+from bench.records.record import resolved_config
+from bench.sources import PathSource
+from bench.stages.collect import TABLES
 
-ROOT = Path(workflow.basedir)
+read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
 check_or_exit(CONFIG)
 
@@ -37,6 +41,9 @@ CHECKPOINTS = CONFIG.checkpoints
 # The cell of the wildcards: paths of cells with it are those of rules.
 ANY = Cell("{model}", "{pruner}", "{pattern}", "{repair}", "{seed}")
 BASE = base_folder(CHECKPOINTS, ANY)
+DATA_CHECKED = "resources/data/manifest.json"
+DROPS = CONFIG.training.overlap == "drop"
+DENSE_CHECKED = "resources/checked/{model}.json"
 RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
@@ -51,9 +58,10 @@ schedule_one_look()
 # What Snakemake makes of a large grid is no garbage; to look for some takes a quarter of its time.
 gc.set_threshold(100_000)
 
-# Jobs on a cluster read this file too, while failures of this run may already be there.
+# Forced, not removed: this run may still be refused, because another one holds the lock. Jobs read
+# this file too, while failures of this run may already be there.
 if CONFIG.retry_failed and workflow.is_main_process:
-    forget_failures(CHECKPOINTS)
+    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *to_retry(CONFIG)}
 
 if workflow.output_settings.dryrun and workflow.is_main_process:
     print(make_plan(CONFIG, DEVICE), file=sys.stderr)
@@ -71,32 +79,72 @@ wildcard_constraints:
 
 
 @cache
-def code(*files):
-    """Source files as inputs, so that a change of them reruns the jobs that they decide."""
-    return sorted({os.path.relpath(ROOT / file) for file in files})
+def code(script, *files, method=None):
+    """What stands for the source files that decide a script's result, as an input of its jobs.
 
+    Jobs do not write it, so that all of a run see the code as it was when the run began.
 
-@cache
-def method_code(rule, name, files_of, *files):
-    """What stands for the source files of a method, and others, as an input of a rule's jobs.
-
-    Of a grid's many jobs: one input each in place of dozens. Jobs do not write it, so that all of
-    a run see the code as it was when the run began.
+    Args:
+        script: its name in workflow/scripts.
+        *files: that decide it, too, and are not imported.
+        method: source file of the pruner or the repair whose jobs they are.
     """
-    listing = f"resources/code/{rule}-{name}.sha256"
+    listing = f"resources/code/{script}{f'-{method.stem}' if method else ''}.sha256"
     if workflow.is_main_process:
-        list_code(listing, [*files, *files_of(name)], ROOT)
+        begin = [ROOT / file for file in (f"workflow/scripts/{script}.py", *files)]
+        begin += [method] if method else []
+        list_code(listing, imported(begin, DECIDES_NOTHING), ROOT)
     return listing
 
 
-def repair_code(rule, *files):
-    """The source files of the method that a repair is, or is a variant of, beside others."""
-    return lambda w: method_code(rule, CONFIG.method(w.repair), REPAIRS.sources, *files)
+def repair_code(script, *files):
+    """The same for the method that the repair of the wildcards is, or is a variant of."""
+    return lambda w: code(script, *files, method=REPAIRS.file(CONFIG.method(w.repair)))
 
 
-def sources(folder, pattern):
-    """Files of a folder of the project, for `code`."""
-    return [path.relative_to(ROOT) for path in (ROOT / folder).glob(pattern)]
+def files_in(folder, pattern):
+    """Files of a folder of the project."""
+    return sorted(path.relative_to(ROOT) for path in (ROOT / folder).glob(pattern))
+
+
+@cache
+def local_files(kind, name):
+    """What stands for the user's own files that a model or a source is; none for another kind."""
+    source = CONFIG.models[name].source if kind == "models" else CONFIG.sources[name]
+    if not isinstance(source, PathSource):
+        return []
+    listing = f"resources/local/{kind}-{name}.json"
+    if workflow.is_main_process:
+        list_local(listing, source.wanted_files())
+    return listing
+
+
+# Two checks stand before all that is trained: of the data, and of the dense model's scores.
+# Snakemake does not look at the jobs downstream of one that it runs for changes of their own, so
+# nothing is downstream of them. They are checkpoints, which other jobs wait for, and then do not
+# depend on: as inputs of a job they give none. A check that is made again, since a task was added,
+# say, goes on beside the trainings; what they gave is not evaluated or tabled until it is over.
+def data_checked(w):
+    """Wait until it is checked once that nothing that is evaluated on is trained on; where that
+    decides what is left out, until it is checked as it is now.
+    """
+    if DROPS or not os.path.exists(DATA_CHECKED):
+        checkpoints.check_data.get()
+    return []
+
+
+def dense_checked(w):
+    """Wait until the scores of the dense model are checked once; for the data, too."""
+    if not os.path.exists(DENSE_CHECKED.format(model=w.model)):
+        checkpoints.check_dense.get(model=w.model)
+    return data_checked(w)
+
+
+def all_checked(w):
+    """Wait for the check of the data as it is now, where something was trained on it."""
+    if training_of(w.repair) is not None:
+        checkpoints.check_data.get()
+    return dense_checked(w)
 
 
 def trained_folder(w):
@@ -105,6 +153,12 @@ def trained_folder(w):
     if training is None:
         return []
     return training_folder(CHECKPOINTS, Cell(**w), training)
+
+
+def training_tokens(w):
+    if not any(map(training_of, CONFIG.grid.repairs)):
+        return []
+    return f"resources/tokens/{w.model}/train.safetensors"
 
 
 def calibration_tokens(w):
@@ -135,7 +189,7 @@ def resource(estimate, rule):
 
     def value(wildcards, attempt):
         job = job_of(rule, wildcards)
-        return attempt * asked(estimate, job, shape_of(CONFIG, job.model))
+        return attempt * asked(estimate, job, shape_of(CONFIG.models[job.model].shape, job.model))
 
     return value
 
@@ -172,6 +226,28 @@ def used_data():
     )
 
 
+def mixture_parts(split):
+    """Parts of the mixture's data sets: `set/split` of those that have the split."""
+    names = [part.data for part in CONFIG.training.mixture]
+    return [f"{name}/{split}" for name in names if split in CONFIG.data[name].splits]
+
+
+def data_parts():
+    """What is read of the data, and for what (`bench.data.disjoint.Parts`)."""
+    tasks = CONFIG.evaluation.tasks.values()
+    return {
+        "training": mixture_parts(CONFIG.training.split),
+        "validation": mixture_parts(CONFIG.training.validation_split),
+        "calibration": [f"{CONFIG.calibration.data}/{CONFIG.calibration.split}"],
+        "evaluation": sorted({f"{t.data}/{t.split}" for t in tasks if t.data is not None}),
+    }
+
+
+def compared_data(w):
+    """Data sets that decide what is left out of what is trained on; none where the run stops."""
+    return [data_folder(name) for name in used_data()] if DROPS else []
+
+
 def packing(use):
     """What decides the blocks that repairs train on, or are validated on."""
     training = CONFIG.training
@@ -200,18 +276,3 @@ def tuning_trials(wildcards):
         for repair, rates in tuning.learning_rates.items()
         for rate in rates
     ]
-
-
-def figure_files(folder, names, **labels):
-    """Outputs of figures: each in all formats, one of which Snakemake's report shows."""
-    files = {}
-    for name in names:
-        for kind in FORMATS:
-            files[f"{name}_{kind}"] = f"{folder}/{name}.{kind}"
-        files[f"{name}_svg"] = report(
-            files[f"{name}_svg"],
-            caption=f"../report/{name}.rst",
-            category="Figures",
-            labels={"figure": name, "model": "{model}", **labels},
-        )
-    return files

@@ -4,57 +4,20 @@ TASK_DATA = sorted(
         for name, task in CONFIG.evaluation.tasks.items()
     }
 )
-
-
-EVALUATION_CODE = [
-    "bench/stages/evaluate.py",
-    "bench/models/bases.py",
-    "bench/records/history.py",
-    "bench/models/loading.py",
-    "bench/models/merging.py",
-    *sources("bench/evaluation", "*.py"),
-    *(
-        path.relative_to(ROOT)
-        for path in TASKS_FOLDER.iterdir()
-        if path.suffix != ".yaml" or path.stem in CONFIG.evaluation.tasks
-    ),
+# What the evaluation reads beside code: the prompts of the tasks.
+TASK_FILES = [
+    path
+    for path in files_in(TASKS_FOLDER.relative_to(ROOT), "*")
+    if path.suffix != ".yaml" or path.stem in CONFIG.evaluation.tasks
 ]
-
-
-# What is evaluated is deliberately no parameter here: this is done once a model. Snakemake does not
-# look at the jobs downstream of one that it runs for changes of their own, and all are downstream.
-rule check_dense:
-    input:
-        model="resources/models/{model}",
-        data=ancient(TASK_DATA),
-        checked=ancient("resources/data/manifest.json"),
-    output:
-        record=checked_path(CHECKPOINTS, "{model}"),
-        samples=f"{CHECKPOINTS}/{{model}}/dense/samples.jsonl.gz",
-    log:
-        "results/logs/{model}/dense/check.log",
-    retries: RETRIES
-    conda:
-        "../../environment.yml"
-    threads: CONFIG.runtime.threads
-    resources:
-        accelerator=ACCELERATOR,
-        mem_mb=memory("evaluate"),
-        runtime=duration("evaluate"),
-    message:
-        "Check that {wildcards.model} scores as expected before it is pruned"
-    script:
-        "../scripts/check_dense.py"
 
 
 rule evaluate_dense:
     input:
         model="resources/models/{model}",
         data=TASK_DATA,
-        checked=ancient("resources/data/manifest.json"),
-        scored=rules.check_dense.output.record,
-        scored_samples=rules.check_dense.output.samples,
-        code=code("bench/stages/dense.py", *EVALUATION_CODE),
+        checked=data_checked,
+        code=code("evaluate_dense", *TASK_FILES),
     output:
         record="results/cells/{model}/dense/record.json",
         samples="results/cells/{model}/dense/samples.jsonl.gz",
@@ -72,10 +35,32 @@ rule evaluate_dense:
         runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, dense_cell(w.model)),
+        checked=DATA_CHECKED,
     message:
         "Evaluate {wildcards.model}, dense"
     script:
         "../scripts/evaluate_dense.py"
+
+
+checkpoint check_dense:
+    input:
+        record=rules.evaluate_dense.output.record,
+        # They are compared with what the model takes: that, too, is known before it is pruned.
+        tokens=training_tokens,
+        code=code("check_dense"),
+    output:
+        DENSE_CHECKED,
+    log:
+        "results/logs/{model}/dense/check.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        band=lambda w: CONFIG.models[w.model].model_dump(mode="json")["band"],
+    message:
+        "Check that {wildcards.model} scores as expected before it is pruned"
+    script:
+        "../scripts/check_dense.py"
 
 
 rule evaluate:
@@ -85,8 +70,8 @@ rule evaluate:
         trained=trained_folder,
         calibration=calibration_tokens,
         data=TASK_DATA,
-        checked=ancient("resources/data/manifest.json"),
-        code=repair_code("evaluate", *EVALUATION_CODE),
+        checked=all_checked,
+        code=repair_code("evaluate", *TASK_FILES),
     output:
         record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
         samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",
@@ -107,6 +92,7 @@ rule evaluate:
         runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, Cell(**w)),
+        checked=DATA_CHECKED,
     message:
         "Evaluate {wildcards.model} ({wildcards.pruner} {wildcards.pattern}), "
         "{wildcards.repair}, seed {wildcards.seed}"

@@ -1,4 +1,6 @@
 rule fetch_source:
+    input:
+        files=lambda w: local_files("sources", w.source),
     output:
         directory("resources/sources/{source}"),
     log:
@@ -18,6 +20,9 @@ rule fetch_source:
 
 
 rule fetch_model:
+    input:
+        files=lambda w: local_files("models", w.model),
+        code=code("fetch_model"),
     output:
         directory("resources/models/{model}"),
     log:
@@ -59,12 +64,7 @@ rule fetch_task:
 rule prepare_data:
     input:
         source=lambda w: f"resources/sources/{CONFIG.data[w.data].source}",
-        code=code(
-            "bench/data/items.py",
-            "bench/data/prepare.py",
-            "bench/data/splits.py",
-            *sources("bench/data/readers", "*.py"),
-        ),
+        code=code("prepare_data"),
     output:
         directory("resources/data/{data}"),
     log:
@@ -82,17 +82,21 @@ rule prepare_data:
         "../scripts/prepare_data.py"
 
 
-rule check_data:
+checkpoint check_data:
     input:
         data=lambda w: [data_folder(name) for name in used_data()],
-        code=code("bench/data/items.py", "bench/data/splits.py"),
+        code=code("check_data"),
     output:
-        "resources/data/manifest.json",
+        DATA_CHECKED,
     log:
         "results/logs/fetch/check-data.log",
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        parts=data_parts(),
+        overlap=CONFIG.training.overlap,
+        pairs="resources/overlaps.jsonl",
     message:
         "Check that nothing that is evaluated on is trained on"
     script:
@@ -103,7 +107,9 @@ rule tokenize_calibration:
     input:
         model="resources/models/{model}",
         data=data_folder(CONFIG.calibration.data),
-        code=code("bench/data/items.py", "bench/data/tokens.py"),
+        checked=data_checked,
+        compared=compared_data,
+        code=code("tokenize_calibration"),
     output:
         "resources/tokens/{model}/calibration.safetensors",
     log:
@@ -113,6 +119,8 @@ rule tokenize_calibration:
         "../../environment.yml"
     params:
         calibration=CONFIG.calibration.model_dump(),
+        checked=DATA_CHECKED if DROPS else None,
+        parts=data_parts() if DROPS else None,
     message:
         "Tokenize the calibration text for {wildcards.model}"
     script:
@@ -123,8 +131,9 @@ rule tokenize_repair:
     input:
         model="resources/models/{model}",
         data=[data_folder(part.data) for part in CONFIG.training.mixture],
-        checked=ancient("resources/data/manifest.json"),
-        code=code("bench/data/items.py", "bench/data/tokens.py"),
+        checked=data_checked,
+        compared=compared_data,
+        code=code("tokenize_repair"),
     output:
         "resources/tokens/{model}/{use}.safetensors",
     log:
@@ -136,6 +145,8 @@ rule tokenize_repair:
         "../../environment.yml"
     params:
         packing=lambda w: packing(w.use),
+        checked=DATA_CHECKED if DROPS else None,
+        parts=data_parts() if DROPS else None,
     message:
         "Pack the {wildcards.use} blocks for {wildcards.model}"
     script:

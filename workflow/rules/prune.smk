@@ -1,12 +1,9 @@
-PRUNING_CODE = ["bench/stages/prune.py", "bench/models/bases.py", "bench/models/loading.py"]
-
-
 rule prune:
     input:
         model="resources/models/{model}",
-        dense=ancient(checked_path(CHECKPOINTS, "{model}")),
         calibration=calibration_tokens,
-        code=lambda w: method_code("prune", w.pruner, PRUNERS.sources, *PRUNING_CODE),
+        checked=dense_checked,
+        code=lambda w: code("prune", method=PRUNERS.file(w.pruner)),
     output:
         directory(BASE),
     log:

@@ -1,22 +1,11 @@
-REPAIR_CODE = [
-    "bench/models/bases.py",
-    "bench/training/checkpoints.py",
-    "bench/models/loading.py",
-    "bench/training/processes.py",
-    "bench/training/sharded.py",
-    "bench/stages/repair.py",
-    "bench/stages/shared_repair.py",
-    "bench/training/trainer.py",
-]
-
-
 # Before evaluations, which are shorter: at the end of a run no core waits for a long job.
 rule repair:
     input:
         model="resources/models/{model}",
         base=BASE,
         blocks="resources/tokens/{model}/train.safetensors",
-        code=repair_code("repair", *REPAIR_CODE),
+        checked=dense_checked,
+        code=repair_code("repair"),
     output:
         directory(training_folder(CHECKPOINTS, ANY, "{repair}")),
     log:
@@ -55,7 +44,8 @@ rule try_learning_rate:
         blocks="resources/tokens/{model}/train.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
-        code=repair_code("try_learning_rate", "bench/models/merging.py", *REPAIR_CODE),
+        checked=dense_checked,
+        code=repair_code("try_learning_rate"),
     output:
         "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
     log:

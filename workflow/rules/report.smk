@@ -1,96 +1,56 @@
-FIGURE_CODE = [*sources("bench/figures", "*.py"), "bench/records/rows.py", "bench/variants.py"]
-PAGE_CODE = [
-    "bench/variants.py",
-    *sources("bench/report", "*.py"),
-    *sources("bench/report/templates", "*"),
-    *sources("workflow/report", "*.rst"),
-]
-SWEEPS = sources("config/tuning", "*.csv")
-FIGURES = [
-    *expand("results/figures/{model}/{figure}.svg", model=CONFIG.grid.models, figure=OF_MODEL),
-    *expand(
-        "results/figures/{model}/{pattern}/{figure}.svg",
-        model=CONFIG.grid.models,
-        pattern=CONFIG.grid.patterns,
-        figure=OF_PATTERN,
-    ),
-]
+HISTORIES = [history_path(cell) for cell in CONFIG.cells()]
+# Each figure, by its path, with what Snakemake's own report says beside it.
+FIGURES = {
+    f"results/figures/{'/'.join(where.values())}/{name}": {"figure": name, **where}
+    for places, names in (
+        ([{"model": m} for m in CONFIG.grid.models], OF_MODEL),
+        (
+            [{"model": m, "pattern": p} for m in CONFIG.grid.models for p in CONFIG.grid.patterns],
+            OF_PATTERN,
+        ),
+    )
+    for where in places
+    for name in names
+}
 
 
-rule model_figures:
+rule report:
     input:
-        scores="results/scores.csv",
-        costs="results/table1.csv",
-        code=code(*FIGURE_CODE),
+        records=RECORDS,
+        histories=HISTORIES,
+        tables=[f"results/{name}" for name in TABLES],
+        tuning=[os.path.relpath(ROOT / path) for path in files_in("config/tuning", "*.csv")],
+        code=code(
+            "report",
+            *files_in("bench/figures", "*.py"),
+            *files_in("bench/report/templates", "*"),
+            *files_in("workflow/report", "*.rst"),
+            *(PRUNERS.file(name) for name in PRUNERS),
+            *(REPAIRS.file(name) for name in REPAIRS),
+        ),
     output:
-        **figure_files("results/figures/{model}", OF_MODEL),
-    log:
-        "results/logs/{model}/figures.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    params:
-        figures=OF_MODEL,
-    message:
-        "Draw the figures of {wildcards.model} over its patterns"
-    script:
-        "../scripts/figures.py"
-
-
-rule pattern_figures:
-    input:
-        scores="results/scores.csv",
-        costs="results/table1.csv",
-        histories=lambda w: [
-            history_path(cell)
-            for cell in CONFIG.cells()
-            if (cell.model, cell.pattern) == (w.model, w.pattern)
+        "reports/index.html",
+        [f"{path}.{kind}" for path in FIGURES for kind in FORMATS if kind != "svg"],
+        [
+            report(
+                f"{path}.svg",
+                caption=f"../report/{labels['figure']}.rst",
+                category="Figures",
+                labels=labels,
+            )
+            for path, labels in FIGURES.items()
         ],
-        code=code(*FIGURE_CODE, "bench/records/history.py"),
-    output:
-        **figure_files("results/figures/{model}/{pattern}", OF_PATTERN, pattern="{pattern}"),
     log:
-        "results/logs/{model}/{pattern}-figures.log",
+        "results/logs/report.log",
     localrule: True
     conda:
         "../../environment.yml"
-    params:
-        figures=OF_PATTERN,
     message:
-        "Draw the figures of {wildcards.model}, {wildcards.pattern}"
+        "Draw the figures, and build {output[0]}"
     script:
-        "../scripts/figures.py"
+        "../scripts/report.py"
 
 
 rule figures:
     input:
-        FIGURES,
-
-
-rule page:
-    input:
-        records=RECORDS,
-        histories=[history_path(cell) for cell in CONFIG.cells()],
-        table1="results/table1.csv",
-        scores="results/scores.csv",
-        comparisons="results/comparisons.csv",
-        claims="results/claims.csv",
-        reproduction="results/reproduction.csv",
-        figures=FIGURES,
-        tuning=code(*SWEEPS),
-        code=lambda w: code(
-            *PAGE_CODE,
-            *(file for name in PRUNERS for file in PRUNERS.sources(name)),
-            *(file for name in REPAIRS for file in REPAIRS.sources(name)),
-        ),
-    output:
-        "reports/index.html",
-    log:
-        "results/logs/page.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        "Build {output}"
-    script:
-        "../scripts/page.py"
+        [f"{path}.svg" for path in FIGURES],

@@ -14,7 +14,7 @@ with Job(snakemake) as job:  # noqa: F821
         base=smk.input.base,
         trained=job.optional("trained"),
         calibration=job.optional("calibration"),
-        checked=smk.input.checked,
+        checked=smk.params.checked,
         record=smk.output.record,
         samples=smk.output.samples,
         history=smk.output.history,

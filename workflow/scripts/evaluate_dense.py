@@ -9,10 +9,7 @@ with Job(snakemake) as job:  # noqa: F821
         smk.wildcards.model,
         smk.params.config,
         folder=smk.input.model,
-        checked=smk.input.checked,
+        checked=smk.params.checked,
         record=smk.output.record,
         samples=smk.output.samples,
-        inputs=[smk.input.model, smk.input.checked, *smk.input.data, *smk.input.code],
-        scored=smk.input.scored,
-        scored_samples=smk.input.scored_samples,
     )

@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
+from bench.config import load_or_exit
+from bench.evaluation.harness import own_facts
 from bench.evaluation.own import LmEvalSource
+from bench.evaluation.tasks import FACTS
+from bench.files import write_json
 from bench.jobs.job import Job
+from bench.planning.preflight import check_tasks_or_exit
 from bench.sources import fetch
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
-    source = LmEvalSource(task=smk.wildcards.task, revision=smk.params.revision)
-    fetch(source, Path(smk.output[0]))
+    task, folder = smk.wildcards.task, Path(smk.output[0])
+    fetch(LmEvalSource(task=task, revision=smk.params.revision), folder)
+    write_json(folder / FACTS, own_facts(task, folder))
+    check_tasks_or_exit(load_or_exit(smk.config))

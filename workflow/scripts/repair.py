@@ -1,8 +1,8 @@
 """Train a repair (see bench.stages.repair)."""
 
-from bench.config import project_root
-from bench.jobs.code import listed_code
 from bench.jobs.job import Job
+from bench.jobs.listings import listed_code
+from bench.paths import ROOT
 from bench.stages.repair import train_repair
 
 with Job(snakemake) as job:  # noqa: F821
@@ -18,7 +18,7 @@ with Job(snakemake) as job:  # noqa: F821
         training=smk.params.training,
         seed=int(smk.wildcards.seed),
         runtime=smk.params.runtime,
-        code=listed_code(smk.input.code, project_root()),
+        code=listed_code(smk.input.code, ROOT),
         checkpoint_minutes=smk.resources.checkpoint_minutes,
         attempt=job.attempt,
         processes=smk.resources.processes,

@@ -11,8 +11,19 @@ const once = (make) => {
 const cells = once(() => unpack("cells"));
 const colours = JSON.parse(document.getElementById("colours").textContent);
 
-const escape = (text) =>
-  String(text ?? "").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+// What is shown comes from records, which may be anybody's: text, unless html`...` made it.
+class Html {
+  constructor(text) {
+    this.text = text;
+  }
+}
+const escaped = (value) => {
+  if (value instanceof Html) return value.text;
+  if (Array.isArray(value)) return value.map(escaped).join("");
+  return String(value ?? "").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+};
+const html = (strings, ...parts) =>
+  new Html(strings.reduce((all, string, n) => all + escaped(parts[n - 1]) + string));
 const minus = (text) => text.replace(/^-/, "−");
 const fixed = (digits) => (value) => (value == null ? "" : minus(value.toFixed(digits)));
 const grouped = (value) => (value == null ? "" : Math.round(value).toLocaleString("en-GB"));
@@ -25,21 +36,21 @@ const patternLabel = (pattern) =>
 
 // A cell is shown in one form and sorted by another; what is missing sorts as the worst.
 const column = (title, value, show, options = {}) => ({
-  title,
+  title: escaped(title),
   className: options.text ? options.text : "number",
   type: options.text ? "string" : "num",
   data: null,
   render: (row, use) => {
     const plain = value(row);
-    if (use === "display") return show(plain, row);
+    if (use === "display") return escaped(show(plain, row));
     return use === "sort" ? plain ?? options.missing ?? -Infinity : plain ?? "";
   },
   ...options.more,
 });
-const named = (key, show = escape) =>
+const named = (key, show = (value) => value) =>
   column(key, (row) => row[key], show, { text: "text" });
 const swatch = (repair) =>
-  `<span class="swatch" style="background:${colours[repair] ?? "#767676"}"></span>`;
+  html`<span class="swatch" style="background:${colours[repair] ?? "#767676"}"></span>`;
 
 const layout = {
   topStart: "info",
@@ -68,8 +79,8 @@ const scoreColumn = (tasks, task, position) => {
     (mean, row) => {
       const [, low, high, tie] = row.scores[position];
       const text = show(mean);
-      const interval = low == null ? "" : `<small>${show(low)}–${show(high)}</small>`;
-      return (tie === 1 ? `<b>${text}</b>` : text) + interval;
+      const interval = low == null ? "" : html`<small>${show(low)}–${show(high)}</small>`;
+      return html`${tie === 1 ? html`<b>${text}</b>` : text}${interval}`;
     },
     {
       missing: perplexity ? Infinity : -Infinity,
@@ -85,14 +96,14 @@ const boardColumns = (tasks) => {
   return [
     named("model"),
     named("pruner"),
-    column("pattern", (row) => row.pattern, (p) => escape(patternLabel(p)), { text: "text" }),
+    column("pattern", (row) => row.pattern, patternLabel, { text: "text" }),
     column(
       "repair",
       (row) => row.repair,
-      (repair, { pruner }) =>
-        `${pruner === "dense" ? "" : swatch(repair)}` +
-        `<button type="button" class="open" aria-haspopup="dialog">` +
-        `${pruner === "dense" ? "dense" : escape(repair)}</button>`,
+      (repair, { pruner }) => {
+        const [mark, name] = pruner === "dense" ? ["", "dense"] : [swatch(repair), repair];
+        return html`${mark}<button type="button" class="open" aria-haspopup="dialog">${name}</button>`;
+      },
       { text: "name" }
     ),
     column(
@@ -100,8 +111,8 @@ const boardColumns = (tasks) => {
       (row) => row.status,
       (status, row) =>
         row.reason
-          ? `<span class="reason" title="${escape(row.reason)}">${escape(status)}: ${escape(row.reason)}</span>`
-          : escape(status),
+          ? html`<span class="reason" title="${row.reason}">${status}: ${row.reason}</span>`
+          : status,
       { text: "text" }
     ),
     column("tie group", (row) => row.scores[0][3], significant, { missing: Infinity }),
@@ -114,11 +125,9 @@ const boardColumns = (tasks) => {
       (achieved, row) =>
         achieved == null
           ? ""
-          : (100 * achieved).toFixed(1) +
-            (row.drifted
-              ? ` <span class="warning" title="asked for ${(100 * row.asked).toFixed(1)} %">` +
-                `⚠ asked ${(100 * row.asked).toFixed(0)}</span>`
-              : "")
+          : row.drifted
+            ? html`${(100 * achieved).toFixed(1)} <span class="warning" title="asked for ${(100 * row.asked).toFixed(1)} %">⚠ asked ${(100 * row.asked).toFixed(0)}</span>`
+            : (100 * achieved).toFixed(1)
     ),
     cost("trainable", "trainable_parameters", grouped),
     cost(
@@ -207,24 +216,17 @@ const makeBoard = async () => {
 // ---- Drawer
 
 const drawer = document.getElementById("drawer");
-const tableOf = (heads, rows) =>
-  `<div class="scroll"><table class="plain"><thead><tr>` +
-  heads.map((head, n) => `<th scope="col" class="${n ? "number" : ""}">${escape(head)}</th>`).join("") +
-  `</tr></thead><tbody>` +
-  rows
-    .map(
-      ([first, ...rest]) =>
-        `<tr><th scope="row">${escape(first)}</th>` +
-        rest.map((value) => `<td class="number">${escape(value)}</td>`).join("") +
-        "</tr>"
-    )
-    .join("") +
-  "</tbody></table></div>";
-const definitions = (entries) =>
-  `<dl>${entries
-    .filter(([, value]) => value != null && value !== "")
-    .map(([name, value]) => `<dt>${escape(name)}</dt><dd>${escape(value)}</dd>`)
-    .join("")}</dl>`;
+const tableOf = (heads, rows) => html`
+  <div class="scroll"><table class="plain">
+  <thead><tr>${heads.map((head, n) => html`<th scope="col" class="${n ? "number" : ""}">${head}</th>`)}</tr></thead>
+  <tbody>${rows.map(
+    ([first, ...rest]) =>
+      html`<tr><th scope="row">${first}</th>${rest.map((value) => html`<td class="number">${value}</td>`)}</tr>`
+  )}</tbody></table></div>`;
+const definitions = (entries) => {
+  const known = entries.filter(([, value]) => value != null && value !== "");
+  return html`<dl>${known.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+};
 const mebibytes = (bytes) => (bytes == null ? "" : grouped(bytes / 2 ** 20));
 const percent = (fraction) => (fraction == null ? "" : `${(100 * fraction).toFixed(2)} %`);
 
@@ -236,47 +238,40 @@ const cellHtml = (cell, pool) => {
     Object.entries(cell.config).map(([section, position]) => [section, pool[position]])
   );
   const repair = cell.stages.repair;
-  return (
-    `<h3>seed ${cell.seed}: ${escape(cell.status)}</h3>` +
-    (error
-      ? `<p class="warning">${escape(error.stage)}, attempt ${error.attempt}: ` +
-        `${escape(error.class)}: ${escape(error.message)}</p>`
-      : "") +
-    definitions([
-      ["sparsity asked for", percent(sparsity.requested)],
-      ["achieved", percent(sparsity.achieved)],
-      ["layers", sparsity.lowest_layer == null ? "" : `${percent(sparsity.lowest_layer)} to ${percent(sparsity.highest_layer)}`],
-      ["trainable", repair && grouped(repair.trainable_parameters)],
-      ["tokens", repair && grouped(repair.tokens)],
-      ["steps", repair && grouped(repair.steps)],
-      ["tokens a second", repair && significant(repair.tokens_per_second)],
-      ["seconds evolving", repair && significant(repair.seconds_evolving)],
-      ["record", cell.path],
-      ["results by item", cell.samples],
-    ]) +
-    (cell.metrics.length
-      ? "<h4>Scores</h4>" +
-        tableOf(
-          ["task", "metric", "value", "standard error", "items", "few-shot", "limit", "version"],
-          cell.metrics.map((m) => [
-            m.task, m.metric, significant(m.value), significant(m.stderr), m.n, m.few_shot, m.limit, m.version,
-          ])
-        )
-      : "") +
-    (stages.length
-      ? "<h4>Costs</h4>" +
-        tableOf(
-          ["stage", "computing s", "loading s", "start-up s", "host MiB", "device MiB"],
-          stages.map(([stage, c]) => [
-            stage, significant(c.seconds), significant(c.loading_seconds), significant(c.startup_seconds),
-            mebibytes(c.peak_rss_bytes), mebibytes(c.peak_device_bytes),
-          ])
-        )
-      : "") +
-    `<h4>Provenance</h4><pre>${escape(JSON.stringify(provenance, null, 2))}</pre>` +
-    `<h4>Resolved configuration</h4><p class="caption">SHA-256 ${escape(cell.hash)}</p>` +
-    `<pre>${escape(JSON.stringify(config, null, 2))}</pre>`
+  const failure = error
+    ? html`<p class="warning">${error.stage}, attempt ${error.attempt}: ${error.class}: ${error.message}</p>`
+    : "";
+  const known = definitions([
+    ["sparsity asked for", percent(sparsity.requested)],
+    ["achieved", percent(sparsity.achieved)],
+    ["layers", sparsity.lowest_layer == null ? "" : `${percent(sparsity.lowest_layer)} to ${percent(sparsity.highest_layer)}`],
+    ["trainable", repair && grouped(repair.trainable_parameters)],
+    ["tokens", repair && grouped(repair.tokens)],
+    ["steps", repair && grouped(repair.steps)],
+    ["tokens a second", repair && significant(repair.tokens_per_second)],
+    ["seconds evolving", repair && significant(repair.seconds_evolving)],
+    ["record", cell.path],
+    ["results by item", cell.samples],
+  ]);
+  const scores = tableOf(
+    ["task", "metric", "value", "standard error", "items", "few-shot", "limit", "version"],
+    cell.metrics.map((m) => [
+      m.task, m.metric, significant(m.value), significant(m.stderr), m.n, m.few_shot, m.limit, m.version,
+    ])
   );
+  const costs = tableOf(
+    ["stage", "computing s", "loading s", "start-up s", "host MiB", "device MiB"],
+    stages.map(([stage, c]) => [
+      stage, significant(c.seconds), significant(c.loading_seconds), significant(c.startup_seconds),
+      mebibytes(c.peak_rss_bytes), mebibytes(c.peak_device_bytes),
+    ])
+  );
+  return html`<h3>seed ${cell.seed}: ${cell.status}</h3>${failure}${known}
+    ${cell.metrics.length ? html`<h4>Scores</h4>${scores}` : ""}
+    ${stages.length ? html`<h4>Costs</h4>${costs}` : ""}
+    <h4>Provenance</h4><pre>${JSON.stringify(provenance, null, 2)}</pre>
+    <h4>Resolved configuration</h4><p class="caption">SHA-256 ${cell.hash}</p>
+    <pre>${JSON.stringify(config, null, 2)}</pre>`;
 };
 
 const openDrawer = async (row, tasks) => {
@@ -288,11 +283,11 @@ const openDrawer = async (row, tasks) => {
     return [task, rounded(4)(mean), low == null ? "" : `${rounded(4)(low)} to ${rounded(4)(high)}`, tie];
   });
   const content = drawer.querySelector(".content");
-  content.innerHTML = tableOf(["over seeds", "mean", "95 % interval", "tie group"], scores);
+  content.innerHTML = escaped(tableOf(["over seeds", "mean", "95 % interval", "tie group"], scores));
   drawer.showModal();
   drawer.scrollTop = 0;
   const { cells: all, pool } = await cells();
-  content.innerHTML += row.cells.map((number) => cellHtml(all[number], pool)).join("");
+  content.innerHTML += escaped(row.cells.map((number) => cellHtml(all[number], pool)));
 };
 drawer.querySelector(".close").addEventListener("click", () => drawer.close());
 drawer.addEventListener("click", (event) => event.target === drawer && drawer.close());
@@ -306,7 +301,7 @@ const makePairs = async () => {
     row.significant = row.significant ? "yes" : "no";
   }
   const repair = (key, title) =>
-    column(title, (row) => row[key], (name) => swatch(name) + escape(name), { text: "text" });
+    column(title, (row) => row[key], (name) => html`${swatch(name)}${name}`, { text: "text" });
   const probability = (p) => (p == null ? "" : p < 0.001 ? "< 0.001" : p.toFixed(3));
   const table = new DataTable("#pairs", {
     ...settings,
@@ -314,14 +309,14 @@ const makePairs = async () => {
     columns: [
       named("model"),
       named("pruner"),
-      column("pattern", (row) => row.pattern, (p) => escape(patternLabel(p)), { text: "text" }),
+      column("pattern", (row) => row.pattern, patternLabel, { text: "text" }),
       named("task"),
       repair("repair_a", "a"),
       repair("repair_b", "b"),
       column("mean a", (row) => row.mean_a, rounded(4)),
       column("mean b", (row) => row.mean_b, rounded(4)),
       column("a − b", (row) => row.difference, (value, row) =>
-        row.significant === "yes" ? `<b>${rounded(3)(value)}</b>` : rounded(3)(value)),
+        row.significant === "yes" ? html`<b>${rounded(3)(value)}</b>` : rounded(3)(value)),
       column("interval", (row) => row.ci_low, (low, row) =>
         low == null ? "" : `${rounded(3)(low)} to ${rounded(3)(row.ci_high)}`),
       column("p", (row) => row.p_value, probability, { missing: Infinity }),

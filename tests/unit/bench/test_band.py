@@ -17,7 +17,7 @@ def problems(band: dict, *metrics: tuple, **changes) -> list[str]:
             for entry in metrics
         ],
     }
-    return list(band_problems(config, "smollm2-135m", record))
+    return list(band_problems("smollm2-135m", config.models["smollm2-135m"].band, record))
 
 
 # 60 right of 150: 40 % with a standard error of 4 points, an interval of 32.2 to 47.8.

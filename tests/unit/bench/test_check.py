@@ -6,7 +6,8 @@ import sys
 import pytest
 from made_up import made_up_grid
 
-from bench.files import read_json, read_json_lines, write_json_lines
+from bench.files import UnreadableError, read_json, read_json_lines, write_json_lines
+from bench.records.record import read_record
 from bench.tools.check import find_problems, main
 
 SEFT = "cells/tiny/wanda-s60/seft/seed1"
@@ -39,8 +40,13 @@ def test_whole_records_have_no_problem(results):
 
 BAD = [
     ("schema_version", 2, ["schema_version = 2"]),
-    ("provenance.git", None, ["provenance.git = None"]),
-    ("provenance.git.dirty", True, ["provenance.git.dirty = True"]),
+    ("provenance.git", None, ["provenance.git: outside a checkout"]),
+    ("provenance.git.dirty", True, ["provenance.git: a working tree with changes"]),
+    ("provenance.git.dirty", "no", ["provenance.git.dirty = 'no'"]),
+    ("stages.evaluate.seconds", "12", ["stages.evaluate.seconds = '12'"]),
+    ("cell.model", "../../docs", ["cell.model = '../../docs'", "allowed: a name"]),
+    ("cell.seed", 2**32, ["cell.seed = 4294967296"]),
+    ("metrics.0.task", "<b>", ["metrics.0.task = '<b>'"]),
     ("provenance.manifests.data", ..., ["provenance.manifests.data: missing"]),
     ("provenance.packages.torch", None, ["provenance.packages.torch = None"]),
     ("provenance.cpu", ..., ["provenance.cpu: missing"]),
@@ -122,7 +128,7 @@ def test_missing_repeated_and_foreign_items(results):
     assert any("an id occurs twice" in line for line in find_problems(results))
     (results / SEFT / "samples.jsonl.gz").unlink()
     (line,) = find_problems(results)
-    assert "samples.jsonl.gz: FileNotFoundError" in line
+    assert "samples.jsonl.gz: no such file" in line
 
 
 def test_a_seed_that_is_a_copy_of_another(results):
@@ -158,6 +164,43 @@ def test_files_that_are_no_records(results):
     assert line.startswith(f"{SEFT}/record.json: no JSON: ")
 
 
+def test_a_record_is_read_as_it_is(results):
+    path = results / SEFT / "record.json"
+    assert read_record(path) == json.loads(path.read_text())
+
+
+GARBAGE = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "a number": b"7",
+    "Latin-1": '{"cell": "caf\xe9"}'.encode("latin-1"),
+    "half an emoji": b'{"schema_version": 1, "cell": "\\ud83d"}',
+    "deeply nested": b'{"schema_version": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "5,000 digits": b'{"schema_version": ' + b"1" * 5000 + b"}",
+    "NaN": b'{"schema_version": NaN}',
+    "a number that is a text": b'{"schema_version": "1"}',
+    "another version": b'{"schema_version": 2}',
+}
+
+
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
+def test_whatever_a_file_holds_is_told_in_lines(results, content):
+    path = results / SEFT / "record.json"
+    path.write_bytes(content)
+    lines = list(find_problems(results))
+    assert lines
+    assert all(line.startswith(f"{SEFT}/record.json: ") and "\n" not in line for line in lines)
+    # All readers refuse it, before they use a name of it as a path.
+    with pytest.raises(UnreadableError, match=f"{SEFT}/record.json: .+") as refused:
+        read_record(path)
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).endswith(
+        "; to run its cell again: snakemake ... --config retry_failed=true"
+    )
+    assert len(str(refused.value)) < 1000
+
+
 def test_an_accuracy_is_measured_on_the_same_data(results):
     change(results, "provenance.manifests.data", "3" * 64)
     (line,) = find_problems(results)
@@ -165,7 +208,7 @@ def test_an_accuracy_is_measured_on_the_same_data(results):
 
 
 def check(folder, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["bench.tools.check", str(folder)])
+    monkeypatch.setattr(sys, "argv", ["check", str(folder)])
     main()
 
 

@@ -3,17 +3,25 @@
 import copy
 import json
 
+import jsonschema
 import pytest
 import yaml
 from snakemake.utils import update_config
 
 from bench.cells import Cell
-from bench.config import TRAININGS, ConfigError, load, load_or_exit, project_root
-from bench.planning.preflight import check_or_exit, find_problems
+from bench.config import TRAININGS, ConfigError, json_schema, load, load_or_exit
+from bench.paths import ROOT
+from bench.planning.preflight import check_or_exit, check_tasks_or_exit, find_problems
 from bench.records.record import resolved_config
-from bench.tools.reference import README, SCHEMA, readme_text, schema_text
+from bench.tools.reference import (
+    README,
+    SCHEMA,
+    readme_text,
+    schema_text,
+    without_added_methods,
+)
 
-CONFIG = project_root() / "config"
+CONFIG = ROOT / "config"
 
 
 def default() -> dict:
@@ -309,8 +317,78 @@ def test_an_edited_variant_is_another_configuration_of_its_cells_alone():
 
 
 def test_generated_files_agree_with_the_configuration():
-    assert SCHEMA.read_text() == schema_text(), "run `python -m bench reference`"
-    assert README.read_text() == readme_text(), "run `python -m bench reference`"
+    schema = without_added_methods(json_schema(), json.loads(SCHEMA.read_text()))
+    assert SCHEMA.read_text() == schema_text(schema), "run `python -m bench reference`"
+    assert README.read_text() == readme_text(schema), "run `python -m bench reference`"
+
+
+def test_what_an_added_method_changes_is_told_from_what_else_changes():
+    schema = json_schema()
+    written = copy.deepcopy(schema)
+    del written["$defs"]["RepairOptions"]["properties"]["spp"]
+    del written["$defs"]["SppOptions"]
+    assert without_added_methods(schema, written) == written
+    del written["$defs"]["LoraOptions"]["properties"]["rank"]
+    assert without_added_methods(schema, written) != written
+
+
+@pytest.mark.parametrize(
+    "file", [*GRIDS, *CONFIG.glob("recipes/*.yaml")], ids=lambda file: file.stem
+)
+def test_editors_are_told_of_a_schema_that_takes_what_is_shipped(file):
+    first, *_ = file.read_text().splitlines()
+    schema = file.parent / first.removeprefix("# yaml-language-server: $schema=")
+    assert schema.samefile(SCHEMA)
+    jsonschema.validate(yaml.safe_load(file.read_text()), json.loads(SCHEMA.read_text()))
+
+
+def test_editors_see_a_wrong_key():
+    for path in ("training.stpes", "models.smollm2-135m.source.url", "repair.lora.rnak"):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(changed(path, 4), json.loads(SCHEMA.read_text()))
+
+
+def test_no_line_of_the_schema_stands_for_little():
+    assert len(SCHEMA.read_text().splitlines()) < 100
+
+
+def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = changed("evaluation.tasks.science.limit", 151)
+    folder = tmp_path / "resources/data/science"
+    folder.mkdir(parents=True)
+    manifest = load(values).data["science"].model_dump(mode="json")
+    manifest["written"] = {"test": {"items": 150}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    line = "evaluation.tasks.science.limit = 151: allowed: at most 150, the items there are"
+    assert list(find_problems(load(values))) == [line]
+    with pytest.raises(SystemExit, match=f"^config: {line}$"):
+        check_tasks_or_exit(load(values))
+    check_tasks_or_exit(load(default()))
+    # Those of another data set say nothing.
+    values["data"]["science"]["limit"] = 900
+    assert not list(find_problems(load(values)))
+
+
+def test_what_a_task_of_lm_eval_has_is_known_once_it_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = changed("evaluation.tasks.arc", {"data": None, "metric": "f1", "limit": 20})
+    assert not list(find_problems(load(values)))
+    folder = tmp_path / "resources/tasks/arc"
+    folder.mkdir(parents=True)
+    (folder / "facts.json").write_text(json.dumps({"metrics": ["acc", "acc_norm"], "items": 12}))
+    assert list(find_problems(load(values))) == [
+        "evaluation.tasks.arc.limit = 20: allowed: at most 12, the items there are",
+        "evaluation.tasks.arc.metric = 'f1': allowed: acc, acc_norm",
+    ]
+
+
+def test_checkpoints_that_are_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    assert list(find_problems(load(changed("checkpoints", "taken")))) == [
+        "checkpoints = 'taken': is a file; allowed: a folder"
+    ]
 
 
 def test_loading_changes_nothing_that_it_is_given():

@@ -1,19 +1,24 @@
-"""The stage that evaluates a cell, where it fails."""
+"""The stage that evaluates a cell: where it fails, and where it does not."""
 
+import pytest
 import torch
 import yaml
+from cells_on_disk import Workspace
+from safetensors.torch import load_file, save_file
 
 from bench.cells import Cell
-from bench.config import load, project_root
-from bench.files import read_json, write_json
+from bench.config import load
+from bench.files import read_json, read_json_lines, write_json
 from bench.jobs.outcome import STAGE_FILE, Attempt
+from bench.paths import ROOT
 from bench.records.record import resolved_config
+from bench.sources import SyntheticSource, fetch_model
 from bench.stages.evaluate import evaluate_cell
 
 
 def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    values = yaml.safe_load((project_root() / "config/config.yaml").read_text())
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     values["runtime"]["device"] = "cuda"
     cell = Cell("smollm2-135m", "wanda", "s60", "none", 0)
     for folder in ("model", "data"):
@@ -39,3 +44,42 @@ def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monk
     assert record["stages"]["prune"] == {"seconds": 1.0}
     assert record["provenance"]["accelerator"] is None
     assert record["provenance"]["dtype"] is None
+
+
+def evaluated(folder, dense, monkeypatch, repair) -> tuple[torch.Tensor, dict, dict]:
+    """What a cell's model answers, its record and its history."""
+    folder.mkdir(exist_ok=True)
+    workspace = Workspace(folder, dense, monkeypatch)
+    record = read_json(f"{workspace.cell(repair)}/record.json")
+    return workspace.evaluated, record, read_json_lines("results/history.json.gz")[0]
+
+
+@pytest.mark.parametrize("repair", ["none", "lora", "seft"])
+@pytest.mark.parametrize("architecture", ["opt", "llama"])
+def test_the_same_weights_under_other_names(tmp_path, monkeypatch, architecture, repair):
+    dense = tmp_path / "dense"
+    fetch_model(SyntheticSource(source="synthetic", architecture=architecture), dense)
+    expected, record, history = evaluated(tmp_path / "whole", dense, monkeypatch, repair)
+    file = dense / "model.safetensors"
+    tensors = {name.removeprefix("model."): t for name, t in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    found, other, same = evaluated(tmp_path / "renamed", dense, monkeypatch, repair)
+    assert (record["status"], other["status"]) == ("ok", "ok")
+    assert torch.equal(found, expected)
+    assert other["sparsity"] == record["sparsity"]
+    assert same["layers"] == history["layers"]
+    assert (history["layers"] == {}) == (repair == "none")
+
+
+def test_data_of_a_figure_that_cannot_be_had_fail_no_cell(dense, tmp_path, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise KeyError("no such layer")
+
+    expected, *_ = evaluated(tmp_path / "whole", dense, monkeypatch, "seft")
+    monkeypatch.setattr("bench.stages.evaluate.read_base_layers", broken)
+    found, record, history = evaluated(tmp_path / "broken", dense, monkeypatch, "seft")
+    assert record["status"] == "ok"
+    assert record["sparsity"]["evolution"]
+    assert torch.equal(found, expected)
+    assert history["layers"] == {}
+    assert "warning: no history" in capsys.readouterr().err

@@ -5,8 +5,10 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from baselines.pruning import prunable_layers
 from bench.cells import Cell, dense_cell, history_path, record_path
 from bench.models.loading import read_layers
 from bench.records.history import (
@@ -71,6 +73,19 @@ def test_changes_are_measured_layer_by_layer_against_the_base_on_disk(model, bas
 def test_layers_are_read_by_name_from_several_files(model, base):
     read = dict(read_layers(base, model))
     assert len(read) == 2 * 7
+    assert all(
+        torch.equal(tensor, model.get_submodule(name).weight) for name, tensor in read.items()
+    )
+
+
+def test_layers_are_those_of_the_model_whatever_its_files_call_them(model, base, tmp_path):
+    for file in base.glob("*.safetensors"):
+        tensors = load_file(file)
+        renamed = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        save_file(renamed, file, metadata={"format": "pt"})
+    assert not any(name.startswith("model.") for name in renamed)
+    read = dict(read_layers(base, model))
+    assert read.keys() == prunable_layers(model).keys()
     assert all(
         torch.equal(tensor, model.get_submodule(name).weight) for name, tensor in read.items()
     )

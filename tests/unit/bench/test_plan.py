@@ -5,7 +5,8 @@ import yaml
 from made_up import made_up_grid
 from snakemake.utils import update_config
 
-from bench.config import load, project_root
+from bench.config import load
+from bench.paths import ROOT
 from bench.planning.plan import main, make_plan, read_files
 from bench.planning.speeds import SPEED, measured_speeds
 from bench.records.record import read_records
@@ -38,7 +39,6 @@ def test_each_job_counts_once(tmp_path):
     # LoRA's two rows come of one training; the unrepaired base has one cell.
     assert {rule: row.jobs for rule, row in rows(plan).items()} == {
         "fetch_model": 1,
-        "check_dense": 1,
         "evaluate_dense": 1,
         "prune": 3,
         "repair": 3 * 4 * 3,
@@ -72,7 +72,7 @@ def test_what_is_there_is_not_run_again_and_says_how_long_the_rest_takes(tmp_pat
     plan = make_plan(config, "cpu", tmp_path)
     # Records are there, checkpoints are not: those of the pattern that is left are needed.
     jobs = {rule: row.jobs for rule, row in rows(plan).items()}
-    assert jobs == {"fetch_model": 1, "check_dense": 1, "prune": 1, "repair": 4, "evaluate": 6}
+    assert jobs == {"fetch_model": 1, "prune": 1, "repair": 4, "evaluate": 6}
     assert "by earlier records" in str(plan)
     # Made-up records: 80 s of LoRA and of `lora-dense` each, 56 s of SEFT, and so on.
     assert rows(plan)["repair"].longest * 3600 == pytest.approx(56 + 15, rel=0.2)
@@ -122,7 +122,7 @@ def test_a_variant_is_a_training_of_its_own_that_takes_as_long(tmp_path):
 
 def test_a_model_of_unknown_shape_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = read_files([project_root() / "config/smoke.yaml"])
+    values = read_files([ROOT / "config/smoke.yaml"])
     plan = make_plan(load(values), "cpu", tmp_path)
     assert "tiny: nothing but start-up" in "\n".join(plan.notes())
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_llama
 
-import bench.training.trainer
+import bench.training.train
 from bench.config import Training
 from bench.data.tokens import Packed
 from bench.files import write_json
@@ -71,13 +71,13 @@ def stage(tmp_path):
 
 def patch_loss(monkeypatch, before) -> None:
     """Let ``before`` see the number of each forward pass, and its labels."""
-    original, count = bench.training.next_token_loss, iter(range(1000))
+    original, count = bench.training.train.next_token_loss, iter(range(1000))
 
     def loss(outputs, labels, **keywords):
         before(next(count), labels)
         return original(outputs, labels, **keywords)
 
-    monkeypatch.setattr(bench.training.trainer, "next_token_loss", loss)
+    monkeypatch.setattr(bench.training.train, "next_token_loss", loss)
 
 
 def end_after(monkeypatch, passes: int) -> None:

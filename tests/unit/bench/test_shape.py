@@ -8,8 +8,9 @@ import yaml
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from baselines.pruning import prunable_layers
-from bench.config import load, project_root
+from bench.config import load
 from bench.models.shape import Shape, read_shape, shape_of
+from bench.paths import ROOT
 from bench.planning.preflight import find_problems
 
 KEYS = {
@@ -23,7 +24,7 @@ KEYS = {
 
 
 def default() -> dict:
-    return yaml.safe_load((project_root() / "config/config.yaml").read_text())
+    return yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 
 @pytest.mark.parametrize("keys", [{"tie_word_embeddings": True}, {"head_dim": 24}, {}])
@@ -40,7 +41,8 @@ def test_numbers_are_those_of_the_model_that_a_config_json_describes(tmp_path, k
 
 
 def test_the_default_model_has_as_many_parameters_as_its_file():
-    assert shape_of(load(default()), "smollm2-135m").parameters == 134_515_008
+    stated = load(default()).models["smollm2-135m"].shape
+    assert shape_of(stated, "smollm2-135m").parameters == 134_515_008
 
 
 def test_llama2_7b_has_as_many_parameters_as_published():
@@ -58,10 +60,10 @@ def test_llama2_7b_has_as_many_parameters_as_published():
 def test_a_shape_is_read_of_a_fetched_model_once_it_is_there(tmp_path):
     values = default()
     del values["models"]["smollm2-135m"]["shape"]
-    config = load(values)
-    assert shape_of(config, "smollm2-135m", models=tmp_path) is None
+    stated = load(values).models["smollm2-135m"].shape
+    assert shape_of(stated, "smollm2-135m", models=tmp_path) is None
     LlamaConfig(**KEYS).save_pretrained(tmp_path / "smollm2-135m")
-    assert shape_of(config, "smollm2-135m", models=tmp_path).widths == [64, 96]
+    assert shape_of(stated, "smollm2-135m", models=tmp_path).widths == [64, 96]
 
 
 def test_a_model_that_is_not_described_like_llama_has_no_shape(tmp_path):
@@ -73,6 +75,41 @@ def test_opt_names_its_mlp_in_its_own_way(tmp_path):
     keys = {key: value for key, value in KEYS.items() if key != "intermediate_size"}
     (tmp_path / "config.json").write_text(json.dumps(keys | {"ffn_dim": 256}))
     assert read_shape(tmp_path).widths == [64, 256]
+
+
+@pytest.mark.parametrize("stated", ["max_position_embeddings", "n_positions"])
+def test_more_tokens_than_the_model_takes_are_said_before_any_job(tmp_path, stated):
+    settings = KEYS | {"architectures": ["LlamaForCausalLM"]}
+    values = default()
+    values["models"]["mine"] = {"source": {"source": "path", "path": str(tmp_path)}}
+    values["grid"]["models"] = ["mine"]
+    lengths = {
+        "evaluation.tasks.wiki.context_length": 512,
+        "calibration.length": 256,
+        "training.length": 128,
+    }
+
+    def problems(limit: int) -> dict[str, str]:
+        (tmp_path / "config.json").write_text(json.dumps(settings | {stated: limit}))
+        lines = find_problems(load(values))
+        return {line.partition(" = ")[0]: line for line in lines}
+
+    assert not problems(512)
+    for limit in (511, 255, 127):
+        found = problems(limit)
+        assert found.keys() == {key for key, length in lengths.items() if length > limit}
+        for key, line in found.items():
+            assert line.startswith(
+                f"{key} = {lengths[key]}: model 'mine' takes at most {limit} tokens; "
+                f"allowed: up to {limit}"
+            )
+    values["models"]["mine"]["context_length"] = 256
+    assert not problems(256)
+    # What is not used is not compared.
+    values["grid"] |= {"pruners": ["magnitude"], "repairs": ["none"]}
+    values["models"]["mine"]["context_length"] = 64
+    values["evaluation"]["tasks"]["social_iqa"]["context_length"] = 64
+    assert not problems(64)
 
 
 def test_a_shape_that_is_not_the_models_is_said_before_any_job(tmp_path):

@@ -11,15 +11,9 @@ from transformers import LlamaForCausalLM
 from baselines.pruning import prune
 from baselines.repair import build_repair
 from bench.config import Training
-from bench.training.trainer import (
-    Blocks,
-    CrossEntropy,
-    Served,
-    counted_logits,
-    next_token_loss,
-    train,
-    validation_loss,
-)
+from bench.training.blocks import Blocks, Served
+from bench.training.loss import CrossEntropy, counted_logits, next_token_loss, validation_loss
+from bench.training.train import train
 
 SETTINGS = Training(mixture=[{"data": "x"}], length=8, batch_size=2, steps=6)
 

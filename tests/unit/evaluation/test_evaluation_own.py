@@ -15,7 +15,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from pyarrow.parquet import write_table
 
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
-from bench.evaluation.harness import load_task
+from bench.evaluation.harness import load_task, own_facts
 from bench.evaluation.own import LmEvalSource
 from bench.sources import SourceError, fetch
 
@@ -98,6 +98,19 @@ def test_data_are_fetched_once(fetched, tmp_path, monkeypatch):
         "openbook": 7,
     }
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics", "items"),
+    [
+        ("arc", ["acc", "acc_norm"], 12),
+        ("school", ["acc"], 7),
+        ("unweighted", [], 7),
+        ("answers", ["exact_match,word", "exact_match,whole"], 12),
+    ],
+)
+def test_what_a_configuration_can_ask_of_a_task(fetched, name, metrics, items):
+    assert own_facts(name, fetched(name)) == {"metrics": metrics, "items": items}
 
 
 def test_task_of_lm_eval(fetched, model, tokenizer, files):

@@ -10,6 +10,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import LlamaForCausalLM
 
+from bench.data.items import DataError
 from bench.evaluation.packed import TELL_TALES, PackedLM, PrefixTree, cut_by, pack, tell_tale
 from bench.models.loading import load_model, load_tokenizer
 
@@ -372,6 +373,14 @@ def test_more_context_than_the_model_takes(make_model, tokenizer):
 def test_request_that_cannot_be_scored(make_model, tokenizer, context, continuation):
     lm = PackedLM(make_model(), tokenizer, max_length=8)
     with pytest.raises(ValueError, match=f"{len(context)} context and {len(continuation)} "):
+        lm._loglikelihood_tokens([(None, context, continuation)])
+
+
+@pytest.mark.parametrize(("context", "continuation"), [([999], [1, 1]), ([1], [1, 999])])
+def test_token_without_a_row(make_model, tokenizer, context, continuation):
+    lm = PackedLM(make_model(), tokenizer)
+    rows = len(tokenizer)
+    with pytest.raises(DataError, match=f"has id 999, and the embedding {rows} rows"):
         lm._loglikelihood_tokens([(None, context, continuation)])
 
 

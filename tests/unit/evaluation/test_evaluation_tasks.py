@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -5,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from bench.evaluation import TASKS_FOLDER, TaskSpec
+from bench.evaluation.harness import load_task
+from bench.evaluation.tasks import defined_metrics, local_tasks
 
 
 def test_importing_the_settings_imports_nothing_heavy():
@@ -52,3 +55,27 @@ def test_settings_that_cannot_be(settings, message):
 def test_tasks_folder_holds_the_tasks_of_the_benchmark():
     names = {path.stem for path in TASKS_FOLDER.glob("*.yaml")}
     assert {"social_iqa", "winogrande", "science", "wiki"} <= names
+
+
+@pytest.mark.parametrize("name", local_tasks())
+def test_metrics_are_those_that_lm_eval_finds(name, tmp_path):
+    items = [
+        {"id": "a", "text": "One.", "sentence": "It _ is.", "question": "Who?", "answer": 0}
+        | {"options": ["it", "he"], "choices": ["it", "he"]}
+    ]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    spec = TaskSpec(data="any", metric="none of them")
+    with pytest.raises(ValueError, match="it has ") as error:
+        load_task(name, spec, tmp_path / "items.jsonl", seed=0)
+    assert str(error.value).endswith(f"it has {', '.join(defined_metrics(name))}")
+
+
+def test_metrics_of_a_definition_with_functions_filters_and_includes(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.evaluation.tasks.TASKS_FOLDER", tmp_path)
+    (tmp_path / "_base").write_text("metric_list: [{metric: f1}]\noutput_type: generate_until\n")
+    (tmp_path / "one.yaml").write_text("include: _base\ndoc_to_text: !function one.text\n")
+    (tmp_path / "two.yaml").write_text("include: [one.yaml]\nfilter_list: [{name: a}, {name: b}]\n")
+    (tmp_path / "three.yaml").write_text("task: three\n")
+    assert defined_metrics("one") == ["f1"]
+    assert defined_metrics("two") == ["f1,a", "f1,b"]
+    assert defined_metrics("three") is None

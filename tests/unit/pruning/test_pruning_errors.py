@@ -73,19 +73,45 @@ def test_calibration_of_the_wrong_kind(pruner, calibration, message, model):
         prune(model, pruner, sparsity=0.5, calibration=calibration)
 
 
+@pytest.mark.parametrize("pruner", CALIBRATED)
+@pytest.mark.parametrize("architecture", ["llama", "opt"])
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        (
+            torch.zeros(1, 65, dtype=torch.int64),
+            "^calibration has 65 tokens a sequence; the model takes at most 64$",
+        ),
+        (
+            torch.full((1, 8), 999),
+            r"^calibration has token ids from 999 to 999; the embedding has \d+ rows",
+        ),
+        (torch.full((1, 8), -1), "^calibration has token ids from -1 to -1; "),
+    ],
+)
+def test_calibration_that_the_model_does_not_take(
+    pruner, architecture, calibration, message, make_model
+):
+    model = make_model(architecture)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        prune(model, pruner, sparsity=0.5, calibration=calibration)
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+
+
 def test_no_decoder_blocks():
-    config = transformers.GPT2Config(n_layer=2, n_embd=8, n_head=2, vocab_size=16)
-    for model in (
-        torch.nn.Sequential(torch.nn.Linear(4, 4)),
-        transformers.AutoModelForCausalLM.from_config(config),  # its layers are not nn.Linear
-    ):
-        for function in (
-            prunable_layers,
-            sparsity_report,
-            lambda m: prune(m, "wanda", sparsity=0.5),
-        ):
-            with pytest.raises(ValueError, match=f"^{type(model).__name__} has no list of decoder"):
-                function(model)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    for function in (prunable_layers, sparsity_report, lambda m: prune(m, "wanda", sparsity=0.5)):
+        with pytest.raises(ValueError, match=r"^Sequential has no list of decoder"):
+            function(model)
+
+
+def test_which_of_several_lists_are_the_blocks_is_not_guessed():
+    """XLM keeps its attentions and its MLPs in two lists: either alone is half of a model."""
+    config = transformers.XLMConfig(n_layers=2, emb_dim=16, n_heads=2, vocab_size=32)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ValueError, match=r"several lists .*\.attentions, .*\.ffns"):
+        prune(model, "magnitude", sparsity=0.5)
 
 
 @pytest.mark.parametrize("pruner", CALIBRATED)

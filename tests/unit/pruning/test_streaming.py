@@ -7,7 +7,7 @@ import torch
 from second_device import Residents, SecondDevice
 
 from baselines.pruning import PRUNERS, prune
-from baselines.pruning.layers import decoder_blocks
+from seft.blocks import decoder_blocks
 
 
 def check(model, pruner, calibration, **options):

@@ -101,7 +101,7 @@ def trained(name: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     return deepcopy(_trained(REPAIRS[name].training, dtype))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """The helpers of this folder's tests."""
     return SimpleNamespace(

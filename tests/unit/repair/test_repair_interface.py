@@ -219,7 +219,7 @@ def test_an_unknown_option_is_one_line(name):
 
 @every_trained
 def test_a_wrong_value_is_one_line(name):
-    message = "learning_rate = -1: Input should be greater than 0"
+    message = "learning_rate = -1: allowed: greater than 0"
     with pytest.raises(ValueError, match=message) as error:
         build_repair(name, learning_rate=-1)
     assert "\n" not in str(error.value)

@@ -1,8 +1,10 @@
 """An interrupted training goes on where it was, and ends as if it had not been interrupted."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +15,9 @@ from baselines.repair import REPAIRS
 from baselines.repair.base import trainables
 from bench.config import Training
 from bench.jobs.measure import StageClock
-from bench.training.checkpoints import WEIGHTS_FILE, Checkpoints, digest
-from bench.training.trainer import Blocks, train
+from bench.training.blocks import Blocks
+from bench.training.checkpoints import DIGEST_FILE, WEIGHTS_FILE, Checkpoints, digest
+from bench.training.train import train
 
 TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
 SETTINGS = Training(
@@ -54,7 +57,10 @@ class Fail(TrainerCallback):
 @pytest.fixture
 def run(tiny, tmp_path):
     """Trains a repair; returns what it trained, and the report."""
+    return runner(tiny, tmp_path)
 
+
+def runner(tiny, folder: Path):
     def go(name, dtype=torch.float32, *, interruption=None, minutes=60, keep=True):
         repair = tiny.build(name)
         if interruption is not None:
@@ -62,7 +68,7 @@ def run(tiny, tmp_path):
             repair.callbacks = lambda: [*callbacks, interruption]
         model = repair.wrap(tiny.pruned_llama(dtype), seed=0)
         ids = tiny.tokens(rows=SETTINGS.blocks)
-        checkpoints = Checkpoints(tmp_path / "training", "digest", minutes, StageClock())
+        checkpoints = Checkpoints(folder / "training", "digest", minutes, StageClock())
         report = train(
             model,
             repair,
@@ -78,8 +84,8 @@ def run(tiny, tmp_path):
     return go
 
 
-def taken(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "training").glob("checkpoint-*"))
+def taken(folder: Path, training: str = "training") -> list[str]:
+    return sorted(path.name for path in (folder / training).glob("checkpoint-*"))
 
 
 def assert_same(first, second) -> None:
@@ -146,6 +152,71 @@ def test_what_a_kill_left_half_written_is_removed(run, tmp_path):
     half.mkdir(parents=True)
     assert run("full")[2].resumed == [2]
     assert not half.parent.exists()
+
+
+@pytest.fixture(scope="module", params=["lora", "seft"])
+def killed(request, tiny, tmp_path_factory):
+    """A training that was killed and left two checkpoints; and one that was not interrupted."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.raises(RuntimeError, match="killed"):
+        runner(tiny, folder)(request.param, interruption=Fail(5), minutes=0)
+    assert taken(folder) == ["checkpoint-4", "checkpoint-5"]
+    whole = runner(tiny, folder)(request.param, keep=False)
+    return SimpleNamespace(name=request.param, folder=folder / "training", whole=whole)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "removed": Path.unlink,
+    "emptied": lambda path: path.write_bytes(b""),
+    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "a bit": flip_a_bit,
+}
+
+
+def reopened(killed, folder: Path, damage, files: str) -> Path:
+    """A copy of what the killed training left, damaged, as the next job takes it."""
+    shutil.copytree(killed.folder, folder)
+    for path in list(folder.glob(files)):
+        damage(path)
+    return Checkpoints(folder, "digest", 60, StageClock()).last
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_dropped_and_the_one_before_is_taken(
+    killed, tmp_path, capsys, damage
+):
+    files = sorted(path.name for path in (killed.folder / "checkpoint-5").iterdir())
+    assert {"optimizer.pt", "rng_state.pth", "scheduler.pt", WEIGHTS_FILE} < set(files)
+    for file in files:
+        folder = tmp_path / file
+        assert reopened(killed, folder, damage, f"checkpoint-5/{file}") == folder / "checkpoint-4"
+        assert capsys.readouterr().err == f"{folder}/checkpoint-5: damaged: dropped\n"
+        assert taken(folder.parent, file) == ["checkpoint-4"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_without_a_whole_checkpoint_a_training_starts_anew(killed, tmp_path, damage):
+    for number, files in enumerate(("*/optimizer.pt", DIGEST_FILE)):
+        assert reopened(killed, tmp_path / str(number), damage, files) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "resumed"), [("checkpoint-5/optimizer.pt", [4]), ("*/optimizer.pt", [])]
+)
+def test_a_training_of_damaged_checkpoints_ends_as_if_it_had_not_been_interrupted(
+    killed, run, tmp_path, files, resumed
+):
+    reopened(killed, tmp_path / "training", Path.unlink, files)
+    again = run(killed.name)
+    assert again[2].resumed == resumed
+    assert_same(again, killed.whole)
 
 
 def test_another_training_does_not_go_on_from_it(run, tmp_path):

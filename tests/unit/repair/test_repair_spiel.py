@@ -93,9 +93,9 @@ def transcribed(allowed, start=(), drop=DROP) -> tuple[np.ndarray, set, list[int
         seeded = {
             entry: {
                 "delta": 0.0,
-                "mean": total[entry] / WINDOW,
-                "square": sum(g[entry] ** 2 for g in window) / WINDOW,
-                "age": math.inf,
+                "mean": total[entry] / WINDOW * (1 - 0.9**WINDOW),
+                "square": sum(g[entry] ** 2 for g in window) / WINDOW * (1 - 0.999**WINDOW),
+                "age": WINDOW,
             }
             for entry in best
         }

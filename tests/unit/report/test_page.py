@@ -17,7 +17,7 @@ from bench.config import pruner_options
 from bench.report import Sources, build_page
 from bench.report.board import SCORE, board, cells
 from bench.report.methods import cards, definition
-from bench.report.page import packed
+from bench.report.page import model_origin, packed
 
 FAILED = Cell("tiny", "wanda", "s60", "spp", 1)
 REPAIRED = ("none", "full", "lora", "lora-dense", "spp", "seft", "seft-random")
@@ -183,3 +183,21 @@ def test_text_of_records_is_escaped(tmp_path):
 def test_missing_is_null_in_what_is_packed():
     with pytest.raises(ValueError, match="JSON"):
         packed({"value": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [
+        ({"source": "pypi", "members": ["a/b.Q4_1.gguf"]}, "a/b.Q4_1.gguf, de-quantised"),
+        ({"source": "hub", "repository": "owner/name"}, "owner/name"),
+        ({"source": "path", "path": "models/own"}, "models/own"),
+        ({"source": "synthetic", "seed": 0}, "synthetic"),
+    ],
+)
+def test_the_page_says_what_a_model_was_made_of(source, origin):
+    assert model_origin(source) == origin
+
+
+def test_the_page_names_the_origin_of_each_model(page, sources):
+    source = sources.records[0][1]["config"]["resolved"]["model"]
+    assert f"<dt>models</dt><dd>tiny from {model_origin(source)}</dd>" in page

@@ -7,7 +7,7 @@ import pytest
 from made_up_results import made_up_results
 
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
-from bench.report import __main__ as command
+from bench.tools import report as command
 
 
 @pytest.fixture
@@ -37,6 +37,21 @@ def test_tables_figures_and_page_are_made(results, monkeypatch, capsys):
     for section in ("claims", "leaderboard", "figures", "comparisons", "reproduction", "methods"):
         assert f'<section id="{section}">' in text
     assert str(page) in capsys.readouterr().out
+
+
+def test_cells_outside_the_configuration_are_not_shown_and_missing_ones_are_counted(
+    results, monkeypatch, capsys
+):
+    page, grid = results.parent / "index.html", results.parent / "grid.yaml"
+    grid.write_text(
+        "grid: {models: [tiny], pruners: [wanda], repairs: [none, seft], seeds: [0, 1]}\n"
+        "models: {tiny: {source: {source: synthetic}}}\n"
+    )
+    arguments = ["report", str(results), str(page), "--configfile", str(grid)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    command.main()
+    assert list(pd.read_csv(results / "table1.csv")["repair"]) == ["none", "none", "seft"]
+    assert "\n1 of 4 cells of the configuration are not there yet\n" in capsys.readouterr().out
 
 
 def test_a_folder_without_records_is_one_line(tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from seft_loop import adamw, make_llama, train
 from torch import nn
 from transformers import LlamaForCausalLM
@@ -107,6 +108,65 @@ def test_merged_outputs_are_the_unmerged(trained, tokens):
         assert torch.equal(merged(input_ids=tokens).logits, before)
     with torch.no_grad():
         assert not torch.equal(make_llama()(input_ids=tokens).logits, before)
+
+
+def lora():
+    """PEFT's own LoRA on the tiny LLaMA, as if it had trained."""
+    model = get_peft_model(make_llama(), LoraConfig(r=2, target_modules=["q_proj", "up_proj"]))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.fill_(0.1)
+    return model
+
+
+def fail_without_adapter(model):
+    with model.disable_adapter():
+        raise KeyError
+
+
+@pytest.mark.parametrize("storage", [None, *seft.storage.STORAGES])
+@pytest.mark.parametrize("mask", ["evolve", "free"])
+def test_the_base_is_there_under_pefts_names(trained, tokens, storage, mask):
+    """`storage` None: PEFT's LoRA, which is to be exchanged for SEFT."""
+    model = lora() if storage is None else trained(steps=16, storage=storage, mask=mask)[0]
+    model.eval()
+
+    @torch.no_grad()
+    def logits(model) -> torch.Tensor:
+        return model(input_ids=tokens).logits
+
+    adapted, expected = logits(model), logits(make_llama())
+    assert not torch.equal(adapted, expected)
+    with model.disable_adapter():
+        assert torch.equal(logits(model), expected)
+    assert torch.equal(logits(model), adapted)
+    with pytest.raises(KeyError):
+        fail_without_adapter(model)
+    assert torch.equal(logits(model), adapted)
+    assert torch.equal(logits(model.get_base_model()), adapted)
+    assert isinstance(model.get_base_model(), LlamaForCausalLM)
+    assert list(model.peft_config) == ["default"]
+    unloaded = model.unload()
+    assert type(unloaded) is LlamaForCausalLM
+    base, again = make_llama().state_dict(), unloaded.state_dict()
+    assert base.keys() == again.keys()
+    assert all(torch.equal(base[name], again[name]) for name in base)
+
+
+def test_a_loss_from_before_the_base_computes_can_go_backward(trained, tokens):
+    model, _, _ = trained(steps=3)
+    loss = model(input_ids=tokens, labels=tokens).loss
+    with torch.no_grad(), model.disable_adapter():
+        reference = model(input_ids=tokens, labels=tokens).loss
+    (loss - reference).backward()
+    assert all(layer.delta.grad.any() for layer in model.seft_layers.values())
+
+
+@pytest.mark.parametrize("call", ["unload", "disable_adapter"])
+def test_a_base_that_is_not_kept_is_not_promised(trained, call):
+    model, _, _ = trained(modules_to_save=["lm_head"])
+    with pytest.raises(ValueError, match=r"modules_to_save=\['lm_head'\] trained in place"):
+        getattr(model, call)().__enter__()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

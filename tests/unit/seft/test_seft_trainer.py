@@ -138,3 +138,20 @@ def test_activation_checkpointing_changes_nothing(run, reentrant):
     )
     for name, parameter in weights(plain).items():
         assert torch.equal(checkpointed.get_parameter(name), parameter), name
+
+
+def test_seeds_are_as_old_as_an_uneven_window_and_are_not_clipped(run):
+    def seeds(**arguments) -> list[dict[str, torch.Tensor]]:
+        # An epoch is 8 micro-batches, in optimizer steps of 3, 3 and 2.
+        options = {"moments": "seeded", "mask": "free", "accumulate_steps": 3}
+        model, trainer = run(
+            options=options, max_steps=3, gradient_accumulation_steps=3, **arguments
+        )
+        optimizer = trainer.optimizer.optimizer
+        return [optimizer.state[layer.delta] for layer in model.seft_layers.values()]
+
+    for clipped, free in zip(seeds(max_grad_norm=1e-3), seeds(max_grad_norm=0), strict=True):
+        torch.testing.assert_close(free["steps"], torch.full_like(free["steps"], 8 / 3))
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert free[name].all()
+            assert torch.equal(clipped[name], free[name])

@@ -241,20 +241,43 @@ def test_enough_candidates_change_nothing(trained):
     assert all(torch.equal(whole[name], limited[name]) for name in whole)
 
 
-def test_seeded_moments_are_the_means_of_the_window(tokens):
-    model, optimizer, evolver = start(moments="seeded", accumulate_steps=2, mask="free")
-    gradients = []
-    for step in (1, 2):
+def plain_adam(delta, mean, square, age, gradients, lr=0.01):
+    """Adam from its definition, taken up at some age where its corrected moments are known."""
+    first, second = mean * (1 - 0.9**age), square * (1 - 0.999**age)
+    for step, gradient in enumerate(gradients, start=1):
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        rate = lr / (1 - 0.9 ** (age + step))
+        delta = delta - rate * first / ((second / (1 - 0.999 ** (age + step))).sqrt() + 1e-8)
+    return delta
+
+
+@pytest.mark.parametrize(
+    ("micro_batches", "given", "age"), [(1, None, 2), (4, None, 2), (4, 4, 2), (2, 8, 0.5)]
+)
+@pytest.mark.parametrize("candidates", [None, 1000])
+def test_seeded_entries_go_on_as_adam_of_the_windows_means_and_age(
+    tokens, micro_batches, given, age, candidates
+):
+    model, optimizer, evolver = start(
+        moments="seeded", evolve_every=10, mask="free", candidates=candidates
+    )
+    evolver.micro_batches = given
+    history = {name: [] for name in model.seft_layers}
+    for step in range(1, 7):
         rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
-        gradients.append(dense_gradients(model, tokens[rows]))
-        train(model, tokens, optimizer, evolver, [step])
+        for part in tokens[rows].chunk(micro_batches):
+            for name, gradient in dense_gradients(model, part).items():
+                history[name].append(gradient.view(-1).double() / micro_batches)
+        train(model, tokens, optimizer, evolver, [step], micro_batches)
     for name, layer in model.seft_layers.items():
-        one, two = (gradient[name].view(-1)[layer.indices] for gradient in gradients)
-        state = optimizer.state[layer.delta]
-        torch.testing.assert_close(state["exp_avg"], (one + two) / 2)
-        torch.testing.assert_close(state["exp_avg_sq"], (one**2 + two**2) / 2)
-        # Of full age: no bias correction.
-        assert state["steps"].isinf().all()
+        gradients = torch.stack(history[name])[:, layer.indices]
+        window, later = gradients.split([2 * micro_batches, 4 * micro_batches])
+        later = later.unflatten(0, (4, micro_batches)).sum(dim=1)
+        start_at = torch.zeros(len(layer.delta), dtype=torch.float64)
+        expected = plain_adam(start_at, window.mean(dim=0), (window**2).mean(dim=0), age, later)
+        torch.testing.assert_close(layer.delta.double(), expected, rtol=1e-3, atol=1e-6)
+        assert (optimizer.state[layer.delta]["steps"] == age + 4).all()
 
 
 def test_a_window_cut_short_by_the_first_selection_is_a_mean_over_its_own_steps(tokens):
@@ -271,8 +294,24 @@ def test_a_window_cut_short_by_the_first_selection_is_a_mean_over_its_own_steps(
         assert grown.any()
         one = gradients[name].view(-1)[layer.indices[grown]]
         state = optimizer.state[layer.delta]
-        torch.testing.assert_close(state["exp_avg"][grown], one)
-        torch.testing.assert_close(state["exp_avg_sq"][grown], one**2)
+        assert (state["steps"][grown] == 1).all()
+        torch.testing.assert_close(state["exp_avg"][grown], 0.1 * one)
+        torch.testing.assert_close(state["exp_avg_sq"][grown], 0.001 * one**2)
+
+
+def test_seeds_of_an_optimizer_with_one_count_are_as_old_as_all_its_entries(tokens):
+    model, _, evolver = start(moments="seeded", accumulate_steps=1, drop_fraction=0.5, mask="free")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    train(model, tokens, optimizer, evolver, range(1, 4))
+    rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(4))[:4]
+    gradients = dense_gradients(model, tokens[rows])
+    before = {name: layer.indices.clone() for name, layer in model.seft_layers.items()}
+    train(model, tokens, optimizer, evolver, [4])
+    for name, layer in model.seft_layers.items():
+        grown = ~torch.isin(layer.indices, before[name])
+        assert grown.any()
+        mean = optimizer.state[layer.delta]["exp_avg"][grown] / (1 - 0.9**4)
+        torch.testing.assert_close(mean, gradients[name].view(-1)[layer.indices[grown]])
 
 
 def test_seeded_moments_need_an_optimizer_that_has_them(tokens):
@@ -344,3 +383,26 @@ def test_training_without_an_evolver_is_refused(tokens):
 def test_a_training_too_short_for_a_selection_is_refused():
     with pytest.raises(ValueError, match=r"total_steps=4 ends before .* at step 5"):
         start(total_steps=4, evolve_every=9, accumulate_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "options", "warns"),
+    [
+        (12, {}, False),  # after steps 4 and 8; the rate is 0 from step 9.6
+        (9, {}, True),  # after step 4 alone
+        (12, {"stop_fraction": 0.5}, True),
+        (12, {"stagger": True}, True),  # the last layer after steps 7 and, at rate 0, 11
+        (16, {"stagger": True}, False),
+        (12, {"accumulate_steps": 4}, True),  # step 4 chooses the first positions
+        (12, {"accumulate_steps": 4, "init": "random"}, False),
+        (3, {"drop_fraction": 0}, False),  # meant not to evolve
+    ],
+)
+def test_a_training_too_short_to_evolve_more_than_once_warns(total_steps, options, warns, recwarn):
+    start(total_steps, **options)
+    told = [str(w.message) for w in recwarn if "total_steps" in str(w.message)]
+    expected = (
+        f"total_steps={total_steps} is too short to evolve every layer more than once with "
+        "evolve_every=4: lower evolve_every"
+    )
+    assert told == [expected] * warns

@@ -1,6 +1,7 @@
 """Synthetic models and data, and the conversion of what was fetched to transformers folders."""
 
 import json
+import re
 
 import gguf
 import numpy as np
@@ -202,8 +203,15 @@ def test_what_is_not_a_causal_model(folder, tmp_path, change, message):
     assert not (tmp_path / "out").exists()
 
 
-def write_gguf(path, tokenizer) -> dict[str, np.ndarray]:
-    """A quantised LLaMA of one block with tied embeddings; returns what its tensors stand for."""
+def write_gguf(path, tokenizer, without=(), **more) -> dict[str, np.ndarray]:
+    """A quantised LLaMA of one block with tied embeddings; returns what its tensors stand for.
+
+    Args:
+        path: file to write.
+        tokenizer: its tokenizer.
+        without: names of tensors to leave out.
+        **more: shapes of others.
+    """
     random = np.random.default_rng(0)
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     shapes = {
@@ -218,6 +226,7 @@ def write_gguf(path, tokenizer) -> dict[str, np.ndarray]:
         "blk.0.attn_norm": (HIDDEN,),
         "blk.0.ffn_norm": (HIDDEN,),
         "output_norm": (HIDDEN,),
+        **more,
     }
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -239,6 +248,8 @@ def write_gguf(path, tokenizer) -> dict[str, np.ndarray]:
     writer.add_add_bos_token(False)
     dequantised = {}
     for name, shape in shapes.items():
+        if name in without:
+            continue
         values = random.standard_normal(shape).astype(np.float32)
         kinds = gguf.GGMLQuantizationType
         kind = kinds.F32 if len(shape) == 1 else kinds.Q8_0
@@ -304,6 +315,29 @@ def test_gguf_is_dequantised(tmp_path):
     converted = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert converted(TEXT).input_ids == tokenizer(TEXT, add_special_tokens=False).input_ids
     assert converted.eos_token == tokenizer.eos_token
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"without": ["blk.0.ffn_up"]},
+            r"1 of \d+ weights are missing: model\.layers\.0\.mlp\.up_proj\.weight",
+        ),
+        ({"rope_freqs": (8,)}, r"(\d+) numbers in its tensors, of which transformers reads (\d+)"),
+    ],
+    ids=["missing", "not read"],
+)
+def test_gguf_that_is_not_read_as_a_whole(tmp_path, changes, message):
+    fetch_model(synthetic(architecture="llama3"), tmp_path / "bytes")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "bytes")
+    write_gguf(tmp_path / "tiny.gguf", tokenizer, **changes)
+    with pytest.raises(SourceError) as error:
+        fetch_model(PathSource(source="path", path=tmp_path / "tiny.gguf"), tmp_path / "out")
+    numbers = re.match(rf"tiny\.gguf: {message}", str(error.value)).groups()
+    assert not numbers or int(numbers[0]) - int(numbers[1]) == 8
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_broken_gguf(tmp_path):

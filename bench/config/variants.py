@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 
 from baselines.repair import REPAIRS
+from bench.cells import place
 
 
 def method_of(repair: str, resolved: dict) -> str:
@@ -24,6 +25,11 @@ def method_of(repair: str, resolved: dict) -> str:
 def training_of(repair: str) -> str | None:
     """Name of the training that a repair merges, None for no training; a variant has its own."""
     return REPAIRS[repair].training if repair in REPAIRS else repair
+
+
+def place_of(repair: str) -> tuple:
+    """What repairs are sorted by: registered ones in their order, then variants by name."""
+    return place(repair, list(REPAIRS))
 
 
 def changes(records: Iterable[dict], of: str) -> dict[str, str]:

@@ -1,0 +1,43 @@
+"""From values to a configuration, or to lines that say why not."""
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+
+from pydantic import TypeAdapter
+
+from baselines.problems import MisfitError, validated
+from bench.config.whole import Config
+
+CONFIG = TypeAdapter(Config)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message is one line a problem."""
+
+
+def load(values: Mapping) -> Config:
+    """Check ``values``.
+
+    Raises:
+        ConfigError: with one line for each problem: key, value, what is allowed.
+    """
+    try:
+        return validated(CONFIG, dict(values))
+    except MisfitError as error:
+        lines = str(error).splitlines()
+        raise ConfigError("\n".join(f"config: {line}" for line in lines)) from None
+
+
+def load_or_exit(values: Mapping) -> Config:
+    """:func:`load`, but a problem ends the process: its lines on stderr, exit status 1."""
+    try:
+        return load(values)
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
+@cache
+def json_schema() -> dict:
+    """The JSON Schema of a configuration."""
+    return CONFIG.json_schema()

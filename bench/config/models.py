@@ -1,0 +1,44 @@
+"""The models."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PositiveInt
+
+from bench.models.shape import Shape
+from bench.sources import Source
+from bench.typed import Strict
+
+
+def _upwards(band: tuple[float, float]) -> tuple[float, float]:
+    if band[0] > band[1]:
+        raise ValueError("allowed: the lowest score, then the highest")
+    return band
+
+
+Band = Annotated[tuple[float, float], AfterValidator(_upwards)]
+
+
+class ModelSpec(Strict):
+    """A model: where it comes from, and what is expected of it."""
+
+    source: Source = Field(description="Where the model comes from.")
+    band: dict[str, Band] = Field(
+        default={},
+        description=(
+            "Lowest and highest score expected of the dense model, a task (accuracies in percent). "
+            "Where the 95 % interval of a score, over the items that are run, does not touch it, "
+            "the run stops before anything is pruned. What is not run is not looked at."
+        ),
+    )
+    context_length: PositiveInt | None = Field(
+        default=None,
+        description="Tokens that the model takes, where a task is measured with more: a perplexity "
+        "is then left out of its cells, and other tasks are measured with fewer.",
+    )
+    shape: Shape | None = Field(
+        default=None,
+        description=(
+            "Shape of a decoder of LLaMA's kind, so that N:M is checked, and memory and time are "
+            "estimated, before it is fetched. Null: as its `config.json` says, once it is there."
+        ),
+    )

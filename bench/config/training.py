@@ -1,0 +1,66 @@
+"""What every repair has in common."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from bench.data import OverlapRule
+from bench.typed import Strict
+
+
+class Part(Strict):
+    """One part of the repair text."""
+
+    data: str = Field(description="Name of an entry of `data`.")
+    weight: PositiveFloat = Field(default=1.0, description="Share of the tokens, relative.")
+
+
+def _each_set_once(mixture: list[Part]) -> list[Part]:
+    names = [part.data for part in mixture]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"allowed: each data set once; repeated: {', '.join(repeated)}")
+    return mixture
+
+
+class Training(Strict):
+    """What every repair has in common: data, budget and schedule."""
+
+    mixture: Annotated[list[Part], Field(min_length=1), AfterValidator(_each_set_once)] = Field(
+        description="What the repair text is mixed of."
+    )
+    split: str = Field(default="train", description="The split that is trained on.")
+    validation_split: str = Field(
+        default="validation",
+        description="The split on which learning rates are chosen, of those sets of the mixture "
+        "that have it.",
+    )
+    overlap: OverlapRule = Field(
+        default="stop",
+        description="What happens where an item of the training, validation or calibration text "
+        "holds an evaluation item, or training text a validation item. `stop`: the run does. "
+        "`drop`: the item that is trained on is left out. All pairs are in "
+        "`resources/overlaps.jsonl`.",
+    )
+    validation_blocks: PositiveInt = Field(default=16, description="Blocks to validate on.")
+    prompt_loss: bool = Field(
+        default=False, description="Whether the tokens of a prompt count in the loss."
+    )
+    length: PositiveInt = Field(description="Tokens a block; documents are packed into blocks.")
+    batch_size: PositiveInt = Field(description="Blocks a forward pass.")
+    gradient_accumulation: PositiveInt = Field(
+        default=1, description="Forward passes an optimizer step."
+    )
+    steps: PositiveInt = Field(description="Optimizer steps.")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.03, description="Fraction of the steps in which the learning rate rises."
+    )
+    final_rate: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1, description="Fraction of the learning rate at which the cosine ends."
+    )
+    clip: NonNegativeFloat = Field(default=1.0, description="Largest gradient norm (0: no limit).")
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that one training sees, each once."""
+        return self.steps * self.batch_size * self.gradient_accumulation

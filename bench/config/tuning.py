@@ -1,0 +1,29 @@
+"""The sweep of learning rates."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PositiveFloat
+
+from bench.config.grid import PatternName
+from bench.typed import Strict
+
+
+def _short(rate: float) -> float:
+    # Its trial is named by it.
+    if float(f"{rate:g}") != rate:
+        raise ValueError("allowed: at most six significant digits")
+    return rate
+
+
+Rate = Annotated[PositiveFloat, AfterValidator(_short)]
+
+
+class Tuning(Strict):
+    """The sweep that chooses each repair's learning rate (`make tune`)."""
+
+    model: str = Field(description="Model of the sweep.")
+    pruner: str = Field(description="Pruner of the sweep's base.")
+    pattern: PatternName = Field(description="Pattern of the sweep's base.")
+    learning_rates: dict[str, Annotated[list[Rate], Field(min_length=1)]] = Field(
+        description="Learning rates to try; the same number for each trained repair."
+    )

@@ -1,0 +1,92 @@
+"""``samples.jsonl.gz``, beside each record: what the model scored on each item of each task."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.evaluation.tasks import PERPLEXITY
+from bench.files import UnreadableError, advising, read_json_lines
+from bench.records.record import RETRY
+
+SAMPLES_FILE = "samples.jsonl.gz"
+# Sums in another order.
+ROUNDING = 1e-9
+
+Samples = dict[str, list[dict]]
+"""Items by task, in the order of the file: ``id``, and the value of each metric."""
+
+
+def read_samples(record_path: str | Path, record: dict) -> Samples | None:
+    """The results item by item that lie beside a record, found to be what its metrics are of.
+
+    None where there are none: the cell failed, or its record names no file.
+
+    Args:
+        record_path: of the record.
+        record: what it holds.
+
+    Raises:
+        UnreadableError: the file is not there, is damaged, or does not fit the record.
+    """
+    if record["status"] != "ok" or not record["samples"]:
+        return None
+    path = Path(record_path).with_name(SAMPLES_FILE)
+    with advising(RETRY):
+        samples = parse_samples(path)
+        problem = next(sample_problems(record, samples), None)
+        if problem is not None:
+            raise UnreadableError(path, f"does not fit its record: {problem}")
+    return samples
+
+
+def parse_samples(path: Path) -> Samples:
+    """What a file of results item by item holds, whatever record it is of.
+
+    Raises:
+        UnreadableError: the file is not there, or is damaged.
+    """
+    if not path.is_file():
+        raise UnreadableError(path, "no such file")
+    samples = defaultdict(list)
+    for row in read_json_lines(path):
+        if not isinstance(row, dict) or not {"task", "id"} <= row.keys():
+            raise UnreadableError(path, "a line has no task or no id")
+        samples[row["task"]].append(row)
+    return dict(samples)
+
+
+def sample_problems(record: dict, samples: Samples) -> Iterator[str]:
+    """How results item by item differ from their record: too few, twice, or another mean."""
+    metrics = {(entry["task"], entry["metric"]): entry for entry in record["metrics"]}
+    for task, settings in record["config"]["resolved"]["evaluation"]["tasks"].items():
+        metric, items = settings["metric"], samples.get(task, [])
+        entry = metrics.get((task, metric))
+        if entry is None:
+            yield f"metrics.{task}: missing; allowed: {metric}"
+            continue
+        if len(items) != entry["n"]:
+            yield f"samples of {task}: {len(items)}; allowed: n = {entry['n']}"
+        if len({item["id"] for item in items}) != len(items):
+            yield f"samples of {task}: an id occurs twice; allowed: each once"
+        if not has_values(items, metric):
+            continue
+        try:
+            value = _score(items, metric)
+        except (KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
+            yield f"samples of {task}: no {metric}: {type(error).__name__}: {error}"
+            continue
+        if entry["value"] is not None and not math.isclose(value, entry["value"], rel_tol=ROUNDING):
+            yield f"metrics.{task}.value = {entry['value']:g}: its samples give {value:g}"
+
+
+def has_values(items: list[dict], metric: str) -> bool:
+    """Whether the metric is one of items: F1, say, is of all of them together."""
+    return metric == PERPLEXITY or any(metric in item for item in items)
+
+
+def _score(items: list[dict], metric: str) -> float:
+    if metric == PERPLEXITY:
+        loss = -math.fsum(item["log_likelihood"] for item in items)
+        return math.exp(loss / sum(item["tokens"] for item in items))
+    return math.fsum(item[metric] for item in items) / len(items)

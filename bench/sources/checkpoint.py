@@ -1,0 +1,112 @@
+"""What a ``transformers`` folder holds, and whether all of it is there."""
+
+from collections.abc import Iterable, Iterator
+from math import isfinite
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench.sources.base import SourceError
+
+# No file is looked for elsewhere, and no code of a model's repository is run or asked about.
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
+SHOWN = 3
+
+
+def load_whole(folder: str | Path, name: str | Path, **options):
+    """A causal language model all of whose weights come from its checkpoint, in evaluation mode.
+
+    ``transformers`` draws at random what a checkpoint lacks and only logs it. What it lacks is for
+    ``transformers`` to say: a tied head is there if the embedding is, and keys may have older
+    names, or lack the prefix of the base model. Tensors that the model has no place for are let
+    pass (buffers of older versions, heads for several tokens), unless they are of a layer that the
+    model has: without its bias, or its scales, it would be another layer.
+
+    Args:
+        folder: The ``transformers`` folder.
+        name: What the error calls it.
+        **options: Of ``from_pretrained``; ``device_map="meta"`` reads no weights.
+
+    Raises:
+        SourceError: Weights are missing or have another shape, or a layer has tensors that the
+            model does not take: one line that names them.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True, ignore_mismatched_sizes=True, **LOCAL, **options
+    )
+    problems = list(_loading_problems(model, info))
+    if problems:
+        raise SourceError(f"{name}: {'; '.join(problems)}")
+    return model.eval()
+
+
+def _loading_problems(model, info: dict) -> Iterator[str]:
+    missing, unexpected = info["missing_keys"], info["unexpected_keys"]
+    if missing:
+        yield f"{len(missing)} of {len(model.state_dict())} weights are missing: {_some(missing)}"
+    if info["mismatched_keys"]:
+        shapes = [f"{key} is {tuple(a)}, not {tuple(b)}" for key, a, b in info["mismatched_keys"]]
+        yield f"{len(shapes)} weights are not as config.json says: {_some(shapes)}"
+    # Beside missing ones, those that are not expected tell what went wrong: a prefix, say.
+    stray = unexpected if missing else [key for key in unexpected if _of_a_layer(model, key)]
+    if stray:
+        yield f"{len(stray)} tensors that the model does not take: {_some(stray)}"
+
+
+def _of_a_layer(model, key: str) -> bool:
+    """Whether a tensor is named as one of a module of ``model`` that has parameters of its own."""
+    owner = key.rpartition(".")[0]
+    names = {owner, f"{model.base_model_prefix}.{owner}"}
+    return any(
+        name in names and next(module.parameters(recurse=False), None) is not None
+        for name, module in model.named_modules()
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    first, more = sorted(names)[:SHOWN], len(names) - SHOWN
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
+
+
+def check_finite(folder: Path, name: str | Path) -> None:
+    """Look for values that are no numbers, one tensor at a time.
+
+    Raises:
+        SourceError: There is one; one line that names the tensor.
+    """
+    import torch
+    from safetensors import safe_open
+
+    for path in tqdm(sorted(folder.glob("*.safetensors")), desc="finite", unit="file"):
+        with safe_open(path, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118
+                tensor = tensors.get_tensor(key)
+                if not tensor.is_floating_point() or torch.finfo(tensor.dtype).bits < 16:
+                    continue
+                if tensor.numel() and not all(isfinite(end) for end in tensor.aminmax()):
+                    raise SourceError(f"{name}: {path.name}: {key} has values that are not finite")
+
+
+def check_special_tokens(tokenizer, rows: int, name: str | Path) -> None:
+    """Compare the tokens that stand in texts unasked with the rows of the embedding.
+
+    They are what ends a document, what begins one, and what the tokenizer itself adds. Any other
+    without a row, such as one for padding, does no harm unless a text has it.
+
+    Raises:
+        SourceError: One has no row; one line that names it.
+    """
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, *tokenizer("")["input_ids"]}
+    for token in sorted(special - {None}):
+        if token >= rows:
+            raise SourceError(f"{name}: {no_row(tokenizer, token, rows)}")
+
+
+def no_row(tokenizer, token: int, rows: int) -> str:
+    """Why a token cannot be used."""
+    return (
+        f"token {tokenizer.convert_ids_to_tokens(token)!r} has id {token}, and the embedding "
+        f"{rows} rows; allowed: ids up to {rows - 1}"
+    )

@@ -1,0 +1,44 @@
+"""What the types of all files that people write have in common."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# With what is put before and after them, names are names of files.
+LONGEST = 100
+
+
+class Strict(BaseModel):
+    """Keys that it does not have are refused, and so are numbers that are not finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _name(name: str) -> str:
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise ValueError(
+            "allowed: a name of letters, digits, '.', '_' and '-' that begins with a letter or a "
+            f"digit, of at most {LONGEST} characters"
+        )
+    return name
+
+
+def _each_once(values: list) -> list:
+    repeated = {str(value) for value in values if values.count(value) > 1}
+    if repeated:
+        raise ValueError(f"allowed: each entry once; repeated: {', '.join(sorted(repeated))}")
+    return values
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""A name that is a part of paths."""
+
+Text = Annotated[str, Field(min_length=1)]
+
+EachOnce = AfterValidator(_each_once)
+"""Of a list: no entry is repeated."""
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What every generator of random numbers takes, NumPy's among them."""
