@@ -10,6 +10,8 @@ SCORE = ("mean", "ci_low", "ci_high", "tie_group", "recovery")
 COSTS = (
     "trainable_parameters",
     "repair_peak_memory_mib",
+    "repair_peak_memory_mib_low",
+    "repair_peak_memory_mib_high",
     "prune_seconds",
     "repair_cost_seconds",
     "evaluate_seconds",

@@ -8,7 +8,7 @@ from bench.records.band import band_problems
 def problems(band: dict, *metrics: tuple, **changes) -> list[str]:
     """Of a dense model of which (task, metric, value, stderr) was measured."""
     values = default() | changes
-    values["models"] = {"smollm2-135m": values["models"]["smollm2-135m"] | {"band": band}}
+    values["models"]["smollm2-135m"]["band"] = band
     config = load(values)
     record = {
         "config": {"resolved": {"evaluation": config.evaluation.model_dump()}},

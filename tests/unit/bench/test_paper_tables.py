@@ -80,7 +80,8 @@ def test_table4_has_what_each_stage_costs(results):
     assert seft["repair_peak_memory_mib"] == pytest.approx(700)
     assert seft["repair_disk_mib"] == seft["prune_disk_mib"] == 10
     assert (seft["seeds"], seft["memory"], seft["trainable_parameters"]) == (3, "host", 4000)
-    assert pd.isna(row(table, pruner="dense")[["repair_seconds", "repair_cost_seconds"]]).all()
+    assert pd.isna(row(table, pruner="dense")["repair_seconds"])
+    assert pd.isna(row(table, pruner="dense")["repair_cost_seconds"])
     assert row(table, pruner="wanda", pattern="s60", repair="lora")["seeds"] == 0
 
 
