@@ -12,7 +12,7 @@ from bench.data import DataError, DataSpec, Parts, check, prepare, read_items
 from bench.data.disjoint import read_seen
 from bench.data.readers import bigbench
 from bench.data.splits import check_disjoint
-from bench.origin import identity, sha256
+from bench.origin import identity, mark, sha256
 from bench.sources import SyntheticSource, fetch
 
 PARTS = {"train": 0.6, "validation": 0.15, "test": 0.25}
