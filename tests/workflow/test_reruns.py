@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 
-CHECK = "Check that nothing that is evaluated on is trained on"
 RATE = {"repair": {"lora": {"learning_rate": 1e-3}}}
 NO_SCIENCE = {"evaluation": {"tasks": {"science": None}}}
 LIMIT = {"evaluation": {"tasks": {"science": {"limit": 5}}}}
@@ -31,7 +30,7 @@ def kinds(jobs: list[str]) -> Counter:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        # Three bases with five trained rows of four trainings, one unrepaired row, and the dense model.
+        # Three bases, each with five trained rows of four trainings, and one unrepaired row.
         ([NO_SCIENCE], {"Evaluate": 19}),
         ([NO_SCIENCE, RATE], {"Evaluate": 19, "Repair": 3}),
         ([LIMIT, RATE], {"Evaluate": 19, "Repair": 3}),
