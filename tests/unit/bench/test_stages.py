@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from hashlib import sha256
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,20 +32,26 @@ def succeed(folder):
 
 
 def test_a_stage_that_succeeds(tmp_path):
-    run_stage("prune", tmp_path / "base", Attempt(), succeed)
+    made_from = {"model": "0" * 64}
+    run_stage("prune", tmp_path / "base", Attempt(), succeed, made_from=made_from)
     assert (tmp_path / "base/weights").read_text() == "all of it"
     costs = {"seconds": 1.0, "disk_bytes": len("all of it"), "cluster_job": cluster_job()}
-    assert read_outcome(tmp_path / "base") == {"error": None, "costs": costs}
+    assert read_outcome(tmp_path / "base") == {
+        "error": None,
+        "costs": costs,
+        "files": {"weights": {"sha256": sha256(b"all of it").hexdigest(), "bytes": 9}},
+        "made_from": made_from,
+    }
 
 
 def test_while_retries_remain_the_error_is_raised_and_nothing_is_left(tmp_path):
     with pytest.raises(RuntimeError, match="out of"):
-        run_stage("prune", tmp_path / "base", Attempt(1, 2), fail)
+        run_stage("prune", tmp_path / "base", Attempt(1, 2), fail, made_from={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path):
-    run_stage("repair", tmp_path / "lora", Attempt(2, 2, "lora.log"), fail)
+    run_stage("repair", tmp_path / "lora", Attempt(2, 2, "lora.log"), fail, made_from={})
     assert [path.name for path in (tmp_path / "lora").iterdir()] == ["stage.json"]
     assert read_outcome(tmp_path / "lora") == {
         "error": {
@@ -55,12 +62,15 @@ def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path)
             "log": "lora.log",
         },
         "costs": None,
+        "files": {},
+        "made_from": {},
     }
 
 
 def test_an_earlier_failure_is_passed_on_without_work(tmp_path):
-    run_stage("prune", tmp_path / "base", Attempt(), fail)
-    run_stage("repair", tmp_path / "lora", Attempt(), succeed, needs=(tmp_path / "base",))
+    run_stage("prune", tmp_path / "base", Attempt(), fail, made_from={})
+    needs = (tmp_path / "base",)
+    run_stage("repair", tmp_path / "lora", Attempt(), succeed, made_from={}, needs=needs)
     assert read_outcome(tmp_path / "lora")["error"]["stage"] == "prune"
     assert not (tmp_path / "lora/weights").exists()
 
@@ -70,7 +80,7 @@ def test_an_interrupt_is_no_outcome(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage("prune", tmp_path / "base", Attempt(), interrupted)
+        run_stage("prune", tmp_path / "base", Attempt(), interrupted, made_from={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,7 +203,7 @@ def test_what_an_interrupt_breaks_is_no_outcome(tmp_path, monkeypatch):
     parameters = snakemake(tmp_path)
     parameters.resources |= {"attempt": 3}
     with pytest.raises(ModuleNotFoundError), Job(parameters) as job:
-        run_stage("prune", tmp_path / "base", job.attempt, swallowed)
+        run_stage("prune", tmp_path / "base", job.attempt, swallowed, made_from={})
     assert [path.name for path in tmp_path.iterdir()] == ["job.log"]
     assert signal.getsignal(signal.SIGINT) is before
 
