@@ -5,7 +5,8 @@
 * ``average``, ``tasks``, ``perplexity``: the score of ``repair`` less that of each repair in
   ``against``, paired on items and seeds; points of accuracy, or nats a token. The interval is that
   of :mod:`bench.statistics`.
-* ``repair_seconds``, ``repair_peak_memory``: the ratio of the costs, the geometric mean over bases
+* ``repair_seconds`` (of training and merge together: a merge may prune again),
+  ``repair_peak_memory``: the ratio of the costs, the geometric mean over bases
   and seeds, with the t interval of its logarithm.
 * ``sparsity_drift``: the largest difference of a layer's sparsity from that layer's in the
   unrepaired base, at every evolution of that layer and after the merge. It is measured, not

@@ -9,7 +9,7 @@ from bench.cells import DENSE, UNREPAIRED
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, COSTS, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import AVERAGE, by_row, score_parts, shown_value
+from bench.records.rows import AVERAGE, by_row, repair_cost, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 
@@ -150,9 +150,9 @@ class Grid:
 
 
 def _cost(record: dict, metric: str) -> float | None:
-    stage = record["stages"]["repair"] or {}
     if metric == "repair_seconds":
-        return stage.get("seconds")
+        return repair_cost(record)
+    stage = record["stages"]["repair"] or {}
     on_device = stage.get("peak_device_bytes")
     return stage.get("peak_rss_bytes") if on_device is None else on_device
 

@@ -26,7 +26,8 @@ class ModelSpec(Strict):
         default={},
         description=(
             "Lowest and highest score expected of the dense model, a task (accuracies in percent). "
-            "Outside it the run stops before anything is pruned."
+            "Where the 95 % interval of a score, over the items that are run, does not touch it, "
+            "the run stops before anything is pruned. What is not run is not looked at."
         ),
     )
     context_length: PositiveInt | None = Field(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from bench.data import OverlapRule
 from bench.typed import Strict
 
 
@@ -33,6 +34,13 @@ class Training(Strict):
         default="validation",
         description="The split on which learning rates are chosen, of those sets of the mixture "
         "that have it.",
+    )
+    overlap: OverlapRule = Field(
+        default="stop",
+        description="What happens where an item of the training, validation or calibration text "
+        "holds an evaluation item, or training text a validation item. `stop`: the run does. "
+        "`drop`: the item that is trained on is left out. All pairs are in "
+        "`resources/overlaps.jsonl`.",
     )
     validation_blocks: PositiveInt = Field(default=16, description="Blocks to validate on.")
     prompt_loss: bool = Field(

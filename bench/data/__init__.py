@@ -5,15 +5,27 @@ The items of a set have one of these forms, each with a unique ``id``:
 * text: ``text``;
 * prompt and response: ``prompt``, ``response``;
 * sentence with a blank: ``sentence`` with one ``_``, two ``options``, index ``answer`` of the right
-  one;
-* question: ``question``, ``choices``, index ``answer`` of the right one.
+  one, from 0;
+* question: ``question``, ``choices``, index ``answer`` of the right one, from 0.
 
 An item may have a ``group`` (the article of a paragraph, the pair of a twin sentence): items of one
-group are never divided between splits.
+group are never divided between splits. It may have fields of its own, each of one type in all items
+of the set, for the prompt of a task. What is allowed in each field is in :mod:`bench.data.forms`.
 """
 
-from bench.data.items import DataError, read_items
-from bench.data.prepare import DataSpec, check, prepare
+from bench.data.disjoint import OverlapRule, Parts, check
+from bench.data.forms import DataError
+from bench.data.items import read_items
+from bench.data.prepare import DataSpec, prepare
 from bench.data.readers import READERS
 
-__all__ = ["READERS", "DataError", "DataSpec", "check", "prepare", "read_items"]
+__all__ = [
+    "READERS",
+    "DataError",
+    "DataSpec",
+    "OverlapRule",
+    "Parts",
+    "check",
+    "prepare",
+    "read_items",
+]

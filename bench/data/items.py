@@ -1,34 +1,31 @@
-"""What all items of data have in common."""
+"""What is done with single items, whatever their form."""
 
 import json
-import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-FORMS = (
-    ("text",),
-    ("prompt", "response"),
-    ("sentence", "options", "answer"),
-    ("question", "choices", "answer"),
-)
+from bench.data.forms import DataError, folded, form_of
 
-
-class DataError(ValueError):
-    """Data that cannot be used; the message is one line that names it."""
+__all__ = [
+    "DataError",
+    "content",
+    "digest",
+    "document",
+    "identifier",
+    "read_items",
+    "same_text",
+    "write_items",
+]
 
 
 def content(item: dict) -> dict:
-    """The fields that make up the form of ``item``, without ``id`` and ``group``.
+    """The fields that make up the form of ``item``, without ``id``, ``group`` and others.
 
     Raises:
-        DataError: when it has none of the forms.
+        ItemError: when it has none of the forms.
     """
-    for form in FORMS:
-        if all(field in item for field in form):
-            return {field: item[field] for field in form}
-    forms = "; ".join(", ".join(form) for form in FORMS)
-    raise DataError(f"an item with the fields {', '.join(item) or 'none'}; allowed: {forms}")
+    return {field: item[field] for field in form_of(item)}
 
 
 def document(item: dict) -> tuple[str, str]:
@@ -46,9 +43,10 @@ def document(item: dict) -> tuple[str, str]:
     return fields["question"], " " + fields["choices"][fields["answer"]]
 
 
-def normalise(text: str) -> str:
-    """Lower case words with single spaces between: what counts when texts are compared."""
-    return " ".join(re.findall(r"\w+", text.lower()))
+def same_text(item: dict) -> str:
+    """Equal for items that are repeats: all of their content, as :func:`folded`."""
+    parts = content(item).values()
+    return json.dumps([folded(part) if isinstance(part, str) else part for part in parts])
 
 
 def digest(text: str) -> str:

@@ -1,21 +1,22 @@
 """The data stage: raw files in, splits and their manifest out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from math import isclose
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 from tqdm import tqdm
 
-from bench.data.items import DataError, read_items, write_items
+from bench.data.forms import Columns, DataError, ItemError
+from bench.data.items import write_items
 from bench.data.readers import READERS
-from bench.data.splits import articles, check_disjoint, split, without_repeats
-from bench.files import read_json, whole, write_json
+from bench.data.splits import articles, split, without_repeats
+from bench.files import whole, write_json
+from bench.origin import MANIFEST, describe, identity, verify
 from bench.sources.base import RelativePath
-from bench.sources.manifest import MANIFEST, FileRecord, sha256
 from bench.typed import EachOnce, Strict
 
 SplitName = Literal["train", "validation", "test"]
@@ -70,7 +71,13 @@ class DataSpec(Strict):
 
 
 def prepare(
-    name: str, spec: DataSpec, source: Path, destination: Path, *, seed: int = 0
+    name: str,
+    spec: DataSpec,
+    source: Path,
+    destination: Path,
+    *,
+    asked: dict | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Write ``<split>.jsonl`` of one set, and a ``manifest.json``.
 
@@ -79,35 +86,42 @@ def prepare(
         spec: the set.
         source: the folder that its source was fetched to.
         destination: the folder to make; it appears when all of it is there.
+        asked: the source as configured; None for whatever was fetched.
         seed: of the division into splits and of their order.
 
     Returns:
-        The manifest: the set as configured, the digest of the source's manifest, what was skipped
-        and why, and items, size and digest of each split.
+        The manifest: what the set was made from, which is the set and its source as configured and
+        the identity of what was fetched; what was skipped and why; items of each split, and size
+        and digest of its file.
 
     Raises:
         DataError: one line, when a file is missing or malformed, or when a split is empty.
+        OriginError: what was fetched has changed since, or is of another source.
     """
+    fetched = verify(source, None if asked is None else {"source": asked})
     items, skipped = _read(name, spec, source)
     parts = split(items, spec.splits, seed)
     for part, members in parts.items():
         if not members:
             raise DataError(f"data.{name}.splits: {part!r} gets none of {len(items)} items")
-    records = {}
+    counts = {}
     with whole(destination) as folder:
         folder.mkdir()
         for part, members in parts.items():
             if spec.article_characters is not None:
                 members = articles(members, spec.article_characters)
-            path = folder / f"{part}.jsonl"
-            write_items(path, members)
-            records[part] = {"items": len(members), **FileRecord.of(path).model_dump()}
+            write_items(folder / f"{part}.jsonl", members)
+            counts[part] = len(members)
         manifest = {
-            **spec.model_dump(mode="json"),
-            "seed": seed,
-            "source_manifest": sha256(source / MANIFEST),
+            "made_from": {
+                "spec": spec.model_dump(mode="json"),
+                "source": fetched["made_from"]["source"],
+                "fetched": identity(source),
+                "seed": seed,
+            },
             "skipped": skipped,
-            "written": records,
+            "items": counts,
+            "files": describe(folder),
         }
         write_json(folder / MANIFEST, manifest)
     return manifest
@@ -116,6 +130,7 @@ def prepare(
 def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str, int]]:
     """The items of a set, and how many were skipped for which reason."""
     skipped = Counter()
+    columns = Columns()
     items = []
     for file in tqdm(spec.files, desc=f"read {name}", unit="file"):
         path = source / file
@@ -123,8 +138,13 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
             raise DataError(f"data.{name}: source {spec.source!r} has no file {file!r}")
         try:
             wanted = None if spec.limit is None else spec.limit - len(items)
-            items.extend(islice(READERS[spec.reader](path, skipped), wanted))
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            read = islice(READERS[spec.reader](path, skipped), wanted)
+            items.extend(_alike(read, columns, path))
+        except ItemError as error:
+            raise DataError(f"data.{name}: {path}: {error}") from error
+        except DataError:
+            raise
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise DataError(
                 f"data.{name}: {file} is not in the format {spec.reader!r}: {error!r}"
             ) from error
@@ -149,27 +169,12 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
     return items, dict(skipped)
 
 
-def check(sets: Sequence[Path], manifest: Path) -> dict[str, Any]:
-    """Check that no set is measured on what any set is trained on, nor tested on what learning
-    rates are chosen on.
-
-    Args:
-        sets: folders that :func:`prepare` made.
-        manifest: file to write when all is well: the manifests of the sets, by name.
-
-    Raises:
-        DataError: one line that names the items.
-    """
-    items = {
-        part: {
-            f"{folder.name}/{part}": read_items(folder / f"{part}.jsonl")
-            for folder in sets
-            if (folder / f"{part}.jsonl").is_file()
-        }
-        for part in get_args(SplitName)
-    }
-    check_disjoint(items["train"], items["validation"] | items["test"])
-    check_disjoint(items["validation"], items["test"])
-    checked = {"sets": {folder.name: read_json(folder / MANIFEST) for folder in sets}}
-    write_json(manifest, checked)
-    return checked
+def _alike(items: Iterable[dict], columns: Columns, path: Path) -> Iterator[dict]:
+    """The items of a file, if they make a table with those before; their ids and groups as text."""
+    for number, item in enumerate(items, start=1):
+        try:
+            columns.check(item)
+        except ItemError as error:
+            # Only of one's own data, which have an item a line.
+            raise DataError(f"{path}, line {number}: {error}") from error
+        yield item | {key: str(item[key]) for key in ("id", "group") if key in item}

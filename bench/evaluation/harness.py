@@ -97,6 +97,7 @@ def score(
         "few_shot": spec.few_shot,
         "limit": spec.limit,
         "context_length": lm.max_length,
+        "scoring": lm.scoring,
         "data": spec.data,
         "revision": spec.revision,
     }

@@ -5,12 +5,21 @@ and the two readings of a WinoGrande sentence share the words before the blank. 
 a row, as `HFLM` does, those tokens are computed again for every request. Here the requests form
 prefix trees, and a tree is one row without padding: each token sees its ancestors only and keeps
 the position it has in its own sequence, so the scores are those of the separate sequences.
+
+That holds for a model whose layers see what the mask and the positions say. Not all do: some have a
+window of their own, or carry a state from token to token. No attribute tells which, so some
+requests are scored both ways before the others, and where the two differ by more than rounding each
+request is read alone.
 """
 
 import inspect
 import logging
 import math
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import numpy as np
 import torch
@@ -25,8 +34,12 @@ from bench.sources.checkpoint import no_row
 logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
 
 ROOT = -1
-# The kinds of attention, as `layer_types` of a configuration names them.
-FULL, SLIDING = "full_attention", "sliding_attention"
+# The kind of attention that has a window, as `layer_types` of a configuration names it.
+SLIDING = "sliding_attention"
+# How requests are read: several a pass, or one.
+PACKED, SINGLE = "packed", "single"
+# Requests of a task that are read both ways.
+TELL_TALES = 4
 
 
 class PrefixTree:
@@ -40,6 +53,16 @@ class PrefixTree:
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    @property
+    def tokens(self) -> list[int]:
+        """The token of each node."""
+        return [token for _, token in self._nodes]
+
+    @property
+    def branches(self) -> bool:
+        """Whether it is more than one sequence and beginnings of it."""
+        return any(parent != node - 1 for node, (parent, _) in enumerate(self._nodes))
 
     def missing(self, sequence: Sequence[int]) -> int:
         """How many nodes `add` would create."""
@@ -60,7 +83,7 @@ class PrefixTree:
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens (n,), positions (n,) and which nodes each node sees, itself included (n, n)."""
-        tokens = np.array([token for _, token in self._nodes])
+        tokens = np.array(self.tokens)
         visible = np.eye(len(self), dtype=bool)
         for node, (parent, _) in enumerate(self._nodes):
             if parent != ROOT:
@@ -90,22 +113,124 @@ def pack(
     return trees
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What a model gives the tokens of some targets.
+
+    Attributes:
+        log_probs: of each target, the log-probabilities of its tokens.
+        greedy: of each target, whether all its tokens are the most probable ones.
+        largest: magnitude of the numbers that the log-probabilities are differences of.
+    """
+
+    log_probs: list[list[float]]
+    greedy: list[bool]
+    largest: float
+
+    def results(self) -> list[tuple[float, bool]]:
+        """Log-likelihood of each target, and whether it is greedy.
+
+        Raises:
+            FloatingPointError: a log-likelihood is not finite.
+        """
+        totals = [math.fsum(values) for values in self.log_probs]
+        for total in totals:
+            if not math.isfinite(total):
+                raise FloatingPointError(f"the model's log-likelihood of a text is {total}")
+        return list(zip(totals, self.greedy, strict=True))
+
+
+def rounding(dtype: torch.dtype, largest: float) -> float:
+    """How far two ways to compute log-probabilities may lie apart, root mean square, in nats.
+
+    Of the digits of `dtype` the arithmetic of many layers leaves about half: the square root of
+    its epsilon. Logits that are large are themselves not rounded to more than epsilon times their
+    magnitude, `largest`.
+    """
+    epsilon = torch.finfo(dtype).eps
+    return max(math.sqrt(epsilon), epsilon * largest)
+
+
+def cut_by(path: list[int], predicted: int) -> int:
+    """The windows that, if they counted the columns of a row, would cut what a request sees.
+
+    A window of w cuts it where a token fewer than w tokens back in the sequence is w or more
+    columns back in the tree.
+
+    Args:
+        path: the request's nodes.
+        predicted: how many of them, its last ones, predict something.
+
+    Returns:
+        A bit w for each such window w.
+    """
+    first = len(path) - predicted
+    windows, strangers = 0, 0
+    for back, position in enumerate(range(first, -1, -1), start=1):
+        before = path[position - 1] if position else ROOT
+        strangers += path[position] - before - 1
+        windows |= ((1 << strangers) - 1) << (back + 1)
+    return windows
+
+
+def tell_tale(
+    trees: Sequence[tuple[PrefixTree, dict[int, list[int]]]], targets: Sequence[list[int]]
+) -> dict[int, list[int]]:
+    """The requests that show best whether a model sees trees as they are meant.
+
+    First the one that other sequences come nearest to: a state has just seen them. Then those that
+    are cut by most of the windows which cut any request. And the longest one: a window that the
+    configuration does not name cuts it.
+
+    Args:
+        trees: what :func:`pack` returns.
+        targets: of all requests.
+
+    Returns:
+        Indices of at most `TELL_TALES` requests, by the index of their tree; empty where no tree
+        branches.
+    """
+    cut, lengths, owner = {}, {}, {}
+    for number, (tree, paths) in enumerate(trees):
+        if tree.branches:
+            for index, path in paths.items():
+                cut[index] = cut_by(path, len(targets[index]))
+                lengths[index], owner[index] = len(path), number
+    if not cut:
+        return {}
+    chosen = {
+        max(cut, key=lambda i: (-(cut[i] & -cut[i]).bit_length() if cut[i] else -math.inf, cut[i])),
+        max(lengths, key=lengths.get),
+    }
+    while len(chosen) < TELL_TALES:
+        shown = reduce(or_, (cut[index] for index in chosen))
+        best = max(cut, key=lambda i: (cut[i] & ~shown).bit_count())
+        if not cut[best] & ~shown:
+            break
+        chosen.add(best)
+    by_tree: dict[int, list[int]] = {}
+    for index in sorted(chosen):
+        by_tree.setdefault(owner[index], []).append(index)
+    return by_tree
+
+
 class PackedLM(HFLM):
     """`HFLM` that computes each shared prefix once; the log-likelihoods are the same.
 
     Probabilities are in float32 whatever the model's dtype.
 
     Args:
-        model: a decoder-only transformers model on its device, in which attention alone, full or in
-            a sliding window, mixes tokens, and positions are an input (not ALiBi).
+        model: a decoder-only transformers model on its device.
         tokenizer: its tokenizer.
         max_length: tokens that the model sees at most; a longer request loses its beginning. None:
             the model's own limit.
         batch_tokens: tokens of one forward pass. A longer request is a pass of its own.
 
+    Attributes:
+        scoring: `packed`; or `single` once packed requests were not scored as they are alone.
+
     Raises:
-        ValueError: the model takes no positions or no mask, mixes tokens in another way, or takes
-            fewer tokens than `max_length`.
+        ValueError: the model takes fewer tokens than `max_length`.
     """
 
     def __init__(self, model, tokenizer, *, max_length: int | None = None, batch_tokens: int = 256):
@@ -116,21 +241,12 @@ class PackedLM(HFLM):
             )
         self._max_length = max_length
         self.batch_tokens = batch_tokens
+        self.scoring = PACKED
         self._rows = model.get_input_embeddings().weight.shape[0]
-        inputs = inspect.signature(model.forward).parameters
-        self._selects_logits = "logits_to_keep" in inputs
+        self._selects_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._window = getattr(model.config, "sliding_window", None)
-        self._kinds = set(
-            getattr(model.config, "layer_types", None)
-            or [FULL if self._window is None else SLIDING]
-        )
-        if "position_ids" not in inputs or getattr(model.config, "alibi", False):
-            raise ValueError(f"{type(model).__name__} takes no positions, so it cannot be packed")
-        if other := self._kinds - {FULL, SLIDING}:
-            raise ValueError(f"{type(model).__name__} has {min(other)}: allowed: {FULL}, {SLIDING}")
-        attention = model.config._attn_implementation
-        if attention not in ("eager", "sdpa"):
-            raise ValueError(f"attention {attention!r} takes no mask; allowed: eager, sdpa")
+        # Where the model does not say, its blocks are alike.
+        self._kinds = set(getattr(model.config, "layer_types", None) or [SLIDING])
 
     def encode_text(self, text: str) -> list[int]:
         """The tokens of a text that are predicted: none that the tokenizer adds itself."""
@@ -174,18 +290,62 @@ class PackedLM(HFLM):
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False):
         """Score (key, context tokens, continuation tokens): (log-likelihood, is it greedy)."""
         inputs = [self._inputs(context, continuation) for _, context, continuation in requests]
+        targets = [continuation for _, _, continuation in requests]
+        trees = pack(inputs, self.batch_tokens if self.scoring == PACKED else 0)
+        scored = self._scored_both_ways(trees, targets)
+        if scored is None:
+            self.scoring = SINGLE
+            return self._loglikelihood_tokens(requests, disable_tqdm)
         results = [None] * len(requests)
         with tqdm(total=len(requests), desc="Scoring", disable=disable_tqdm) as progress:
-            for tree, paths in pack(inputs, self.batch_tokens):
-                targets = [requests[index][2] for index in paths]
-                # The last k inputs predict the k tokens of a continuation.
-                nodes = [p[-len(t) :] for p, t in zip(paths.values(), targets, strict=True)]
-                for index, result in zip(paths, self._score(tree, nodes, targets), strict=True):
+            for number, (tree, paths) in enumerate(trees):
+                found = scored.get(number) or self._predict(tree, paths, targets)
+                for index, result in zip(paths, found.results(), strict=True):
                     results[index] = result
                     if (key := requests[index][0]) is not None:  # None: a window of a text
                         self.cache_hook.add_partial("loglikelihood", key, result)
                 progress.update(len(paths))
         return results
+
+    def _scored_both_ways(self, trees, targets) -> dict[int, Prediction] | None:
+        """Predictions of those trees of which requests were scored alone as well, by their index.
+
+        None, and a line on standard error, where the two differ by more than rounding, or where the
+        model cannot read a tree.
+        """
+        scored, differences, largest, reason = {}, [], 0.0, None
+        for number, chosen in tell_tale(trees, targets).items():
+            tree, paths = trees[number]
+            try:
+                scored[number] = self._predict(tree, paths, targets)
+            except torch.OutOfMemoryError:
+                raise
+            # What models raise that do not know a mask or positions is of any kind.
+            except Exception as error:
+                reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                break
+            together = dict(zip(paths, scored[number].log_probs, strict=True))
+            for index in chosen:
+                path = paths[index]
+                alone = PrefixTree()
+                own = {index: alone.add([tree.tokens[node] for node in path])}
+                prediction = self._predict(alone, own, targets)
+                prediction.results()
+                largest = max(largest, prediction.largest)
+                differences.append(np.subtract(together[index], prediction.log_probs[0]))
+        if reason is None:
+            if not differences:
+                return scored
+            apart = math.sqrt(np.mean(np.square(np.concatenate(differences))))
+            if apart <= (allowed := rounding(self.model.dtype, largest)):
+                return scored
+            reason = f"{apart:.2g} nats a token apart from alone; rounding is up to {allowed:.2g}"
+        print(
+            f"{type(self.model).__name__}: scores of packed requests are not its own ({reason}): "
+            "one request a row",
+            file=sys.stderr,
+        )
+        return None
 
     def _inputs(self, context: list[int], continuation: list[int]) -> list[int]:
         """What the model reads of a request: all but the last token, cut from the left.
@@ -214,43 +374,50 @@ class PackedLM(HFLM):
         masks = {}
         for kind in self._kinds:
             seen = visible
-            if kind == SLIDING:
+            if kind == SLIDING and self._window is not None:
                 seen = visible & (positions[:, None] - positions < self._window)
             mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
             masks[kind] = mask[None, None].to(self.device)
         return masks if len(masks) > 1 else masks.popitem()[1]
 
     @torch.no_grad()
-    def _score(
-        self, tree: PrefixTree, nodes: list[list[int]], targets: list[list[int]]
-    ) -> list[tuple[float, bool]]:
-        """Log-likelihood of each target sequence, predicted at its nodes, and whether it is greedy.
+    def _predict(
+        self, tree: PrefixTree, paths: dict[int, list[int]], targets: Sequence[list[int]]
+    ) -> Prediction:
+        """What the model gives the targets of a tree's requests.
 
-        Raises:
-            FloatingPointError: a log-likelihood is not finite.
+        Args:
+            tree: of their inputs.
+            paths: the nodes of each input, by the index of its request.
+            targets: of all requests; the last k nodes predict the k tokens of a target.
         """
+        targets = [targets[index] for index in paths]
+        nodes = [p[-len(t) :] for p, t in zip(paths.values(), targets, strict=True)]
         tokens, positions, visible = (torch.from_numpy(array) for array in tree.arrays())
         used, rows = np.unique(np.concatenate(nodes), return_inverse=True)
         used, rows = torch.from_numpy(used).to(self.device), torch.from_numpy(rows)
         labels = torch.from_numpy(np.concatenate(targets))
+        told_apart = {}
+        # A single sequence is read as any model reads it.
+        if tree.branches:
+            told_apart["position_ids"] = positions[None].to(self.device)
+            told_apart["attention_mask"] = self._mask(positions, visible)
         logits = self.model(
             input_ids=tokens[None].to(self.device),
-            position_ids=positions[None].to(self.device),
-            attention_mask=self._mask(positions, visible),
             use_cache=False,
+            **told_apart,
             **({"logits_to_keep": used} if self._selects_logits else {}),
         ).logits[0]
         if not self._selects_logits:
             logits = logits[used]
         log_probs = logits.log_softmax(-1, dtype=torch.float32)
-        values = log_probs[rows, labels].tolist()
-        greedy = (log_probs.argmax(-1).cpu()[rows] == labels).tolist()
-        results, start = [], 0
-        for target in targets:
-            end = start + len(target)
-            total = math.fsum(values[start:end])
-            if not math.isfinite(total):
-                raise FloatingPointError(f"the model's log-likelihood of a text is {total}")
-            results.append((total, all(greedy[start:end])))
-            start = end
-        return results
+        greedy = log_probs.argmax(-1).cpu()[rows] == labels
+        chosen, values = logits[rows, labels].float(), log_probs[rows, labels]
+        # A log-probability is a logit less the logarithm of their sum.
+        largest = torch.stack([chosen, chosen - values]).abs().max().item()
+        lengths = [len(target) for target in targets]
+        return Prediction(
+            [part.tolist() for part in values.split(lengths)],
+            [bool(part.all()) for part in greedy.split(lengths)],
+            largest,
+        )

@@ -17,7 +17,8 @@ class Evaluation:
     Attributes:
         metrics: a row a task and metric: task, metric, value, stderr, n (items), tokens (predicted;
             of perplexities only), tasks (how many: of a group), version, few_shot, limit,
-            context_length, data, revision. Accuracies are fractions. What is not defined is None; a
+            context_length, scoring (``packed``, or ``single``: one request a row), data, revision.
+            Accuracies are fractions. What is not defined is None; a
             metric that a task does not have has no row.
         samples: a row an item, in the order of the data: task, id, and its value of each metric;
             for a perplexity, its log_likelihood in nats and its tokens.
@@ -58,7 +59,7 @@ def evaluate(
     """
     # The configuration imports this package for TaskSpec, and these take seconds to import.
     from bench.evaluation.harness import load_task, score
-    from bench.evaluation.packed import PackedLM
+    from bench.evaluation.packed import PACKED, PackedLM
     from bench.models.loading import short_attention
 
     short_attention(model, batch_tokens)
@@ -67,9 +68,11 @@ def evaluate(
         name: PackedLM(model, tokenizer, max_length=spec.context_length, batch_tokens=batch_tokens)
         for name, spec in tasks.items()
     }
-    metrics, samples = [], []
+    metrics, samples, scoring = [], [], PACKED
     for name, spec in tasks.items():
+        models[name].scoring = scoring
         rows, items = score(models[name], name, loaded[name], spec)
+        scoring = models[name].scoring
         metrics += rows
         samples += items
     return Evaluation(metrics, samples)

@@ -1,15 +1,21 @@
 """What a stage costs: seconds of start-up, loading and computing, and peak memory."""
 
 import ctypes
+import mmap
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
+if TYPE_CHECKING:
+    from torch import nn
+
 PROC = Path("/proc/self")
+PAGE = mmap.PAGESIZE
 
 
 class StageClock:
@@ -32,8 +38,14 @@ class StageClock:
         self._seconds_before_interruption = 0.0
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Time the block, and take its peak memory above what was held when it began."""
+    def computing(self, model: "nn.Module | None" = None) -> Iterator[None]:
+        """Time the block, and take its peak memory above what was held when it began.
+
+        Args:
+            model: what was loaded for the block, so that all of it counts as held.
+        """
+        if model is not None:
+            page_in(model)
         on_device = self.device is not None and self.device.type == "cuda"
         if on_device:
             import torch
@@ -81,6 +93,21 @@ class StageClock:
             "startup_seconds": self.startup_seconds,
             "loading_seconds": time.time() - self._constructed - self.seconds,
         }
+
+
+def page_in(model: "nn.Module") -> None:
+    """Read something of each page of a model's weights.
+
+    Those that are mapped from a file are not in memory before they are used: what uses them would
+    seem to need the memory that they take.
+    """
+    import torch
+
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            data = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
+            data[::PAGE].sum()
+            data[-1:].sum()
 
 
 def reset_peak_rss() -> int:

@@ -61,19 +61,37 @@ def score_parts(records: list[dict]) -> dict[str, list[str]]:
     }
 
 
-def shown_value(record: dict, task: str) -> float | None:
-    """The score that tables show of a task: accuracy in percent, or perplexity; None if missing."""
+def shown_metric(record: dict, task: str) -> tuple[float | None, float | None]:
+    """The score that tables show of a task, accuracy in percent or perplexity, and its standard
+    error over items; None if missing.
+    """
     metric = record["config"]["resolved"]["evaluation"]["tasks"].get(task, {}).get("metric")
     for entry in record["metrics"]:
         if entry["task"] == task and entry["metric"] == metric and entry["value"] is not None:
-            return entry["value"] * (1 if metric == PERPLEXITY else 100)
-    return None
+            scale, stderr = 1 if metric == PERPLEXITY else 100, entry.get("stderr")
+            return entry["value"] * scale, None if stderr is None else stderr * scale
+    return None, None
+
+
+def shown_value(record: dict, task: str) -> float | None:
+    """The score that tables show of a task, as :func:`shown_metric` gives it."""
+    return shown_metric(record, task)[0]
 
 
 def shown_score(record: dict, parts: list[str]) -> float | None:
     """The mean of the tasks' scores; None if one is missing, as it would be of other tasks."""
     values = [shown_value(record, task) for task in parts]
     return None if None in values else sum(values) / len(values)
+
+
+def repair_cost(record: dict) -> float | None:
+    """Seconds that a repair takes: its training, and its merge, which may prune again; None where
+    nothing was trained or the cell failed.
+    """
+    repair, merge = record["stages"]["repair"], record["stages"]["merge"]
+    if record["status"] != "ok" or repair is None:
+        return None
+    return repair["seconds"] + (0.0 if merge is None else merge["seconds"])
 
 
 def is_sparse(records: list[dict]) -> bool:

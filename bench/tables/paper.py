@@ -6,7 +6,7 @@ from baselines.pruning.pattern import Pattern
 from bench.cells import DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import AVERAGE, by_row
+from bench.records.rows import AVERAGE, by_row, mean, repair_cost
 from bench.tables.rendering import Sheet, number, reworded, with_interval
 from bench.tables.table1 import (
     MIB,
@@ -21,6 +21,7 @@ from bench.tables.table1 import (
 
 METHOD = ["model", "pruner", "repair"]
 HEADINGS = {
+    "repair_cost_seconds": "repair + merge s",
     "_peak_memory_mib": " MiB",
     "_disk_mib": " disk MiB",
     "_tokens_per_second": " tokens/s",
@@ -82,9 +83,10 @@ def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
 def table4(records: list[dict]) -> pd.DataFrame:
     """What each stage costs: means over the seeds that succeeded.
 
-    Seconds are of computing alone. Memory is the peak above what was loaded before the stage, and
-    ``memory`` says whose: the device's on a GPU, else the host's. Disk is what the stage left
-    there: the pruned base, or what tells the trained model from it.
+    Seconds are of computing alone; ``repair_cost_seconds`` are those of repair and merge. Memory is
+    the peak above what was loaded before the stage, and ``memory`` says whose: the device's on a
+    GPU, else the host's. Disk is what the stage left there: the pruned base, or what tells the
+    trained model from it.
     """
     rows = []
     for row, group in by_row(records).items():
@@ -102,6 +104,8 @@ def table4(records: list[dict]) -> pd.DataFrame:
         for stage in STAGES:
             costs[f"{stage}_seconds"] = stage_cost(ok, stage, "seconds")
             costs[f"{stage}_peak_memory_mib"] = peak_memory_mib(ok, stage)
+            if stage == "merge":
+                costs["repair_cost_seconds"] = mean(map(repair_cost, ok))
         for stage in ("prune", "repair"):
             disk = stage_cost(ok, stage, "disk_bytes")
             costs[f"{stage}_disk_mib"] = None if disk is None else disk / MIB

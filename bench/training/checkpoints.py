@@ -1,7 +1,5 @@
 """Checkpoints of a training, so that a job that is ended goes on where it was when run again."""
 
-import hashlib
-import json
 import re
 import signal
 import sys
@@ -25,7 +23,7 @@ from bench.files import (
     write_json,
 )
 from bench.jobs.measure import StageClock
-from bench.sources.manifest import sha256
+from bench.origin import sha256
 from bench.training.processes import everyone, rank
 
 DIGEST_FILE = "digest"
@@ -208,15 +206,3 @@ class CheckpointingTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         self.repair.restore(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS_FILE))
-
-
-def digest(files: list[str | Path], **settings) -> str:
-    """SHA-256 of what a training starts from.
-
-    Args:
-        files: weights, code and data; taken by their content.
-        **settings: anything that JSON can hold.
-    """
-    contents = {str(path): sha256(Path(path)) for path in files}
-    whole_of_it = json.dumps([contents, settings], sort_keys=True)
-    return hashlib.sha256(whole_of_it.encode()).hexdigest()

@@ -8,6 +8,7 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from baselines.sources import imported
 from bench.cells import (
+    UNREPAIRED,
     Cell,
     base_folder,
     dense_cell,
@@ -29,7 +30,14 @@ from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
-from bench.records.record import resolved_config
+from bench.records.record import (
+    data_config,
+    data_of,
+    packing,
+    prune_config,
+    repair_config,
+    resolved_config,
+)
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
 
@@ -42,8 +50,8 @@ CHECKPOINTS = CONFIG.checkpoints
 ANY = Cell("{model}", "{pruner}", "{pattern}", "{repair}", "{seed}")
 BASE = base_folder(CHECKPOINTS, ANY)
 DATA_CHECKED = "resources/data/manifest.json"
+DROPS = CONFIG.training.overlap == "drop"
 DENSE_CHECKED = "resources/checked/{model}.json"
-RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
 DEVICE = "cuda" if ACCELERATOR else "cpu"
@@ -101,6 +109,22 @@ def repair_code(script, *files):
     return lambda w: code(script, *files, method=REPAIRS.file(CONFIG.method(w.repair)))
 
 
+def base_code(w):
+    """The same for the pruner of the wildcards."""
+    return code("prune", method=PRUNERS.file(w.pruner))
+
+
+def made_by(w):
+    """What stands for the source files that decide the folders that a job reads, by what they are:
+    no inputs, since a change of them makes the folders anew.
+    """
+    made = {"base": base_code(w)}
+    if training_of(w.repair) is not None:
+        training = REPAIRS.file(training_of(CONFIG.method(w.repair)))
+        made["trained"] = code("repair", method=training)
+    return made
+
+
 def files_in(folder, pattern):
     """Files of a folder of the project."""
     return sorted(path.relative_to(ROOT) for path in (ROOT / folder).glob(pattern))
@@ -124,8 +148,10 @@ def local_files(kind, name):
 # depend on: as inputs of a job they give none. A check that is made again, since a task was added,
 # say, goes on beside the trainings; what they gave is not evaluated or tabled until it is over.
 def data_checked(w):
-    """Wait until it is checked once that nothing that is evaluated on is trained on."""
-    if not os.path.exists(DATA_CHECKED):
+    """Wait until it is checked once that nothing that is evaluated on is trained on; where that
+    decides what is left out, until it is checked as it is now.
+    """
+    if DROPS or not os.path.exists(DATA_CHECKED):
         checkpoints.check_data.get()
     return []
 
@@ -223,21 +249,32 @@ def used_data():
     )
 
 
-def packing(use):
-    """What decides the blocks that repairs train on, or are validated on."""
-    training = CONFIG.training
-    split = {"train": training.split, "validation": training.validation_split}[use]
+def mixture_parts(split):
+    """Parts of the mixture's data sets: `set/split` of those that have the split."""
+    names = [part.data for part in CONFIG.training.mixture]
+    return [f"{name}/{split}" for name in names if split in CONFIG.data[name].splits]
+
+
+def data_parts():
+    """What is read of the data, and for what (`bench.data.disjoint.Parts`)."""
+    tasks = CONFIG.evaluation.tasks.values()
     return {
-        "mixture": {
-            part.data: part.weight
-            for part in training.mixture
-            if split in CONFIG.data[part.data].splits
-        },
-        "split": split,
-        "blocks": {"train": training.blocks, "validation": training.validation_blocks}[use],
-        "length": training.length,
-        "prompt_loss": training.prompt_loss,
+        "training": mixture_parts(CONFIG.training.split),
+        "validation": mixture_parts(CONFIG.training.validation_split),
+        "calibration": [f"{CONFIG.calibration.data}/{CONFIG.calibration.split}"],
+        "evaluation": sorted({f"{t.data}/{t.split}" for t in tasks if t.data is not None}),
     }
+
+
+def compared_data(w):
+    """Data sets that decide what is left out of what is trained on; none where the run stops."""
+    return [data_folder(name) for name in used_data()] if DROPS else []
+
+
+def trial_config(w):
+    """What decides a trial of the sweep: its training, with the learning rate to try."""
+    config = repair_config(CONFIG, Cell(w.model, w.pruner, w.pattern, w.repair, seed=0))
+    return config | {"repair": config["repair"] | {"learning_rate": float(w.rate)}}
 
 
 def tuning_trials(wildcards):

@@ -76,6 +76,7 @@ rule prepare_data:
         mem_mb=1000,
     params:
         spec=lambda w: CONFIG.data[w.data].model_dump(mode="json"),
+        source=lambda w: CONFIG.sources[CONFIG.data[w.data].source].model_dump(mode="json"),
     message:
         "Read and split {wildcards.data}"
     script:
@@ -93,6 +94,10 @@ checkpoint check_data:
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        parts=data_parts(),
+        overlap=CONFIG.training.overlap,
+        pairs="resources/overlaps.jsonl",
     message:
         "Check that nothing that is evaluated on is trained on"
     script:
@@ -103,6 +108,8 @@ rule tokenize_calibration:
     input:
         model="resources/models/{model}",
         data=data_folder(CONFIG.calibration.data),
+        checked=data_checked,
+        compared=compared_data,
         code=code("tokenize_calibration"),
     output:
         "resources/tokens/{model}/calibration.safetensors",
@@ -112,7 +119,13 @@ rule tokenize_calibration:
     conda:
         "../../environment.yml"
     params:
-        calibration=CONFIG.calibration.model_dump(),
+        config=lambda w: {
+            "model": CONFIG.models[w.model].source.model_dump(mode="json"),
+            "calibration": CONFIG.calibration.model_dump(mode="json"),
+            "data": data_config(CONFIG, [CONFIG.calibration.data]),
+        },
+        checked=DATA_CHECKED if DROPS else None,
+        parts=data_parts() if DROPS else None,
     message:
         "Tokenize the calibration text for {wildcards.model}"
     script:
@@ -124,6 +137,7 @@ rule tokenize_repair:
         model="resources/models/{model}",
         data=[data_folder(part.data) for part in CONFIG.training.mixture],
         checked=data_checked,
+        compared=compared_data,
         code=code("tokenize_repair"),
     output:
         "resources/tokens/{model}/{use}.safetensors",
@@ -135,7 +149,13 @@ rule tokenize_repair:
     conda:
         "../../environment.yml"
     params:
-        packing=lambda w: packing(w.use),
+        config=lambda w: {
+            "model": CONFIG.models[w.model].source.model_dump(mode="json"),
+            "packing": packing(CONFIG, w.use),
+            "data": data_config(CONFIG, packing(CONFIG, w.use)["mixture"]),
+        },
+        checked=DATA_CHECKED if DROPS else None,
+        parts=data_parts() if DROPS else None,
     message:
         "Pack the {wildcards.use} blocks for {wildcards.model}"
     script:

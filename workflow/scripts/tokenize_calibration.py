@@ -5,4 +5,10 @@ from bench.stages.tokenize import tokenize_calibration
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
-    tokenize_calibration(smk.input.model, smk.input.data, smk.output[0], smk.params.calibration)
+    tokenize_calibration(
+        smk.input.model,
+        smk.input.data,
+        smk.output[0],
+        smk.params.config,
+        checked=smk.params.checked,
+    )

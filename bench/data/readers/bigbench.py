@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.data.forms import says_something
 from bench.data.items import digest
 from bench.data.readers.shared import load_json, make_item
 
@@ -61,7 +62,7 @@ def winogrande_pairs(path: Path, skipped: Counter) -> Iterator[dict]:
                 places = {option: _place(option, sentence) for option in answers}
                 if sentence.count("_") != 1:
                     skipped["not one blank"] += 1
-                elif not any(map(str.isalnum, sentence.partition("_")[2])):
+                elif not says_something(sentence.partition("_")[2]):
                     # Nothing follows the blank by which the options could be told apart.
                     skipped["no words after the blank"] += 1
                 elif len({option.lower() for option in answers}) < 2:

@@ -12,22 +12,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.data.items import DataError, digest, normalise
+from bench.data.forms import DataError, says_something
+from bench.data.items import digest
+from bench.data.overlaps import tokens
 from bench.data.readers.shared import load_json, make_item
 
 
 def c4(path: Path, skipped: Counter) -> Iterator[dict]:
     """C4: documents, a line each; a shard has about 356,000."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                text = json.loads(line)["text"]
-                if text.strip():
-                    yield make_item(text=text)
-                else:
-                    skipped["empty"] += 1
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: not gzipped JSON lines: {error}") from error
+    for text in _gzipped_texts(path):
+        if text.strip():
+            yield make_item(text=text)
+        else:
+            skipped["empty"] += 1
 
 
 def wikitext(path: Path, skipped: Counter) -> Iterator[dict]:
@@ -64,6 +61,10 @@ def winogrande(path: Path, skipped: Counter) -> Iterator[dict]:
             skipped["no answer"] += 1
         elif row["sentence"].count("_") != 1:
             skipped["not one blank"] += 1
+        elif not says_something(row["sentence"].partition("_")[2]):
+            skipped["no words after the blank"] += 1
+        elif row["option1"].strip() == row["option2"].strip():
+            skipped["equal options"] += 1
         else:
             yield make_item(
                 sentence=row["sentence"],
@@ -122,6 +123,15 @@ READERS = (
 )
 
 
+def _gzipped_texts(path: Path) -> Iterator[str]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)["text"]
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path}: not gzipped JSON lines: {error}") from error
+
+
 def _rows(path: Path) -> Iterator[dict]:
     """The rows of a Parquet file, some at a time."""
     from pyarrow import ArrowInvalid
@@ -137,7 +147,7 @@ def _rows(path: Path) -> Iterator[dict]:
 
 
 def _pair(prompt: str, response: str) -> dict:
-    return make_item(prompt=prompt, response=response, group=digest(normalise(prompt)))
+    return make_item(prompt=prompt, response=response, group=digest(" ".join(tokens(prompt))))
 
 
 def _answered(prompt: str, options: Sequence[str], answer: int, skipped: Counter) -> Iterator[dict]:

@@ -4,29 +4,58 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from bench.data.items import DataError, content, identifier
+from bench.data.forms import DataError, check_item
+from bench.data.items import identifier
 
 
 def jsonl(path: Path, skipped: Counter) -> Iterator[dict]:
     """Your own data: one uniform item a line, taken as it is; an ``id`` is added if missing."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                item = json.loads(line)
-                content(item)
-            except (json.JSONDecodeError, DataError) as error:
+                item = json.loads(_decoded(line), object_pairs_hook=_once)
+                check_item(item)
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: {error}") from error
             yield {"id": identifier(item), **item}
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        found = error.object[error.start : error.start + 1]
+        raise DataError(f"byte {error.start + 1} is {found!r}: allowed: UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise DataError("begins with a byte order mark: allowed: UTF-8 without one")
+    if not text.strip():
+        raise DataError("empty: allowed: an item a line")
+    return text
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DataError(f"{max(names, key=names.count)!r} is given twice: allowed: once")
+    return fields
 
 
 def load_json(path: Path) -> dict | list:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON in UTF-8: {error}") from error
 
 
 def make_item(group: str | None = None, **fields) -> dict:
+    """An item, checked.
+
+    Raises:
+        ItemError: one of its fields is not as it must be.
+    """
     groups = {} if group is None else {"group": group}
+    check_item({**groups, **fields})
     return {"id": identifier(fields), **groups, **fields}

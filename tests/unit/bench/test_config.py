@@ -97,7 +97,9 @@ BAD = [
     ("runtime.dtype", "float8", ["runtime.dtype", "'float8'", "bfloat16"]),
     ("runtime.threads", 0, ["runtime.threads", "0", "greater than 0"]),
     ("runtime.processes", 5, ["runtime.processes", "5", "divisor of training.batch_size"]),
-    ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "wiki"]),
+    ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "unknown", "wiki"]),
+    ("models.smollm2-135m.band.wiki", [20, 15], ["band.wiki", "[20, 15]", "the lowest score"]),
+    ("models.smollm2-135m.band.wiki", [15, float("nan")], ["band.wiki", "nan", "the lowest"]),
     ("models.smollm2-135m.shape.hiden", 576, ["shape.hiden", "576", "unknown key", "hidden"]),
     ("models.smollm2-135m.shape.hidden", 0, ["shape.hidden", "0", "greater than 0"]),
     ("models.smollm2-135m.shape.heads", 7, ["shape", "key_value_heads = 3", "heads = 7"]),
@@ -135,6 +137,11 @@ def test_bad_input_is_one_line_with_key_value_and_what_is_allowed(path, value, s
     assert message.startswith("config: ")
     for part in said:
         assert part in message
+
+
+@pytest.mark.parametrize("task", ["wikitext2_2048", "hellaswag"])
+def test_a_band_of_a_task_that_is_not_run(task):
+    load(changed(f"models.smollm2-135m.band.{task}", [1, 2]))
 
 
 def test_each_problem_has_a_line_of_its_own():

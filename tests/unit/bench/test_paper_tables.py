@@ -73,11 +73,15 @@ def test_table3_is_of_patterns_in_groups(results):
 def test_table4_has_what_each_stage_costs(results):
     table = read(results, "table4")
     seft = row(table, pruner="wanda", pattern="s60", repair="seft")
+    # 40 s, times 1.4 for SEFT, and one a seed; a merge of 20 s, and one a seed.
     assert seft["repair_seconds"] == pytest.approx(57)
+    assert seft["merge_seconds"] == pytest.approx(21)
+    assert seft["repair_cost_seconds"] == pytest.approx(57 + 21)
     assert seft["repair_peak_memory_mib"] == pytest.approx(700)
     assert seft["repair_disk_mib"] == seft["prune_disk_mib"] == 10
     assert (seft["seeds"], seft["memory"], seft["trainable_parameters"]) == (3, "host", 4000)
     assert pd.isna(row(table, pruner="dense")["repair_seconds"])
+    assert pd.isna(row(table, pruner="dense")["repair_cost_seconds"])
     assert row(table, pruner="wanda", pattern="s60", repair="lora")["seeds"] == 0
 
 

@@ -5,10 +5,13 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from hashlib import sha256
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from bench.data import DataError
 from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
@@ -29,20 +32,26 @@ def succeed(folder):
 
 
 def test_a_stage_that_succeeds(tmp_path):
-    run_stage("prune", tmp_path / "base", Attempt(), succeed)
+    made_from = {"model": "0" * 64}
+    run_stage("prune", tmp_path / "base", Attempt(), succeed, made_from=made_from)
     assert (tmp_path / "base/weights").read_text() == "all of it"
     costs = {"seconds": 1.0, "disk_bytes": len("all of it"), "cluster_job": cluster_job()}
-    assert read_outcome(tmp_path / "base") == {"error": None, "costs": costs}
+    assert read_outcome(tmp_path / "base") == {
+        "error": None,
+        "costs": costs,
+        "files": {"weights": {"sha256": sha256(b"all of it").hexdigest(), "bytes": 9}},
+        "made_from": made_from,
+    }
 
 
 def test_while_retries_remain_the_error_is_raised_and_nothing_is_left(tmp_path):
     with pytest.raises(RuntimeError, match="out of"):
-        run_stage("prune", tmp_path / "base", Attempt(1, 2), fail)
+        run_stage("prune", tmp_path / "base", Attempt(1, 2), fail, made_from={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path):
-    run_stage("repair", tmp_path / "lora", Attempt(2, 2, "lora.log"), fail)
+    run_stage("repair", tmp_path / "lora", Attempt(2, 2, "lora.log"), fail, made_from={})
     assert [path.name for path in (tmp_path / "lora").iterdir()] == ["stage.json"]
     assert read_outcome(tmp_path / "lora") == {
         "error": {
@@ -53,12 +62,15 @@ def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path)
             "log": "lora.log",
         },
         "costs": None,
+        "files": {},
+        "made_from": {},
     }
 
 
 def test_an_earlier_failure_is_passed_on_without_work(tmp_path):
-    run_stage("prune", tmp_path / "base", Attempt(), fail)
-    run_stage("repair", tmp_path / "lora", Attempt(), succeed, needs=(tmp_path / "base",))
+    run_stage("prune", tmp_path / "base", Attempt(), fail, made_from={})
+    needs = (tmp_path / "base",)
+    run_stage("repair", tmp_path / "lora", Attempt(), succeed, made_from={}, needs=needs)
     assert read_outcome(tmp_path / "lora")["error"]["stage"] == "prune"
     assert not (tmp_path / "lora/weights").exists()
 
@@ -68,7 +80,7 @@ def test_an_interrupt_is_no_outcome(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage("prune", tmp_path / "base", Attempt(), interrupted)
+        run_stage("prune", tmp_path / "base", Attempt(), interrupted, made_from={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,6 +134,18 @@ def test_peak_memory_is_that_of_the_stage_above_what_was_held_before():
     assert held[0] == 1
     assert 90 * 2**20 < costs["peak_rss_bytes"] < 150 * 2**20
     assert costs["peak_device_bytes"] is None
+
+
+def test_weights_that_are_mapped_are_held_before_the_stage(tmp_path):
+    file = tmp_path / "weights"
+    np.zeros(64 * 2**18, dtype=np.float32).tofile(file)
+    model = nn.Linear(1, 64 * 2**18, bias=False, device="meta")
+    mapped = np.memmap(file, dtype=np.float32, mode="c")
+    model.weight = nn.Parameter(torch.from_numpy(mapped).view(-1, 1))
+    clock = StageClock()
+    with clock.computing(model):
+        assert model.weight.detach().sum() == 0
+    assert clock.costs()["peak_rss_bytes"] < 32 * 2**20
 
 
 def test_time_is_startup_loading_or_computing(monkeypatch):
@@ -179,7 +203,7 @@ def test_what_an_interrupt_breaks_is_no_outcome(tmp_path, monkeypatch):
     parameters = snakemake(tmp_path)
     parameters.resources |= {"attempt": 3}
     with pytest.raises(ModuleNotFoundError), Job(parameters) as job:
-        run_stage("prune", tmp_path / "base", job.attempt, swallowed)
+        run_stage("prune", tmp_path / "base", job.attempt, swallowed, made_from={})
     assert [path.name for path in tmp_path.iterdir()] == ["job.log"]
     assert signal.getsignal(signal.SIGINT) is before
 

@@ -311,7 +311,8 @@ def test_costs_are_ratios_over_bases_and_seeds(tmp_path):
     for path in paths:
         record = read_json(path)
         if record["cell"]["repair"] == "seft":
-            record["stages"]["repair"]["seconds"] *= 0.5 + record["cell"]["seed"] / 100
+            for stage in ("repair", "merge"):
+                record["stages"][stage]["seconds"] *= 0.5 + record["cell"]["seed"] / 100
             write_json(path, record)
     claim = {"metric": "repair_seconds", "direction": "below", "threshold": 1, "apart": ["against"]}
     summary, detail = verdicts(paths, claim)
@@ -321,6 +322,19 @@ def test_costs_are_ratios_over_bases_and_seeds(tmp_path):
     assert detail.iloc[0]["estimate"] == pytest.approx(expected)
     assert detail.iloc[0]["ci_high"] < 0.53
     assert detail.iloc[0]["pruner"] == "all"
+
+
+def test_a_merge_is_a_part_of_what_a_repair_takes(tmp_path):
+    paths = made_up(tmp_path, pruners=["wanda"], patterns=["s60"], seeds=[0])
+    for repair, merging in (("seft", 4.0), ("lora", 24.0)):
+        (path,) = [path for path in paths if f"/{repair}/" in str(path)]
+        record = read_json(path)
+        record["stages"]["repair"]["seconds"] = 76.0
+        record["stages"]["merge"]["seconds"] = merging
+        write_json(path, record)
+    claim = {"metric": "repair_seconds", "direction": "below", "threshold": 1}
+    _, detail = verdicts(paths, claim)
+    assert detail.iloc[0]["estimate"] == pytest.approx(0.8)
 
 
 def test_one_measurement_of_a_cost_is_inconclusive():

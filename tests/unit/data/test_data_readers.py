@@ -181,17 +181,104 @@ def test_jsonl_is_taken_as_it_is(tmp_path):
     assert skipped == {}
 
 
+SENTENCE = {"sentence": "The _ fell.", "options": ["cup", "box"], "answer": 1}
+QUESTION = {"question": "Who?", "choices": ["I", "you", "she"], "answer": 0}
+
+
 @pytest.mark.parametrize(
-    "line", ['{"prompt": "no response"}', "{", '{"question": "?", "choices": ["a"]}']
+    ("line", "message"),
+    [
+        ('{"prompt": "no response"}', "the fields 'prompt'; allowed: those of one form: text; "),
+        ("{}", "the fields none; allowed: "),
+        ('{"text": "a", "prompt": "b", "response": "c"}', "allowed: those of one form"),
+        ("{", "Expecting property name"),
+        ("", "empty: allowed: an item a line"),
+        ("[1]", "[1]: allowed: an object"),
+        ("3", "3: allowed: an object"),
+        ("[" * 100_000, "recursion"),
+        ('{"text": "a", "text": "b"}', "'text' is given twice: allowed: once"),
+        ({"text": None}, "text = None: allowed: text"),
+        ({"text": ["a"]}, "text = ['a']: allowed: text"),
+        ({"text": " \n"}, r"text = ' \n': allowed: text that is not empty"),
+        ({"text": "half \ud83d emoji"}, r"text = 'half \ud83d emoji': allowed: whole characters"),
+        ({"prompt": "x", "response": None}, "response = None: allowed: text"),
+        ({"prompt": "x", "response": ""}, "response = '': allowed: text that is not empty"),
+        ({"prompt": 1, "response": "x"}, "prompt = 1: allowed: text"),
+        ({"text": "a", "group": None}, "group = None: allowed: text or a whole number"),
+        ({"text": "a", "group": ""}, "group = '': allowed: text that is not empty"),
+        ({"text": "a", "id": 1.5}, "id = 1.5: allowed: text or a whole number"),
+        ({"text": "a", "id": True}, "id = True: allowed: text or a whole number"),
+        (QUESTION | {"answer": "A"}, "answer = 'A': Input should be a valid integer"),
+        (QUESTION | {"answer": "0"}, "answer = '0': Input should be a valid integer"),
+        (QUESTION | {"answer": True}, "answer = True: Input should be a valid integer"),
+        (QUESTION | {"answer": 1.0}, "answer = 1.0: Input should be a valid integer"),
+        (QUESTION | {"answer": None}, "answer = None: Input should be a valid integer"),
+        (QUESTION | {"answer": float("nan")}, "answer = nan: Input should be a valid integer"),
+        (QUESTION | {"answer": 3}, "answer = 3: allowed: 0 to 2, the place of the right one"),
+        (QUESTION | {"answer": -1}, "answer = -1: allowed: 0 to 2, the place of the right one"),
+        (QUESTION | {"question": ""}, "question = '': allowed: text that is not empty"),
+        (QUESTION | {"choices": "abc"}, "choices = 'abc': Input should be a valid list"),
+        (QUESTION | {"choices": ["a"]}, "choices = ['a']: List should have at least 2 items"),
+        (QUESTION | {"choices": ["", "b"]}, "choices.0 = '': allowed: text that is not empty"),
+        (QUESTION | {"choices": ["a", 2]}, "choices.1 = 2: allowed: text"),
+        (QUESTION | {"choices": ["a", "b ", "b"]}, "choices = ['a', 'b ', 'b']: allowed: each"),
+        (SENTENCE | {"sentence": "None."}, "sentence = 'None.': allowed: one blank"),
+        (SENTENCE | {"sentence": "A __ fell."}, "sentence = 'A __ fell.': allowed: one blank"),
+        (SENTENCE | {"sentence": "It is the _."}, "allowed: words after the blank"),
+        (SENTENCE | {"options": ["a", "b", "c"]}, "List should have at most 2 items"),
+        (SENTENCE | {"options": ["a", "a"]}, "options = ['a', 'a']: allowed: each text once"),
+        (SENTENCE | {"answer": 2}, "answer = 2: allowed: 0 to 1"),
+    ],
+    ids=str,
 )
-def test_jsonl_names_the_line_that_has_no_form(tmp_path, line):
+def test_jsonl_names_the_line_and_what_is_wrong(tmp_path, line, message):
+    line = line if isinstance(line, str) else json.dumps(line)
     with pytest.raises(DataError, match=r"raw\.json, line 2: ") as error:
         read(tmp_path, "jsonl", f'{{"text": "Good."}}\n{line}\n')
-    assert "\n" not in str(error.value)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    str(error.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ('{"text": "café"}'.encode("latin-1"), "line 1: byte 14 is b'\\xe9': allowed: UTF-8"),
+        ('\ufeff{"text": "a"}'.encode(), "line 1: begins with a byte order mark: allowed: UTF-8"),
+        ('{"text": "a"}'.encode("utf-16"), "line 1: byte 1 is b'\\xff': allowed: UTF-8"),
+    ],
+)
+def test_jsonl_in_another_encoding(tmp_path, raw, message):
+    (tmp_path / "raw.json").write_bytes(raw)
+    with pytest.raises(DataError) as error:
+        list(READERS["jsonl"](tmp_path / "raw.json", Counter()))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"text": "A whole emoji: \U0001f914, and a line\u2028break."},
+        {"prompt": "", "response": " A text without a prompt."},
+        QUESTION | {"group": 7, "id": 0},
+        SENTENCE,
+        {"sentence": "वह _ जाता है", "options": ["घर", "खेत"], "answer": 0},
+    ],
+    ids=str,
+)
+def test_jsonl_takes_what_is_well_formed(tmp_path, item):
+    ((found,), _) = read(tmp_path, "jsonl", json.dumps(item))
+    assert found == {"id": identifier(item)} | item
+
+
+def test_readers_of_other_formats_check_their_items_too(tmp_path):
+    raw = {"data": [{"title": "Tin", "paragraphs": [{"context": "half \ud83d"}]}]}
+    with pytest.raises(DataError, match=r"text = 'half .ud83d': allowed: whole characters"):
+        read(tmp_path, "squad", raw)
 
 
 def test_not_json(tmp_path):
-    with pytest.raises(DataError, match=r"raw\.json: not JSON"):
+    with pytest.raises(DataError, match=r"raw\.json: not JSON in UTF-8"):
         read(tmp_path, "squad", "<html>")
 
 

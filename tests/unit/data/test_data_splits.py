@@ -1,9 +1,13 @@
 """Splits: disjoint, stable, in proportion; texts of articles; the check for leaks."""
 
+from random import Random
+from unicodedata import normalize
+
 import pytest
 
 from bench.data import DataError
-from bench.data.splits import articles, check_disjoint, split, without_repeats
+from bench.data.overlaps import find_overlaps, tokens
+from bench.data.splits import articles, check_disjoint, merged_groups, split, without_repeats
 
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 PINNED = {
@@ -82,19 +86,79 @@ def test_the_split_of_a_group_is_pinned():
     assert {name: [item["id"] for item in part] for name, part in parts.items()} == PINNED
 
 
+def texts(*texts: str) -> list[dict]:
+    return [{"id": str(i), "text": text} for i, text in enumerate(texts)]
+
+
 def test_repeats_are_dropped_after_the_first():
-    texts = ["One text.", "Another.", "one  TEXT", "Third"]
-    kept, count = without_repeats([{"id": str(i), "text": text} for i, text in enumerate(texts)])
-    assert [item["id"] for item in kept] == ["0", "1", "3"]
+    items = texts("A café.", "Another.", " A  cafe\u0301.\n", "a café.", "A café")
+    kept, count = without_repeats(items)
+    assert [item["id"] for item in kept] == ["0", "1", "3", "4"]
     assert count == 1
 
 
-def test_twins_of_one_template_are_no_repeats():
-    twins = [
-        {"id": "1", "sentence": "Cup, box: _.", "options": ["cup", "box"], "answer": 0},
-        {"id": "2", "sentence": "Cup, box: _.", "options": ["cup", "box"], "answer": 1},
+@pytest.mark.parametrize(
+    "distinct",
+    [
+        ["वह घर जाता है", "वह घर जाती है"],
+        ["ไป่", "ไป้"],
+        ["كَتَبَ", "كُتِبَ"],
+        ["நான்", "நீன்"],
+        ["?", "!", "🤔", "👍🏻", "👍🏿"],
+        ["2 + 3 = 5", "2 - 3 = 5", "2 * 3 = 5"],
+        ["What is C++?", "What is C#?", "What is C?"],
+        ["x_1", "x 1", "x1", "X1"],
+        ["五", "伍"],
+    ],
+    ids=str,
+)
+def test_distinct_texts_are_kept(distinct):
+    assert without_repeats(texts(*distinct)) == (texts(*distinct), 0)
+
+
+QUESTION = {"question": "Which falls?", "choices": ["cup", "box"], "answer": 0}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (QUESTION, QUESTION | {"choices": ["cup", "table"]}),
+        (QUESTION, QUESTION | {"choices": ["box", "cup"], "answer": 1}),
+        (
+            {"sentence": "Cup, box: _ fell.", "options": ["cup", "box"], "answer": 0},
+            {"sentence": "Cup, box: _ fell.", "options": ["cup", "box"], "answer": 1},
+        ),
+        (
+            {"sentence": "The _ and a box fell.", "options": ["cup", "box"], "answer": 0},
+            {"sentence": "The cup and a _ fell.", "options": ["cup", "box"], "answer": 1},
+        ),
+        ({"prompt": "a", "response": "b c"}, {"prompt": "a b", "response": "c"}),
+    ],
+)
+def test_items_that_differ_anywhere_are_no_repeats(first, second):
+    items = [{"id": "1", **first}, {"id": "2", **second}]
+    assert without_repeats(items) == (items, 0)
+    again = {"id": "3", **first}
+    assert without_repeats([*items, again]) == (items, 1)
+
+
+def test_groups_of_texts_with_the_same_words_become_one():
+    def item(id: str, group: str | None, number: int) -> dict:
+        groups = {} if group is None else {"group": group}
+        return {"id": id, **groups, "text": f"The cup number {number} fell down."}
+
+    items = [
+        item("a", "x", 1),
+        item("b", "y", 2),
+        item("c", "y", 3),
+        item("d", None, 4),
+        item("e", "z", 3) | {"text": "the cup NUMBER 3, fell down"},
+        item("f", "z", 1),
+        {"id": "g", "text": "Too short."},
+        {"id": "h", "text": "too short"},
     ]
-    assert without_repeats(twins) == (twins, 0)
+    assert merged_groups(items) in ({"z": "x", "y": "x"}, {"z": "y", "x": "y"})
+    assert merged_groups(items[:4]) == {}
 
 
 def article(*paragraphs: str) -> list[dict]:
@@ -133,8 +197,16 @@ def test_one_text_an_article():
 
 TRAIN = {
     "text/train": [{"id": "t", "text": "Long ago, the red cup\nfell: nobody saw it. The end."}],
-    "qa/train": [{"id": "q", "prompt": "Fact: ice is cold.\nAnswer:", "response": " ice."}],
+    "qa/train": [{"id": "q", "prompt": "Fact: ice is so cold.\nAnswer:", "response": " ice."}],
+    "zh/train": [{"id": "z", "text": "老师上课时问谁写了红楼梦这本书同学们都答曹雪芹"}],
+    "hi/train": [{"id": "h", "text": "सुबह वह अपने घर से बाज़ार जाता है और लौटता है"}],
+    "th/train": [{"id": "th", "text": "เด็กถามว่าแมวตัวนี้ชื่ออะไรแล้วก็หัวเราะ"}],
+    "mix/train": [{"id": "m", "text": "你可以用Python写一个Web服务器吗。 3 + 4 - 5 + 6 - 7 = 1"}],
 }
+
+
+def asked(question: str) -> dict:
+    return {"question": question, "choices": ["yes", "no"], "answer": 0}
 
 
 @pytest.mark.parametrize(
@@ -142,13 +214,20 @@ TRAIN = {
     [
         {"text": "The red cup fell; nobody saw it!"},
         {"text": "Nothing of this is there.\n\nThe red cup fell; nobody saw it!\n\nThis neither."},
-        {"question": "fell", "choices": ["yes", "no"], "answer": 0},
+        asked("The red CUP fell nobody?"),
         {"text": "long ago the red cup fell nobody saw it the end"},
-        {"sentence": "The red _ fell.", "options": ["cup", "box"], "answer": 0},
-        {"question": "Fact: ice is cold?", "choices": ["yes", "no"], "answer": 0},
-        {"prompt": "ice is cold", "response": " x"},
-        {"text": "ice is cold answer ice"},
+        {"sentence": "The red _ fell, nobody.", "options": ["cup", "box"], "answer": 0},
+        asked("Fact: ice is so cold?"),
+        {"prompt": "ice is so cold. Answer", "response": " x"},
+        {"text": "is so cold answer ice"},
+        asked("谁写了红楼梦这本书"),
+        asked("谁写了红楼梦,这本书?"),
+        asked("वह अपने घर से बाज़ार"),
+        asked("แมวตัวนี้ชื่ออะไร"),
+        asked("用python写一个web服务器吗?"),
+        asked("3 + 4 - 5 + 6 - 7"),
     ],
+    ids=str,
 )
 def test_a_leak_is_named(item):
     tested = {"set/test": [{"id": "clean", "text": "Something else."}, {"id": "leak", **item}]}
@@ -165,25 +244,95 @@ def test_a_leak_is_named(item):
         {"text": "saw it The end Fact ice"},  # across two texts
         {"text": "The red cup\n\nNothing of this is there."},  # a heading
         {"text": " = The red cup fell; nobody = \n"},  # a heading of WikiText
-        {"sentence": "The red _ fell.", "options": ["cup", "box"], "answer": 1},
+        {"sentence": "The red _ fell, nobody.", "options": ["cup", "box"], "answer": 1},
+        asked("?"),
+        asked("🤔 + ="),
+        asked("fell"),
+        asked("The red cup fell?"),  # four words
+        asked("红楼梦这本书"),
+        asked("红楼梦是谁写的这本书"),
+        asked("वह अपने घर से बाज़ार जाती"),  # another vowel sign
+        asked("แมวตัวนี้"),
+        asked("แมวตัวนั้นชื่ออะไร"),
+        asked("3 + 4 + 5 + 6 + 7"),
+        asked("3 4 5 6 7"),
     ],
+    ids=str,
 )
 def test_what_only_looks_like_a_leak(item):
     check_disjoint(TRAIN, {"set/test": [{"id": "clean", **item}]})
 
 
-def test_leaks_agree_with_a_search_in_strings():
-    words = list("abcdefg")
-    answers = {"choices": ["yes", "no"], "answer": 0}
-    seen = [" ".join(words[(i * i + j) % 7] for j in range(12)) for i in range(5)]
-    for length in range(1, 9):
-        for i in range(40):
-            text = " ".join(words[(i * j + i // 3) % 7] for j in range(length))
-            leaks = any(f" {text} " in f" {other} " for other in seen)
-            training = {"x": [{"id": str(k), "text": other} for k, other in enumerate(seen)]}
-            try:
-                check_disjoint(training, {"y": [{"id": "i", "question": text, **answers}]})
-                found = False
-            except DataError:
-                found = True
-            assert found == leaks
+@pytest.mark.parametrize(
+    ("letters", "space", "enough"),
+    [
+        ("abcdefg", " ", 5),
+        (["का", "कि", "की", "कं", "ना", "नि", "नी"], " ", 5),
+        (["בָּ", "בִּ", "בֻּ", "גָ", "גִ"], " ", 5),
+        (["a\u0308", "o\u0308", "a", "o"], " ", 5),
+        (["가", "나", "다", "라"], " ", 5),
+        ("春夏秋冬", "", 9),
+        ("กขคง", "", 13),
+        ("あいうえお", "", 13),
+        ("カタナー", "", 13),
+        ("កខគឃ", "", 13),
+        ("ကခဂဃ", "", 13),
+        ("ກຂຄງ", "", 13),
+    ],
+    ids=str,
+)
+def test_leaks_agree_with_a_search_in_strings(letters, space, enough):
+    random = Random(0)
+
+    def drawn(count: int) -> str:
+        return space.join(random.choices(letters, k=count))
+
+    seen = [drawn(30) for _ in range(6)]
+    wanted = [drawn(count) for count in range(1, 20) for _ in range(4)]
+    for text in seen:
+        parts = text.split(space) if space else list(text)
+        for count in range(1, 20):
+            start = random.randrange(len(parts) - count)
+            wanted.append(normalize("NFD", space.join(parts[start : start + count])).upper())
+    leaks = {
+        (str(i), str(j))
+        for i, text in enumerate(seen)
+        for j, other in enumerate(wanted)
+        if space + plain(other) + space in space + plain(text) + space
+        and (len(other.split(" ")) if space else len(other)) >= enough
+    }
+    assert len(leaks) > 30
+    tested = {"y": [{"id": str(j), **asked(f"{other}?")} for j, other in enumerate(wanted)]}
+    found = find_overlaps({"x": texts(*seen)}, tested)
+    assert {(pair.seen_id, pair.tested_id) for pair in found} == leaks
+
+
+def plain(text: str) -> str:
+    return normalize("NFC", text).casefold()
+
+
+def test_an_overlap_shows_what_was_found_where():
+    text = "One. " * 100 + "The Red\nCup fell, nobody saw it. " + "Two. " * 100
+    ((pair),) = find_overlaps(
+        {"a/train": [{"id": "s", "text": text}]},
+        {"b/test": [{"id": "t", **asked("the red cup fell nobody?")}]},
+    )
+    assert (pair.seen, pair.seen_id, pair.tested, pair.tested_id) == ("a/train", "s", "b/test", "t")
+    assert pair.tested_text == "the red cup fell nobody?"
+    assert "The Red\nCup fell, nobody saw it." in pair.seen_text
+    assert pair.seen_text in text
+    assert len(pair.seen_text) < 250
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Well-known: don't!", ["well", "known", "don", "t"]),
+        ("Straße", ["strasse"]),
+        ("可以用Python写", ["可", "以", "用", "python", "写"]),
+        ("2*3 - x, a - b", ["2", "*", "3", "x", "a", "b"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+    ],
+)
+def test_tokens(text, parts):
+    assert tokens(text) == parts

@@ -1,5 +1,7 @@
 import inspect
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 from random import Random
 
 import pytest
@@ -9,7 +11,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LlamaForCausalLM
 
 from bench.data.items import DataError
-from bench.evaluation.packed import PackedLM, PrefixTree, pack
+from bench.evaluation.packed import TELL_TALES, PackedLM, PrefixTree, cut_by, pack, tell_tale
 from bench.models.loading import load_model, load_tokenizer
 
 ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "opt", "gpt_neox", "gpt2"]
@@ -135,13 +137,18 @@ def test_long_requests_lose_their_beginning(make_model, tokenizer):
 def test_each_prefix_is_computed_once(make_model, tokenizer):
     model = make_model()
     lm = PackedLM(model, tokenizer, batch_tokens=10_000)
-    prefixes = set()
+    prefixes, lengths = set(), []
     for context, answer in (request.args for request in QUESTIONS):
         tokens = tokenizer.encode((context or tokenizer.bos_token) + answer)
         prefixes |= {tuple(tokens[:end]) for end in range(1, len(tokens))}
+        lengths.append(len(tokens) - 1)
     count = CountTokens(model)
     lm.loglikelihood(QUESTIONS)
-    assert count.passes == [len(prefixes)]
+    together, *alone = count.passes
+    assert together == len(prefixes)
+    # A few requests are read alone, too.
+    assert 0 < len(alone) <= TELL_TALES
+    assert set(alone) <= set(lengths)
 
 
 def test_model_without_a_choice_of_logits(make_model, tokenizer):
@@ -238,27 +245,128 @@ def test_nothing_to_score(make_model, tokenizer):
     assert lm.loglikelihood_rolling(texts("")) == [0.0]
 
 
-def test_model_that_takes_no_positions(make_model, tokenizer):
-    with pytest.raises(ValueError, match="BloomForCausalLM takes no positions"):
-        PackedLM(make_model("bloom", attention="eager"), tokenizer)
+def of_plain_logits(model, tokenizer, requests):
+    """Log-likelihoods from one plain forward pass a request."""
+    found = []
+    for context, answer in (request.args for request in requests):
+        context = context or tokenizer.bos_token
+        tokens = tokenizer.encode(context + answer)
+        with torch.no_grad():
+            log_probs = model(torch.tensor([tokens])).logits[0].float().log_softmax(-1)
+        predicted = range(len(tokenizer.encode(context)), len(tokens))
+        found.append(sum(log_probs[i - 1, tokens[i]].item() for i in predicted))
+    return found
 
 
-def test_attention_that_takes_no_mask(make_model, tokenizer):
+# Layers that do not see what the mask and the positions say: a window that counts columns, a slope
+# by the column, a state, a convolution, a window that is named otherwise.
+BY_THEMSELVES = {
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "bloom": {"n_head": 4, "n_layer": 2},
+    "mpt": {},
+    "mamba": {},
+    "rwkv": {},
+    "falcon_h1": {},
+    "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "llama4_text": {"attention_chunk_size": 5},
+}
+AS_TOLD = {"llama": {}, "opt": {}, **WINDOWS}
+
+
+@pytest.mark.parametrize("architecture", [*AS_TOLD, *BY_THEMSELVES])
+def test_scores_are_those_of_plain_logits(make_model, tokenizer, architecture, capsys):
+    settings = (AS_TOLD | BY_THEMSELVES)[architecture]
+    model = make_model(architecture, attention="eager", **settings)
+    lm = PackedLM(model, tokenizer, batch_tokens=4096)
+    found = [value for value, _ in lm.loglikelihood(QUESTIONS, disable_tqdm=True)]
+    assert found == pytest.approx(of_plain_logits(model, tokenizer, QUESTIONS), rel=1e-5)
+    said = capsys.readouterr().err.splitlines()
+    if architecture in AS_TOLD:
+        assert (lm.scoring, said) == ("packed", [])
+    else:
+        (line,) = [line for line in said if "one request a row" in line]
+        assert line.startswith(type(model).__name__)
+        assert lm.scoring == "single"
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "gemma3_text"])
+def test_rounding_of_bfloat16_is_no_other_score(make_model, tokenizer, architecture):
+    model = make_model(architecture, **WINDOWS.get(architecture, {})).to(torch.bfloat16)
+    lm = PackedLM(model, tokenizer, batch_tokens=4096)
+    alone = PackedLM(model, tokenizer, batch_tokens=0)
+    found, expected = ([value for value, _ in one.loglikelihood(QUESTIONS)] for one in (lm, alone))
+    assert found != expected
+    assert lm.scoring == "packed"
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neo", "falcon_h1"])
+def test_other_scores_are_no_rounding_of_bfloat16(make_model, tokenizer, architecture):
+    settings = BY_THEMSELVES[architecture]
+    model = make_model(architecture, attention="eager", **settings).to(torch.bfloat16)
+    lm = PackedLM(model, tokenizer, batch_tokens=4096)
+    lm.loglikelihood(QUESTIONS)
+    assert lm.scoring == "single"
+
+
+def test_a_window_that_cuts_no_request_is_no_reason(make_model, tokenizer):
+    model = make_model("gpt_neo", attention="eager", **BY_THEMSELVES["gpt_neo"])
+    # Trees that are no wider than the window.
+    lm = PackedLM(model, tokenizer, batch_tokens=8)
+    found = [value for value, _ in lm.loglikelihood(QUESTIONS)]
+    assert found == pytest.approx(of_plain_logits(model, tokenizer, QUESTIONS), rel=1e-5)
+    assert lm.scoring == "packed"
+
+
+def test_windows_that_cut_a_request_against_all_pairs():
+    rng = Random(0)
+    sequences = [rng.choices(range(3), k=rng.randint(2, 9)) for _ in range(40)]
+    for _, paths in pack(sequences, 60):
+        for path in paths.values():
+            predicted = rng.randint(1, len(path))
+            first = len(path) - predicted
+            # Column -1 stands for all that is before the beginning of the sequence.
+            columns = [-1, *path[: first + 1]]
+            expected = {
+                window
+                for window in range(100)
+                for back, column in enumerate(reversed(columns))
+                if 0 < back < window <= columns[-1] - column
+            }
+            found = cut_by(path, predicted)
+            assert {window for window in range(100) if found >> window & 1} == expected
+
+
+def test_chosen_requests_show_the_windows_that_cut_any():
+    rng = Random(0)
+    shared = rng.choices(range(9), k=30)
+    questions = [shared + rng.choices(range(9), k=rng.randint(3, 20)) for _ in range(12)]
+    sequences = [q + rng.choices(range(9), k=rng.randint(1, 6)) for q in questions for _ in "abc"]
+    targets = [sequence[-2:] for sequence in sequences]
+    trees = pack(sequences, 4096)
+    chosen = tell_tale(trees, targets)
+    assert sum(map(len, chosen.values())) <= TELL_TALES
+
+    def shown(indices):
+        paths = trees[0][1]
+        return reduce(or_, (cut_by(paths[index], 2) for index in indices))
+
+    missed = shown(range(len(sequences))) & ~shown(chosen[0])
+    assert missed.bit_count() <= 0.02 * shown(range(len(sequences))).bit_count()
+
+
+def test_nothing_is_read_twice_where_nothing_is_packed(make_model, tokenizer):
     model = make_model()
-    model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(ValueError, match="'flash_attention_2' takes no mask; allowed: eager, sdpa"):
-        PackedLM(model, tokenizer)
+    lm = PackedLM(model, tokenizer, batch_tokens=10_000)
+    count = CountTokens(model)
+    # One begins the other: a single sequence.
+    lm._loglikelihood_tokens([(None, [1, 2], [3]), (None, [1, 2], [3, 4, 5])])
+    assert count.passes == [4]
 
 
 def test_more_context_than_the_model_takes(make_model, tokenizer):
     with pytest.raises(ValueError, match="context_length = 257: the model takes at most 256"):
         PackedLM(make_model(), tokenizer, max_length=257)
-
-
-def test_blocks_that_mix_tokens_in_another_way(make_model, tokenizer):
-    model = make_model("qwen3", layer_types=["full_attention", "linear_attention"])
-    with pytest.raises(ValueError, match="linear_attention: allowed: full_attention, sliding_"):
-        PackedLM(model, tokenizer)
 
 
 @pytest.mark.parametrize(("context", "continuation"), [([], [1]), ([1], []), ([1], [2] * 9)])

@@ -141,7 +141,7 @@ def test_rows_say_what_was_measured(evaluation):
         ("wiki", "word_perplexity"),
         ("wiki", "byte_perplexity"),
     ]
-    fields = ["n", "tokens", "version", "few_shot", "limit", "context_length", "data"]
+    fields = ["n", "tokens", "version", "few_shot", "limit", "context_length", "scoring", "data"]
     assert {(row["tasks"], row["revision"]) for row in rows.values()} == {(1, None)}
     found = {key: [row[field] for field in fields] for key, row in rows.items()}
     assert found["social_iqa", "acc"] == [12, None, 1.0, 0, None, 256, "social_iqa"]

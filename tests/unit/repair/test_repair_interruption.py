@@ -16,7 +16,7 @@ from baselines.repair.base import trainables
 from bench.config import Training
 from bench.jobs.measure import StageClock
 from bench.training.blocks import Blocks
-from bench.training.checkpoints import DIGEST_FILE, WEIGHTS_FILE, Checkpoints, digest
+from bench.training.checkpoints import DIGEST_FILE, WEIGHTS_FILE, Checkpoints
 from bench.training.train import train
 
 TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
@@ -236,17 +236,3 @@ def test_the_cost_of_both_parts_is_counted():
     assert 5.0 < inside["seconds"] < costs["seconds"]
     assert costs["peak_rss_bytes"] == 10**15
     assert costs["loading_seconds"] >= 0
-
-
-def test_the_digest_follows_files_and_settings(tmp_path):
-    code, base = tmp_path / "method.py", tmp_path / "base.safetensors"
-    code.write_text("a = 1")
-    base.write_bytes(b"weights")
-    digests = {digest([code, base], seed=0), digest([code, base], seed=0)}
-    assert len(digests) == 1
-    digests.add(digest([code, base], seed=1))
-    base.write_bytes(b"Weights")
-    digests.add(digest([code, base], seed=0))
-    code.write_text("a = 2")
-    digests.add(digest([code, base], seed=0))
-    assert len(digests) == 4

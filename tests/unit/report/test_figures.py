@@ -113,7 +113,7 @@ def test_a_grid_with_nothing_in_it_has_no_figure_but_says_so(default, tmp_path):
     failed = replace(
         default,
         scores=default.scores.assign(mean=float("nan"), recovery=float("nan")),
-        costs=default.costs.assign(repair_seconds=None, repair_peak_memory_mib=None),
+        costs=default.costs.assign(repair_cost_seconds=None, repair_peak_memory_mib=None),
         histories={},
     )
     for name, where in ALL:
