@@ -87,8 +87,9 @@ def made_up_grid(
         if cell in missing:
             continue
         path = results / Path(record_path(cell)).relative_to("results")
-        samples = [] if cell in failed else made_up_samples(cell, items, documents, strength)
-        write_json_lines(path.with_name("samples.jsonl.gz"), samples)
+        samples = made_up_samples(cell, items, documents, strength)
+        written = [] if cell in failed else samples
+        write_json_lines(path.with_name("samples.jsonl.gz"), written)
         error = FloatingPointError("loss is nan at step 3") if cell in failed else None
         record = made_up_record(cell, samples, error)
         write_json(path, record)
@@ -122,7 +123,9 @@ def made_up_samples(
 
 
 def made_up_record(cell: Cell, samples: list[dict], error: Exception | None = None) -> dict:
-    """The record of these samples, complete as :mod:`bench.tools.check` wants it."""
+    """The record of these samples, or of an error in their place, complete as
+    :mod:`bench.tools.check` wants it.
+    """
     dense, trained = cell.pruner == "dense", cell.repair != "none"
     requested = 0.0 if dense else Pattern.parse(cell.pattern).sparsity
     achieved = 0.0 if dense or cell.repair == "lora-dense" else requested

@@ -13,8 +13,9 @@ from bench.cells import IDENTITY, Cell, dense_cell, history_path, record_path
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
-from bench.files import write_json
+from bench.files import write_json, write_json_lines
 from bench.records.history import no_history, write_history
+from bench.records.samples import SAMPLES_FILE
 from bench.report import Sources
 from bench.tables.table1 import table1
 
@@ -56,9 +57,10 @@ def made_up_results(
     records, histories, strength = {}, [], dict.fromkeys(REPAIRS, 0.5) | STRENGTH
     for cell in cells:
         error = FloatingPointError("loss is nan at step 3") if cell in failed else None
-        samples = [] if error else made_up_samples(cell, 12, 3, strength)
+        samples = made_up_samples(cell, 12, 3, strength)
         path = results.parent / record_path(cell)
         records[path] = made_up_record(cell, samples, error)
+        write_json_lines(path.with_name(SAMPLES_FILE), samples)
         write_json(path, records[path])
         if cell.pruner != "dense":
             histories.append(results.parent / history_path(cell))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,19 @@ from torch import Tensor, nn
 from baselines.pruning.pattern import Pattern
 from seft.blocks import target_layers
 
-if TYPE_CHECKING:
-    from baselines.pruning.pruner import Pruner, Statistic
-
 
 class _Stop(Exception):  # noqa: N818 - a signal, not an error
     """Ends a forward pass of which the rest is of no interest."""
+
+
+class Statistic(Protocol):
+    """What a pruner keeps of a layer's inputs over the calibration set."""
+
+    def add(self, inputs: Tensor) -> None:
+        """Take in more inputs of the layer, of shape (tokens, inputs), in the model's dtype."""
+
+
+Prune = Callable[[Mapping[str, nn.Linear], Pattern, Statistic], None]
 
 
 @dataclass
@@ -48,14 +55,19 @@ class Batch:
 class Group:
     """Layers that receive the very same input (q, k and v; gate and up), and its statistic."""
 
-    statistic: "Statistic"
+    statistic: Statistic
     layers: dict[str, nn.Linear]
 
-    def prune(self, pruner: "Pruner", targets: Mapping[str, Pattern]) -> None:
-        """Prune each layer to its own target; layers with the same one at once."""
+    def prune(self, prune: Prune, targets: Mapping[str, Pattern]) -> None:
+        """Prune each layer to its own target; layers with the same one at once.
+
+        Args:
+            prune: Prunes layers with the same input and target, as a pruner does.
+            targets: Of each layer, by name.
+        """
         for target in dict.fromkeys(targets[name] for name in self.layers):
             layers = {name: self.layers[name] for name in self.layers if targets[name] == target}
-            pruner.prune(layers, target, self.statistic)
+            prune(layers, target, self.statistic)
 
 
 class InputNorm:
@@ -113,7 +125,7 @@ def collect(
     name: str,
     block: nn.Module,
     batches: list[Batch],
-    new_statistic: Callable[[int, torch.device], "Statistic"],
+    new_statistic: Callable[[int, torch.device], Statistic],
     run: Callable[[Batch, nn.Module], Tensor] = Batch.run,
 ) -> list[Group]:
     """Statistics of all target layers of a block, one for each distinct input.

@@ -167,7 +167,7 @@ def _prune_block_by_block(
         with resident(block.modules(), device):
             groups = collect(name, block, batches, pruner.statistic)
             while groups:  # so that a statistic is freed once it has been used
-                groups.pop().prune(pruner, targets)
+                groups.pop().prune(pruner.prune, targets)
             if block is not last:  # nothing reads the last block's output
                 for batch in batches:
                     batch.advance(block)

@@ -3,22 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from baselines.pruning import owl
+from baselines.pruning.calibration import Statistic
 from baselines.pruning.pattern import Pattern
-
-
-class Statistic(Protocol):
-    """What a pruner keeps of a layer's inputs over the calibration set."""
-
-    def add(self, inputs: Tensor) -> None:
-        """Take in more inputs of the layer, of shape (tokens, inputs), in the model's dtype."""
-
 
 ALLOCATIONS = ("uniform", "owl")
 

@@ -7,7 +7,6 @@ what is named.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -17,15 +16,13 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.config.repair import TRAININGS, Variant
 from bench.config.variants import training_of
+from bench.config.whole import Config
 from bench.evaluation.tasks import defined_metrics, local_tasks
 from bench.models.shape import pattern_problems
-from bench.sources.manifest import MANIFEST
+from bench.origin import MANIFEST
 from bench.typed import LONGEST
 
-if TYPE_CHECKING:
-    from bench.config.whole import Config
-
-Check = Callable[["Config"], Iterator[str]]
+Check = Callable[[Config], Iterator[str]]
 VARIANT = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -35,13 +32,13 @@ def _unknown(key: str, name: str, allowed: Iterable[str]) -> Iterator[str]:
         yield f"{key} = {shown(name)}: unknown; allowed: {', '.join(allowed)}"
 
 
-def _unknown_split(config: "Config", key: str, data: str, split: str) -> Iterator[str]:
+def _unknown_split(config: Config, key: str, data: str, split: str) -> Iterator[str]:
     yield from _unknown(f"{key}.data", data, config.data)
     if data in config.data:
         yield from _unknown(f"{key}.split", split, config.data[data].splits)
 
 
-def _without_options(config: "Config", training: str | None) -> Iterator[str]:
+def _without_options(config: Config, training: str | None) -> Iterator[str]:
     if training is not None and config.options(training) is None:
         yield (
             f"repair.{training}: missing; allowed: its options, such as learning_rate, when "
@@ -49,7 +46,7 @@ def _without_options(config: "Config", training: str | None) -> Iterator[str]:
         )
 
 
-def grid_is_of_known_names(config: "Config") -> Iterator[str]:
+def grid_is_of_known_names(config: Config) -> Iterator[str]:
     for key, allowed in (
         ("models", config.models),
         ("pruners", PRUNERS),
@@ -59,13 +56,13 @@ def grid_is_of_known_names(config: "Config") -> Iterator[str]:
             yield from _unknown(f"grid.{key}", name, allowed)
 
 
-def repairs_of_the_grid_have_options(config: "Config") -> Iterator[str]:
+def repairs_of_the_grid_have_options(config: Config) -> Iterator[str]:
     for name in config.grid.repairs:
         if name in REPAIRS:
             yield from _without_options(config, training_of(name))
 
 
-def variants_are_of_repairs_that_train(config: "Config") -> Iterator[str]:
+def variants_are_of_repairs_that_train(config: Config) -> Iterator[str]:
     for name, variant in config.variants.items():
         # Beside the folders of a base's trainings lies its own.
         if name in (*REPAIRS, "base") or not VARIANT.fullmatch(name) or len(name) > LONGEST:
@@ -79,7 +76,7 @@ def variants_are_of_repairs_that_train(config: "Config") -> Iterator[str]:
             yield from _option_problems(config, name, variant)
 
 
-def _option_problems(config: "Config", name: str, variant: Variant) -> Iterator[str]:
+def _option_problems(config: Config, name: str, variant: Variant) -> Iterator[str]:
     options = config.options(variant.of)
     if options is None:
         return
@@ -91,7 +88,7 @@ def _option_problems(config: "Config", name: str, variant: Variant) -> Iterator[
             yield from str(Problem(keys, problem.said, problem.value)).splitlines()
 
 
-def tuning_is_of_known_names(config: "Config") -> Iterator[str]:
+def tuning_is_of_known_names(config: Config) -> Iterator[str]:
     if config.tuning is None:
         return
     yield from _unknown("tuning.model", config.tuning.model, config.models)
@@ -101,14 +98,14 @@ def tuning_is_of_known_names(config: "Config") -> Iterator[str]:
         yield from _without_options(config, name if name in TRAININGS else None)
 
 
-def data_have_known_sources(config: "Config") -> Iterator[str]:
+def data_have_known_sources(config: Config) -> Iterator[str]:
     for name, spec in config.data.items():
         yield from _unknown(f"data.{name}.source", spec.source, config.sources)
         if name == MANIFEST:
             yield f"data = {name!r}: allowed: another name; that of a file beside the data sets"
 
 
-def text_is_of_known_splits(config: "Config") -> Iterator[str]:
+def text_is_of_known_splits(config: Config) -> Iterator[str]:
     training = config.training
     yield from _unknown_split(
         config, "calibration", config.calibration.data, config.calibration.split
@@ -123,7 +120,7 @@ def text_is_of_known_splits(config: "Config") -> Iterator[str]:
         )
 
 
-def tasks_have_items(config: "Config") -> Iterator[str]:
+def tasks_have_items(config: Config) -> Iterator[str]:
     local = local_tasks()
     for name, task in config.evaluation.tasks.items():
         key = f"evaluation.tasks.{name}"
@@ -138,13 +135,13 @@ def tasks_have_items(config: "Config") -> Iterator[str]:
                 yield from _unknown_split(config, key, task.data, task.split)
 
 
-def bands_are_of_known_tasks(config: "Config") -> Iterator[str]:
+def bands_are_of_known_tasks(config: Config) -> Iterator[str]:
     for name, model in config.models.items():
         for task in model.band:
             yield from _unknown(f"models.{name}.band", task, config.evaluation.named)
 
 
-def tasks_have_their_metrics(config: "Config") -> Iterator[str]:
+def tasks_have_their_metrics(config: Config) -> Iterator[str]:
     for name, task in config.evaluation.tasks.items():
         metrics = defined_metrics(name) if task.data is not None else None
         if metrics is not None and task.metric not in metrics:
@@ -154,7 +151,7 @@ def tasks_have_their_metrics(config: "Config") -> Iterator[str]:
             )
 
 
-def training_is_validated_on_other_text(config: "Config") -> Iterator[str]:
+def training_is_validated_on_other_text(config: Config) -> Iterator[str]:
     training = config.training
     if training.validation_split == training.split:
         yield (
@@ -163,7 +160,7 @@ def training_is_validated_on_other_text(config: "Config") -> Iterator[str]:
         )
 
 
-def tasks_are_measured_on_other_text(config: "Config") -> Iterator[str]:
+def tasks_are_measured_on_other_text(config: Config) -> Iterator[str]:
     splits = (config.training.split, config.training.validation_split)
     used = {(part.data, split) for part in config.training.mixture for split in splits}
     used |= {(config.calibration.data, config.calibration.split)}
@@ -175,7 +172,7 @@ def tasks_are_measured_on_other_text(config: "Config") -> Iterator[str]:
             )
 
 
-def processes_share_a_batch(config: "Config") -> Iterator[str]:
+def processes_share_a_batch(config: Config) -> Iterator[str]:
     if config.training.batch_size % config.runtime.processes:
         yield (
             f"runtime.processes = {config.runtime.processes}: allowed: a divisor of "
@@ -183,7 +180,7 @@ def processes_share_a_batch(config: "Config") -> Iterator[str]:
         )
 
 
-def calibration_is_no_longer_than_its_text(config: "Config") -> Iterator[str]:
+def calibration_is_no_longer_than_its_text(config: Config) -> Iterator[str]:
     text = config.data[config.calibration.data].characters
     samples, length = config.calibration.samples, config.calibration.length
     # A token of text is at least one character: more tokens than characters cannot be.
@@ -194,7 +191,7 @@ def calibration_is_no_longer_than_its_text(config: "Config") -> Iterator[str]:
         )
 
 
-def pruners_take_their_options_and_patterns(config: "Config") -> Iterator[str]:
+def pruners_take_their_options_and_patterns(config: Config) -> Iterator[str]:
     bases = [(pruner, p) for pruner in config.grid.pruners for p in config.grid.patterns]
     if config.tuning is not None:
         bases.append((config.tuning.pruner, config.tuning.pattern))
@@ -205,7 +202,7 @@ def pruners_take_their_options_and_patterns(config: "Config") -> Iterator[str]:
             yield f"pruning.{pruner}: {error}"
 
 
-def models_take_a_task_and_the_patterns(config: "Config") -> Iterator[str]:
+def models_take_a_task_and_the_patterns(config: Config) -> Iterator[str]:
     for name in config.grid.models:
         model = config.models[name]
         if not config.evaluation_of(name).tasks:
@@ -217,7 +214,7 @@ def models_take_a_task_and_the_patterns(config: "Config") -> Iterator[str]:
             yield from pattern_problems(name, model.shape, config.grid.patterns)
 
 
-def each_repair_has_as_many_rates(config: "Config") -> Iterator[str]:
+def each_repair_has_as_many_rates(config: Config) -> Iterator[str]:
     rates = config.tuning.learning_rates if config.tuning is not None else {}
     counts = {name: len(set(values)) for name, values in rates.items()}
     if len(set(counts.values())) > 1:

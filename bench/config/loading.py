@@ -1,12 +1,13 @@
 """From values to a configuration, or to lines that say why not."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from pydantic import TypeAdapter
 
 from baselines.problems import MisfitError, validated
+from bench.config.checks import FITS, NAMES
 from bench.config.whole import Config
 
 CONFIG = TypeAdapter(Config)
@@ -23,10 +24,18 @@ def load(values: Mapping) -> Config:
         ConfigError: with one line for each problem: key, value, what is allowed.
     """
     try:
-        return validated(CONFIG, dict(values))
+        config = validated(CONFIG, dict(values))
     except MisfitError as error:
-        lines = str(error).splitlines()
-        raise ConfigError("\n".join(f"config: {line}" for line in lines)) from None
+        raise _refusal(str(error).splitlines()) from None
+    for checks in (NAMES, FITS):
+        problems = [problem for check in checks for problem in check(config)]
+        if problems:
+            raise _refusal(problems)
+    return config
+
+
+def _refusal(lines: Iterable[str]) -> ConfigError:
+    return ConfigError("\n".join(f"config: {line}" for line in dict.fromkeys(lines)))
 
 
 def load_or_exit(values: Mapping) -> Config:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pruner import Pruner
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.config.checkpoints import Checkpoints
-from bench.config.checks import FITS, NAMES
 from bench.config.evaluation import Evaluation
 from bench.config.grid import Grid
 from bench.config.methods import options_of
@@ -55,14 +54,6 @@ class Config(Strict):
         default=False,
         description="Run cells again that failed, or whose files are damaged.",
     )
-
-    @model_validator(mode="after")
-    def _sections_agree(self):
-        for checks in (NAMES, FITS):
-            problems = [problem for check in checks for problem in check(self)]
-            if problems:
-                raise ValueError("\n".join(dict.fromkeys(problems)))
-        return self
 
     def method(self, repair: str) -> str:
         """The registered repair that a repair of the grid is, or is a variant of."""

@@ -9,7 +9,7 @@ from bench.data.forms import DataError
 from bench.data.items import read_items, write_items
 from bench.data.overlaps import Overlap, find_overlaps, summary
 from bench.files import read_json, whole, write_json
-from bench.sources.manifest import MANIFEST
+from bench.origin import MANIFEST, digest_of, verify
 
 OverlapRule = Literal["stop", "drop"]
 
@@ -45,7 +45,10 @@ def check(
 
     Raises:
         DataError: one line that names the items and the file of pairs.
+        OriginError: a set has changed since it was made.
     """
+    for folder in sets:
+        verify(folder)
     folders = {folder.name: folder for folder in sets}
 
     def read(names: Iterable[str]) -> dict[str, list[dict]]:
@@ -96,3 +99,16 @@ def read_seen(folder: Path, split: str, checked: str | Path | None) -> list[dict
         return items
     dropped = set(read_json(checked)["overlaps"]["dropped"].get(f"{folder.name}/{split}", ()))
     return [item for item in items if item["id"] not in dropped]
+
+
+def dropped_identity(checked: str | Path | None, sets: Iterable[str], split: str) -> str:
+    """SHA-256 that stands for what the check left out of a split of some data sets.
+
+    Args:
+        checked: the manifest that :func:`check` wrote; None where it leaves out nothing.
+        sets: names of the sets.
+        split: name of the split.
+    """
+    dropped = {} if checked is None else read_json(checked)["overlaps"]["dropped"]
+    parts = (f"{name}/{split}" for name in sets)
+    return digest_of({part: dropped[part] for part in parts if part in dropped})

@@ -15,8 +15,8 @@ from bench.data.items import write_items
 from bench.data.readers import READERS
 from bench.data.splits import articles, split, without_repeats
 from bench.files import whole, write_json
+from bench.origin import MANIFEST, describe, identity, verify
 from bench.sources.base import RelativePath
-from bench.sources.manifest import MANIFEST, FileRecord, sha256
 from bench.typed import EachOnce, Strict
 
 SplitName = Literal["train", "validation", "test"]
@@ -71,7 +71,13 @@ class DataSpec(Strict):
 
 
 def prepare(
-    name: str, spec: DataSpec, source: Path, destination: Path, *, seed: int = 0
+    name: str,
+    spec: DataSpec,
+    source: Path,
+    destination: Path,
+    *,
+    asked: dict | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Write ``<split>.jsonl`` of one set, and a ``manifest.json``.
 
@@ -80,35 +86,42 @@ def prepare(
         spec: the set.
         source: the folder that its source was fetched to.
         destination: the folder to make; it appears when all of it is there.
+        asked: the source as configured; None for whatever was fetched.
         seed: of the division into splits and of their order.
 
     Returns:
-        The manifest: the set as configured, the digest of the source's manifest, what was skipped
-        and why, and items, size and digest of each split.
+        The manifest: what the set was made from, which is the set and its source as configured and
+        the identity of what was fetched; what was skipped and why; items of each split, and size
+        and digest of its file.
 
     Raises:
         DataError: one line, when a file is missing or malformed, or when a split is empty.
+        OriginError: what was fetched has changed since, or is of another source.
     """
+    fetched = verify(source, None if asked is None else {"source": asked})
     items, skipped = _read(name, spec, source)
     parts = split(items, spec.splits, seed)
     for part, members in parts.items():
         if not members:
             raise DataError(f"data.{name}.splits: {part!r} gets none of {len(items)} items")
-    records = {}
+    counts = {}
     with whole(destination) as folder:
         folder.mkdir()
         for part, members in parts.items():
             if spec.article_characters is not None:
                 members = articles(members, spec.article_characters)
-            path = folder / f"{part}.jsonl"
-            write_items(path, members)
-            records[part] = {"items": len(members), **FileRecord.of(path).model_dump()}
+            write_items(folder / f"{part}.jsonl", members)
+            counts[part] = len(members)
         manifest = {
-            **spec.model_dump(mode="json"),
-            "seed": seed,
-            "source_manifest": sha256(source / MANIFEST),
+            "made_from": {
+                "spec": spec.model_dump(mode="json"),
+                "source": fetched["made_from"]["source"],
+                "fetched": identity(source),
+                "seed": seed,
+            },
             "skipped": skipped,
-            "written": records,
+            "items": counts,
+            "files": describe(folder),
         }
         write_json(folder / MANIFEST, manifest)
     return manifest

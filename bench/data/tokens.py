@@ -8,7 +8,8 @@ import torch
 
 from bench.data.items import DataError, document
 from bench.data.splits import position
-from bench.files import read_json, whole, write_json
+from bench.files import read_json, whole
+from bench.origin import mark
 
 IGNORED = -100
 DOCUMENTS_AT_ONCE = 256
@@ -93,19 +94,19 @@ class Packed:
     labels: torch.Tensor
     counts: dict
 
-    def save(self, path: str | Path) -> None:
-        """Write the tensors to ``path`` (safetensors), the counts to the ``.json`` beside it."""
+    def save(self, path: str | Path, made_from: dict) -> None:
+        """Write the tensors to ``path`` (safetensors), their counts and origin beside it."""
         from safetensors.torch import save_file
 
         with whole(path) as temporary:
             save_file({"input_ids": self.input_ids, "labels": self.labels}, temporary)
-        write_json(Path(path).with_suffix(".json"), self.counts)
+        mark(path, made_from, counts=self.counts)
 
     @classmethod
     def load(cls, path: str | Path) -> "Packed":
         from safetensors.torch import load_file
 
-        return cls(**load_file(path), counts=read_json(Path(path).with_suffix(".json")))
+        return cls(**load_file(path), counts=read_json(Path(path).with_suffix(".json"))["counts"])
 
 
 def pack(

@@ -6,10 +6,13 @@ from matplotlib.figure import Figure
 from bench.cells import DENSE
 from bench.figures.results import Results, task_label
 from bench.figures.style import REFERENCE, key, legend, panels, reference_key, scale
+from bench.tables.table1 import MEMORY
 
+# Its range over the bases and seeds of the same training.
+RANGE = (f"{MEMORY}_low", f"{MEMORY}_high")
 COSTS = {
-    "repair_peak_memory_mib": "peak memory of the repair (MiB)",
-    "repair_cost_seconds": "seconds of the repair, its merge included",
+    MEMORY: "peak memory of the repair (MiB)",
+    "repair_cost_seconds": "seconds of repair and merge",
 }
 
 
@@ -18,7 +21,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
     results = results.of(model, pattern)
     identity = ["pruner", "repair"]
     scores = results.scores[results.scores["task"] == "average"]
-    points = results.costs[results.costs["pruner"] != DENSE][[*identity, *COSTS]]
+    points = results.costs[results.costs["pruner"] != DENSE][[*identity, *COSTS, *RANGE]]
     points = points.merge(scores[[*identity, "mean", "ci_low", "ci_high"]], on=identity)
     points = points.dropna(subset="mean")
     repaired = points[points["repair"] != "none"]
@@ -38,6 +41,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
                     getattr(point, cost),
                     point.mean,
                     [[point.mean - point.ci_low], [point.ci_high - point.mean]],
+                    _range(point, cost),
                     **results.looks[point.repair] | {"linestyle": ""},
                     elinewidth=0.6,
                 )
@@ -53,6 +57,14 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
     handles += [key(repair, results.looks[repair], linestyle="") for repair in present]
     legend(figure, handles)
     return figure
+
+
+def _range(point, cost: str) -> list[list[float]] | None:
+    """What an error bar shows of a cost: how far the same training's lie from it."""
+    if cost != MEMORY:
+        return None
+    low, high = (getattr(point, end) for end in RANGE)
+    return [[getattr(point, cost) - low], [high - getattr(point, cost)]]
 
 
 def front(points: pd.DataFrame, cost: str) -> pd.DataFrame:

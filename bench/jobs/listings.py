@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.files import read_json, whole, write_json
-from bench.sources.manifest import sha256
+from bench.origin import sha256
 
 # What decides no number, or is a parameter of the jobs that it decides: files and folders of which
 # a change makes nothing anew.
@@ -24,9 +24,11 @@ DECIDES_NOTHING = (
     "bench/jobs/job.py",
     "bench/jobs/provenance.py",
     "bench/documents.py",
+    "bench/origin.py",
     "bench/paths.py",
     "bench/typed.py",
     "bench/records/record.py",
+    "bench/stages/inputs.py",
 )
 
 
@@ -49,12 +51,6 @@ def list_code(listing: str | Path, files: Iterable[str | Path], root: Path) -> N
     if not listing.exists() or listing.read_text(encoding="utf-8") != text:
         with whole(listing) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-
-def listed_code(listing: str | Path, root: Path) -> list[str]:
-    """Paths of the source files that :func:`list_code` was given, from the working folder."""
-    lines = Path(listing).read_text(encoding="utf-8").splitlines()
-    return [os.path.relpath(root / line.partition("  ")[2]) for line in lines]
 
 
 def list_local(listing: str | Path, files: Iterable[Path]) -> None:

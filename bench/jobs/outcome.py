@@ -3,7 +3,9 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from bench.files import (
     UnreadableError,
@@ -15,10 +17,11 @@ from bench.files import (
     write_json,
 )
 from bench.jobs.provenance import cluster_job
+from bench.origin import STAGE_FILE, describe
 from bench.records.record import RETRY, describe_error
 
-STAGE_FILE = "stage.json"
 LOG_FILE = "training.json"
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -38,46 +41,62 @@ class Attempt:
         """
         return self.number >= self.allowed and not self.interrupted
 
+    def make(self, stage: str, work: Callable[[], Result]) -> tuple[Result | None, dict | None]:
+        """What ``work`` returns, or the ``error`` entry of a record for what it raised.
+
+        While retries remain the error is raised, so that the scheduler tries again with more
+        memory; so is one after an interrupt.
+        """
+        try:
+            return work(), None
+        except Exception as error:
+            if not self.is_final:
+                raise
+            traceback.print_exc()
+            return None, describe_error(error, stage, self.number, self.log)
+
 
 def run_stage(
     stage: str,
     output: str | Path,
     attempt: Attempt,
     work: Callable[[Path], dict],
+    *,
+    made_from: dict,
     needs: tuple[str | Path, ...] = (),
 ) -> None:
     """Let ``work`` fill the folder ``output``, and write ``stage.json`` beside what it made.
 
-    While retries remain, an error is raised, so that the scheduler tries again with more memory;
-    so is one after an interrupt. On the last attempt it becomes the stage's outcome, so that the
-    cells that do not depend on it, and the table, are still made. An error of a stage in ``needs``
-    is passed on.
+    On the last attempt an error becomes the stage's outcome (see :meth:`Attempt.make`), so that
+    the cells that do not depend on it, and the table, are still made. An error of a stage in
+    ``needs`` is passed on.
 
     Args:
         stage: name of the stage in ``record.json``.
         output: folder to create, whole or not at all.
         attempt: the number of this attempt.
         work: fills the folder; returns what the stage cost.
+        made_from: inputs and configuration of the stage (see :mod:`bench.origin`).
         needs: folders of earlier stages that this one reads.
     """
     with whole(output) as folder:
         folder.mkdir()
         outcome = next((o for o in map(read_outcome, needs) if o["error"] is not None), None)
         if outcome is None:
-            try:
-                with naming_full_disk(folder):
-                    costs = work(folder)
+            costs, error = attempt.make(stage, partial(_fill, folder, work))
+            if error is None:
                 costs |= {"disk_bytes": disk_bytes(folder), "cluster_job": cluster_job()}
-                outcome = {"error": None, "costs": costs}
-            except Exception as error:
-                if not attempt.is_final:
-                    raise
-                traceback.print_exc()
+            else:
                 remove(folder)
                 folder.mkdir()
-                reason = describe_error(error, stage, attempt.number, attempt.log)
-                outcome = {"error": reason, "costs": None}
-        write_json(folder / STAGE_FILE, outcome)
+            outcome = {"error": error, "costs": costs}
+        origin = {"files": describe(folder), "made_from": made_from}
+        write_json(folder / STAGE_FILE, outcome | origin)
+
+
+def _fill(folder: Path, work: Callable[[Path], dict]) -> dict:
+    with naming_full_disk(folder):
+        return work(folder)
 
 
 def disk_bytes(folder: Path) -> int:
@@ -86,7 +105,8 @@ def disk_bytes(folder: Path) -> int:
 
 
 def read_outcome(folder: str | Path) -> dict:
-    """``error`` (null when the stage succeeded) and ``costs`` of the stage that made a folder.
+    """The marker of the stage that made a folder, with ``error`` (null when it succeeded) and
+    ``costs``.
 
     Raises:
         UnreadableError: the file that says so is damaged.
@@ -96,6 +116,6 @@ def read_outcome(folder: str | Path) -> dict:
         if not path.is_file():
             raise UnreadableError(path, "no such file")
         outcome = read_json(path)
-        if not isinstance(outcome, dict) or outcome.keys() != {"error", "costs"}:
+        if not isinstance(outcome, dict) or not {"error", "costs"} <= outcome.keys():
             raise UnreadableError(path, "no outcome of a stage")
     return outcome

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from baselines.pruning import PRUNERS
 from baselines.pruning.layers import prunable_layers
 from bench.models.loading import load_model, read_layers
-from bench.sources.manifest import MANIFEST, sha256
 
 BASE_FILE = "base.safetensors"
 
@@ -39,7 +38,7 @@ def save_base(
     Args:
         model: the pruned model.
         folder: an existing folder.
-        dense: folder of the dense model; its manifest's digest is kept with the base.
+        dense: folder of the dense model; its name is kept with the base.
         pruner: name of what pruned it.
         device: that computes; None: the model's own.
     """
@@ -51,8 +50,8 @@ def save_base(
         tensors[f"{name}.mask"] = pack_bits(stays)
         if not PRUNERS[pruner].keeps_weights:
             tensors[f"{name}.values"] = weight[stays].cpu()
-    metadata = {"model": str(dense), "manifest": sha256(Path(dense) / MANIFEST)}
-    save_file(tensors, Path(folder) / BASE_FILE, metadata)
+    # One entry alone: several would be written in any order.
+    save_file(tensors, Path(folder) / BASE_FILE, {"model": str(dense)})
 
 
 def dense_model(folder: str | Path) -> str:
@@ -73,21 +72,14 @@ def load_base(
         dtype: to load it in.
 
     Raises:
-        ValueError: the base is missing or damaged, or was pruned from another model (one line).
+        ValueError: the base is missing or damaged (one line).
     """
     path = Path(folder) / BASE_FILE
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: no whole pruned base: {error}") from error
-    manifest = sha256(Path(dense) / MANIFEST)
-    if metadata.get("manifest") != manifest:
-        raise ValueError(
-            f"{path}: pruned from {metadata.get('model')} with manifest "
-            f"{metadata.get('manifest')}, not from {dense} with manifest {manifest}"
-        )
     model = load_model(dense, device, dtype)
     # PEFT notes it in an adapter: the dense model, as a name, would be the wrong base.
     model.name_or_path = str(folder)

@@ -10,8 +10,8 @@ from bench.config.variants import training_of
 from bench.evaluation.tasks import FACTS, TaskSpec
 from bench.files import UnreadableError, read_json
 from bench.models.shape import length_problems, pattern_problems, read_shape
+from bench.origin import MANIFEST
 from bench.sources import PathSource
-from bench.sources.manifest import MANIFEST
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
 
 RESOURCES = Path("resources")
@@ -103,9 +103,9 @@ def _facts(config: Config, name: str, task: TaskSpec) -> dict | None:
     path = task.items(name, RESOURCES).with_name(MANIFEST)
     made = read_json(path) if path.is_file() else {}
     configured = config.data[task.data].model_dump(mode="json")
-    if any(key not in made or made[key] != value for key, value in configured.items()):
+    if made.get("made_from", {}).get("spec") != configured:
         return None
-    return {"items": made["written"][task.split]["items"]}
+    return {"items": made["items"][task.split]}
 
 
 def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:

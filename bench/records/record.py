@@ -1,7 +1,5 @@
 """``record.json``: everything that is known of one cell."""
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +8,7 @@ from baselines.problems import MisfitError, validated
 from bench.cells import DENSE, Cell
 from bench.config.variants import training_of
 from bench.files import UnreadableError, advising, read_json
+from bench.origin import digest_of
 from bench.records.schema import RECORD
 
 if TYPE_CHECKING:
@@ -36,10 +35,69 @@ def resolved_config(config: "Config", cell: Cell) -> dict:
     return {"hash": config_hash(resolved), "resolved": resolved}
 
 
+def prune_config(config: "Config", cell: Cell) -> dict:
+    """The part of the resolved configuration that decides the cell's base."""
+    reads = config.pruner(cell.pruner).reads_calibration
+    return _parts(config, cell, "model", "pruning", *(["calibration"] if reads else []))
+
+
+def repair_config(config: "Config", cell: Cell) -> dict:
+    """The part of the resolved configuration that decides the cell's training, and its blocks."""
+    parts = _parts(config, cell, "training", "repair")
+    blocks = {use: packing(config, use) for use in ("train", "validation")}
+    return {**prune_config(config, cell), **parts, "packing": blocks}
+
+
+def _parts(config: "Config", cell: Cell, *names: str) -> dict:
+    resolved = resolved_config(config, cell)["resolved"]
+    # The number of threads decides no more than the last bits.
+    runtime = {key: resolved["runtime"][key] for key in ("device", "dtype")}
+    return {**{name: resolved[name] for name in names}, "runtime": runtime}
+
+
+def packing(config: "Config", use: str) -> dict:
+    """What decides the blocks that repairs train on (``train``), or are validated on."""
+    training = config.training
+    split = {"train": training.split, "validation": training.validation_split}[use]
+    return {
+        "mixture": {
+            part.data: part.weight
+            for part in training.mixture
+            if split in config.data[part.data].splits
+        },
+        "split": split,
+        "blocks": {"train": training.blocks, "validation": training.validation_blocks}[use],
+        "length": training.length,
+        "prompt_loss": training.prompt_loss,
+    }
+
+
+def data_of(config: "Config", cell: Cell) -> dict[str, dict]:
+    """The data sets that decide the cell's numbers: each one's ``spec``, and its ``source``."""
+    tasks = config.evaluation_of(cell.model).tasks.values()
+    names = {task.data for task in tasks if task.data is not None}
+    if cell.pruner != DENSE and config.pruner(cell.pruner).reads_calibration:
+        names.add(config.calibration.data)
+    if training_of(cell.repair) is not None:
+        names |= {part.data for part in config.training.mixture}
+    return data_config(config, names)
+
+
+def data_config(config: "Config", names: Iterable[str]) -> dict[str, dict]:
+    """Data sets as configured: each one's ``spec``, and its ``source``."""
+    specs = {name: config.data[name] for name in sorted(names)}
+    return {
+        name: {
+            "spec": spec.model_dump(mode="json"),
+            "source": config.sources[spec.source].model_dump(mode="json"),
+        }
+        for name, spec in specs.items()
+    }
+
+
 def config_hash(resolved: dict) -> str:
     """SHA-256 of a resolved configuration, whatever the order of its keys."""
-    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return digest_of(resolved)
 
 
 def describe_error(error: BaseException, stage: str, attempt: int, log: str | None = None) -> dict:
@@ -78,7 +136,8 @@ def make_record(
         metrics: one entry a task and metric.
         samples: path of the results item by item.
         inputs: paths of what a sparse cell's model was made from: dense model, base, training
-            (null without) and calibration tokens (null without).
+            (null without) and calibration tokens (null without); and ``identities`` of these, and
+            of the blocks that were trained on.
         error: what :func:`describe_error` returned.
     """
     return {

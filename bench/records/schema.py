@@ -106,6 +106,8 @@ class Git(Part):
 class Manifests(Part):
     model: Sha256
     data: Sha256
+    tasks: dict[str, Sha256] = {}
+    sets: dict[str, Sha256] = {}
 
 
 class Provenance(Part):
@@ -117,6 +119,12 @@ class Provenance(Part):
     dtype: str | None
     threads: PositiveInt
     manifests: Manifests
+
+
+class Inputs(Part):
+    """Paths of what a cell was made from, and the identities of what lay there."""
+
+    identities: dict[str, Sha256 | None] = {}
 
 
 class Record(Part):
@@ -131,6 +139,7 @@ class Record(Part):
     stages: Stages
     metrics: list[Metric]
     samples: str | None
+    inputs: Inputs | None = None
     provenance: Provenance
 
 

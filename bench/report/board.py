@@ -3,15 +3,15 @@
 import json
 
 from bench.cells import IDENTITY
+from bench.records.rows import SPARSITY_TOLERANCE
 from bench.report.sources import Sources, plain
-
-# Pruners round down in a row or a block; what differs by more than this was not pruned as asked.
-TOLERANCE = 0.005
 
 SCORE = ("mean", "ci_low", "ci_high", "tie_group", "recovery")
 COSTS = (
     "trainable_parameters",
     "repair_peak_memory_mib",
+    "repair_peak_memory_mib_low",
+    "repair_peak_memory_mib_high",
     "prune_seconds",
     "repair_cost_seconds",
     "evaluate_seconds",
@@ -48,7 +48,7 @@ def board(sources: Sources) -> dict:
                 "reason": reason,
                 "asked": asked,
                 "achieved": achieved,
-                "drifted": achieved is not None and abs(achieved - asked) > TOLERANCE,
+                "drifted": achieved is not None and abs(achieved - asked) > SPARSITY_TOLERANCE,
                 "scores": ours,
                 "cells": numbers.get(identity, []),
             }

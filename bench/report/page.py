@@ -14,7 +14,8 @@ from markupsafe import Markup
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
 from bench.paths import ROOT
-from bench.report.board import TOLERANCE, board, cells
+from bench.records.rows import SPARSITY_TOLERANCE
+from bench.report.board import board, cells
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
 from bench.tables.table1 import caption
@@ -50,7 +51,7 @@ def build_page(sources: Sources) -> str:
         cards=cards(sources),
         facts=_facts(records),
         protocol=caption(records),
-        tolerance=TOLERANCE,
+        tolerance=SPARSITY_TOLERANCE,
         models=list(results.costs["model"].unique()),
         patterns=results.patterns,
         captions={name: _caption(name) for name in (*OF_MODEL, *OF_PATTERN)},

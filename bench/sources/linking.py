@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bench.origin import MANIFEST
 from bench.sources.base import SourceError
-from bench.sources.manifest import MANIFEST
 from bench.typed import EachOnce, Text
 
 Patterns = Annotated[

@@ -1,22 +1,13 @@
 """What was fetched: the source as configured, and the digest of every file."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from tqdm import tqdm
 
 from bench.files import read_json, write_json
+from bench.origin import MANIFEST, describe, sha256
 from bench.sources.base import BaseSource
-
-MANIFEST = "manifest.json"
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class FileRecord(BaseModel):
@@ -52,13 +43,9 @@ class Manifest(BaseModel):
         cls, folder: Path, source: BaseSource, converted_from: dict[str, FileRecord] | None = None
     ) -> "Manifest":
         """Describe the files of ``folder``, and put the description beside them."""
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
         manifest = cls(
             source=source.model_dump(mode="json"),
-            files={
-                path.relative_to(folder).as_posix(): FileRecord.of(path)
-                for path in tqdm(paths, desc="sha256", unit="file")
-            },
+            files=describe(folder),
             converted_from=converted_from or {},
         )
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from baselines.pruning.layers import check_reachable
 from bench.files import read_json, remove, write_json
 from bench.sources.base import BaseSource, SourceError
 from bench.sources.checkpoint import LOCAL, check_finite, check_special_tokens, load_whole
@@ -97,6 +98,7 @@ def _check_whole(folder: Path, destination: Path) -> None:
         model = load_whole(folder, destination, dtype="auto", device_map="meta")
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         check_special_tokens(tokenizer, model.get_input_embeddings().num_embeddings, destination)
+        _check_prunable(model, destination)
         check_finite(folder, destination)
     except SourceError:
         raise
@@ -105,6 +107,13 @@ def _check_whole(folder: Path, destination: Path) -> None:
         raise SourceError(
             f"{destination}: cannot be loaded: {_in_a_line(error, folder)}"
         ) from error
+
+
+def _check_prunable(model, destination: Path) -> None:
+    try:
+        check_reachable(model)
+    except ValueError as error:
+        raise SourceError(f"{destination}: {error}") from error
 
 
 def convert_pytorch(folder: Path) -> None:

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 from tqdm import tqdm
 
+from bench.origin import sha256
 from bench.sources.base import BaseSource, RelativePath, SourceError
-from bench.sources.manifest import sha256
 from bench.typed import EachOnce, Name, Text
 
 CONNECT_AND_READ_SECONDS = (15, 60)

@@ -13,7 +13,8 @@ import pandas as pd
 from bench.claims.comparisons import Grid
 from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
-from bench.files import write_csv
+from bench.files import UnreadableError, write_csv
+from bench.records.comparable import differences
 from bench.records.record import read_records
 from bench.statistics.comparisons import comparisons_table
 from bench.statistics.items import read_items
@@ -91,8 +92,12 @@ def collect(records: Paths, folder: Path) -> None:
     """Make all of ``TABLES`` in a folder.
 
     Raises:
-        ValueError: a file that is read here is not as it should be.
+        ValueError: a file that is read here is not as it should be, or what would be compared is
+            not comparable.
     """
+    found = dict(zip(map(str, records), read_records(records), strict=True))
+    for name, reason in differences(found):
+        raise UnreadableError(name, f"{reason}; a table takes one of them")
     scores, comparisons = folder / "scores.csv", folder / "comparisons.csv"
     write_cells(records, folder / "cells.csv")
     write_statistics(records, scores=scores, comparisons=comparisons)

@@ -28,7 +28,14 @@ def check_dense(model: str, band: dict, record: str, checked: str) -> None:
 
 
 def evaluate_dense(
-    model: str, config: dict, *, folder: str, checked: str, record: str, samples: str
+    model: str,
+    config: dict,
+    *,
+    data: dict,
+    folder: str,
+    checked: str,
+    record: str,
+    samples: str,
 ) -> None:
     """Score the dense model, and write its record.
 
@@ -37,15 +44,17 @@ def evaluate_dense(
     Args:
         model: name of the model.
         config: its resolved configuration.
+        data: the data sets that decide its scores (:func:`bench.records.record.data_of`).
         folder: where it lies.
         checked: manifest of the data, in the data's folder.
         record: ``record.json`` to write.
         samples: file of the results item by item to write.
 
     Raises:
+        OriginError: model or data are not what is asked for.
         DataError: a task has more context than the model takes.
     """
-    evaluator = Evaluator(config, folder, checked)
+    evaluator = Evaluator(config, folder, checked, data)
     contexts = {
         f"evaluation.tasks.{name}.context_length": task.context_length
         for name, task in evaluator.settings.tasks.items()

@@ -6,29 +6,25 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from bench.cells import Cell
 from bench.files import read_json, write_json
-from bench.models.loading import pick_device
+from bench.stages.training_job import TrainingJob, train_once
 from bench.training.processes import ENDED, joined, launch, rank
-
-if TYPE_CHECKING:
-    from bench.stages.repair import TrainingJob
 
 
 def train_in_processes(
-    processes: int, job: "TrainingJob", folder: str | Path, micro_batch: int
+    processes: int, job: TrainingJob, folder: str | Path, micro_batch: int
 ) -> dict:
-    """:func:`bench.stages.repair.train_once`, by several processes of this machine.
+    """:func:`bench.stages.training_job.train_once`, by several processes of this machine.
 
     Raises:
         RuntimeError: there are fewer GPUs than processes (one line), or one of them failed.
     """
-    device = pick_device(job.runtime["device"])
-    if device.type == "cuda" and torch.cuda.device_count() < processes:
+    if job.device.type == "cuda" and torch.cuda.device_count() < processes:
         raise RuntimeError(
             f"runtime.processes = {processes}: {platform.node()} has {torch.cuda.device_count()} "
             "GPUs that torch can use; allowed: at most as many"
@@ -51,15 +47,13 @@ def train_in_processes(
 
 @record
 def main() -> None:
-    from bench.stages.repair import TrainingJob, train_once
-
     given = read_json(sys.argv[1])
     # Accelerate sets the threads by it.
     os.environ["OMP_NUM_THREADS"] = str(given["threads"])
     torch.set_num_threads(given["threads"])
-    job = TrainingJob(**given["job"])
+    job = TrainingJob(**given["job"] | {"cell": Cell(**given["job"]["cell"])})
     try:
-        with joined(pick_device(job.runtime["device"])):
+        with joined(job.device):
             costs = train_once(job, given["folder"], given["micro_batch"])
             if rank() == 0:
                 write_json(given["costs"], costs)

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter
 
+from baselines.problems import MisfitError, validated
 from bench.cells import DENSE, UNREPAIRED
 from bench.evaluation.tasks import PERPLEXITY
 from bench.paths import ROOT
 from bench.records.rows import by_row, mean
+from bench.typed import Strict
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
 COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
@@ -25,10 +27,8 @@ def _blank(value) -> object:
     return None if pd.isna(value) else value
 
 
-class Published(BaseModel):
+class Published(Strict):
     """One published number; the columns are described in ``config/references/README.md``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
     context: Annotated[PositiveInt | None, BeforeValidator(_blank)]
@@ -39,6 +39,9 @@ class Published(BaseModel):
     value: Annotated[float, Field(gt=0)]
     tolerance: Annotated[float, Field(gt=0)]
     source: str
+
+
+PUBLISHED = TypeAdapter(Published)
 
 
 def reference_files() -> list[Path]:
@@ -57,13 +60,9 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
         # The header is line 1.
         for line, row in enumerate(pd.read_csv(path).to_dict("records"), start=2):
             try:
-                found.append(Published.model_validate(row))
-            except ValidationError as error:
-                for problem in error.errors():
-                    column, value = problem["loc"][0], problem["input"]
-                    missing = problem["type"] == "missing"
-                    said = "missing" if missing else f"{value!r}: {problem['msg']}"
-                    problems.append(f"{path}, line {line}: {column} = {said}")
+                found.append(validated(PUBLISHED, row))
+            except MisfitError as error:
+                problems += [f"{path}, line {line}: {said}" for said in str(error).splitlines()]
     if problems:
         raise ReferencesError("\n".join(problems))
     return found

@@ -19,6 +19,7 @@ from bench.records.rows import (
 from bench.tables.rendering import Sheet, number, reworded, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
+MEMORY = "repair_peak_memory_mib"
 MIB = 2**20
 PARTS_OF_A_SCORE = ("", "_std", "_ci_low", "_ci_high")
 # Headings that are no wider than their numbers need.
@@ -72,7 +73,9 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
 
     Accuracies are in percent. A standard deviation of one seed is missing, not 0. Where some
     seeds failed, the means are over the others, and ``status`` says so. ``recovery`` and
-    ``tie_group`` are those of the average.
+    ``tie_group`` are those of the average. ``repair_peak_memory_mib_low`` and ``_high`` are the
+    range over all bases and seeds of the same training: how the C library's heap falls into pieces
+    is chance, and moves a host's peak by several percent.
 
     Args:
         records: all records.
@@ -80,6 +83,7 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     """
     names = list(score_parts(records))
     found = by_identity(scores)
+    memory = _memory_ranges(records)
     rows = [
         {
             **dict(zip(IDENTITY, row, strict=True)),
@@ -89,6 +93,7 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
             "sparsity_achieved": mean(record["sparsity"]["achieved"] for record in group),
             **_row_scores(found.get(row, {}), names),
             **_costs(group),
+            **memory.get(_training(row), {}),
         }
         for row, group in by_row(records).items()
     ]
@@ -98,7 +103,7 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
         columns += ["recovery", "tie_group"] if name == AVERAGE else []
     columns += ["trainable_parameters", "repair_tokens", "prune_seconds", "repair_seconds"]
     columns += ["merge_seconds", "repair_cost_seconds", "evaluate_seconds"]
-    columns += ["repair_peak_memory_mib"]
+    columns += [MEMORY, f"{MEMORY}_low", f"{MEMORY}_high"]
     table = pd.DataFrame(rows, columns=columns)
     counts = ["trainable_parameters", "repair_tokens", "tie_group"]
     return table.astype({name: "Int64" for name in counts if name in table})
@@ -135,7 +140,26 @@ def _costs(records: list[dict]) -> dict:
         "merge_seconds": stage_cost(ok, "merge", "seconds"),
         "repair_cost_seconds": mean(map(repair_cost, ok)),
         "evaluate_seconds": stage_cost(ok, "evaluate", "seconds"),
-        "repair_peak_memory_mib": peak_memory_mib(ok, "repair"),
+        MEMORY: peak_memory_mib(ok, "repair"),
+    }
+
+
+def _training(row: tuple) -> tuple:
+    """What the memory of a training depends on: not on the pruner, nor on the seed."""
+    model, _, pattern, repair = row
+    return model, pattern, repair
+
+
+def _memory_ranges(records: list[dict]) -> dict[tuple, dict]:
+    """Lowest and highest peak memory of each training, over its bases and seeds."""
+    peaks: dict[tuple, list[float]] = {}
+    for row, group in by_row(records).items():
+        for record in group:
+            if record["status"] == "ok" and (peak := peak_memory_mib([record], "repair")):
+                peaks.setdefault(_training(row), []).append(peak)
+    return {
+        training: {f"{MEMORY}_low": min(found), f"{MEMORY}_high": max(found)}
+        for training, found in peaks.items()
     }
 
 
@@ -180,11 +204,23 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     names, found = list(score_parts(records)), by_identity(scores)
     rows = [found.get(tuple(row), {}) for row in table[IDENTITY].itertuples(index=False)]
     parts_of_scores = {f"{name}{part}" for name in names for part in PARTS_OF_A_SCORE}
-    hidden = {"tie_group", *(["seeds"] if (table["seeds"] == 1).all() else [])}
+    hidden = {
+        "tie_group",
+        f"{MEMORY}_low",
+        f"{MEMORY}_high",
+        *(["seeds"] if (table["seeds"] == 1).all() else []),
+    }
     for column in table.dropna(axis="columns", how="all"):
         if column in names:
             shown[column] = [score_text(row.get(column, {})) for row in rows]
             best[column] = [is_best(row.get(column, {})) for row in rows]
+        elif column == MEMORY:
+            ends = zip(table[f"{MEMORY}_low"], table[f"{MEMORY}_high"], strict=True)
+            shown[column] = [
+                f"{number(value)} ({number(low)} to {number(high)})" if pd.notna(value) else ""
+                for value, (low, high) in zip(table[column], ends, strict=True)
+            ]
+            best[column] = False
         elif column not in parts_of_scores | hidden:
             shown[column] = [number(value) for value in table[column]]
             best[column] = False

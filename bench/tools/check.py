@@ -17,6 +17,8 @@ from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
 from bench.config.variants import method_of
 from bench.evaluation.tasks import PERPLEXITY
 from bench.files import UnreadableError, read_json
+from bench.origin import identity, verify
+from bench.records.comparable import differences
 from bench.records.record import config_hash
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.records.samples import (
@@ -63,6 +65,7 @@ def find_problems(results: Path) -> Iterator[str]:
                 else:
                     yield from (f"{name}: {p}" for p in _items(record, samples[name]))
     yield from _together(records, samples)
+    yield from _made_from(results.parent, records)
 
 
 def _alone(name: str, record: dict) -> Iterator[str]:
@@ -139,30 +142,48 @@ def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[st
         if cell not in cells:
             yield f"{cell.model}, {cell.base}: the unrepaired base has no record"
     yield from _layers(records)
-    first: dict[tuple, tuple[str, object]] = {}
-
-    def same(name: str, model: str, what: str, value) -> Iterator[str]:
-        other, expected = first.setdefault((model, what), (name, value))
-        if value != expected:
-            yield f"{name}: {what}: not the same as in {other}"
-
+    yield from (f"{name}: {reason}" for name, reason in differences(records))
+    first: dict[tuple, tuple[str, list]] = {}
     seen: dict[tuple, str] = {}
     for name, record in records.items():
-        cell, resolved = Cell(**record["cell"]), record["config"]["resolved"]
-        for what in ("evaluation", "training", "calibration"):
-            if what in resolved:
-                yield from same(name, cell.model, f"config.resolved.{what}", resolved[what])
-        for what, digest in record["provenance"]["manifests"].items():
-            yield from same(name, cell.model, f"provenance.manifests.{what}", digest)
+        cell = Cell(**record["cell"])
         for task, items in samples.get(name, {}).items():
             ids = [item["id"] for item in items]
-            yield from same(name, cell.model, f"items of {task}", ids)
+            other, expected = first.setdefault((cell.model, task), (name, ids))
+            if ids != expected:
+                yield f"{name}: items of {task}: not the same as in {other}"
         row = (cell.model, cell.pruner, cell.pattern, cell.repair)
         if name in samples:
             key = (*row, json.dumps(samples[name]))
             if key in seen:
                 yield f"{name}: the same results as {seen[key]}; allowed: a seed's own"
             seen[key] = name
+
+
+def _made_from(root: Path, records: dict[str, dict]) -> Iterator[str]:
+    """Problems of what records were made from, where that is here; every file is read."""
+    checked: dict[str, str | None] = {}
+    for name, record in records.items():
+        inputs = record.get("inputs") or {}
+        for what, made in (inputs.get("identities") or {}).items():
+            path = inputs.get(what)
+            if not isinstance(path, str) or not _is_below(root, path):
+                continue
+            if path not in checked:
+                checked[path] = None
+                try:
+                    verify(root / path, whole=True)
+                    checked[path] = identity(root / path)
+                except UnreadableError as error:
+                    yield str(error)
+            if checked[path] not in (None, made):
+                yield f"{name}: inputs.{what}: {path} has changed since; run the cell again"
+
+
+def _is_below(root: Path, path: str) -> bool:
+    """Whether a path of a record lies in the folder of the run, and is there."""
+    parts = Path(path).parts
+    return ".." not in parts and not Path(path).is_absolute() and (root / path).exists()
 
 
 def _layers(records: dict[str, dict]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from bench.files import UnreadableError, whole
 from bench.models.bases import load_base
 from bench.models.loading import load_tokenizer, pick_device
 from bench.models.merging import merge
+from bench.origin import identity, verify
 from bench.records.record import read_record
 from bench.sources.base import SourceError
 
@@ -40,9 +41,7 @@ def export(folder: Path, output: Path) -> None:
     inputs = record["inputs"]
     if output.exists():
         raise ExportError(f"{output}: exists; allowed: a folder that is still to be made")
-    for path in filter(None, inputs.values()):
-        if not Path(path).exists():
-            raise ExportError(f"{folder}: made from {path}, which is not there; run the cell again")
+    _verify(folder, inputs)
     resolved = record["config"]["resolved"]
     # As in the evaluation's job: the number of threads decides in which order numbers are added.
     torch.set_num_threads(record["provenance"]["threads"])
@@ -65,6 +64,21 @@ def export(folder: Path, output: Path) -> None:
         load_tokenizer(inputs["model"]).save_pretrained(temporary)
 
 
+def _verify(folder: Path, inputs: dict) -> None:
+    """Check that what the model was made from is there, as it was when it was evaluated."""
+    for name, path in inputs.items():
+        if name == "identities" or path is None:
+            continue
+        if not Path(path).exists():
+            raise ExportError(f"{folder}: made from {path}, which is not there; run the cell again")
+        try:
+            verify(path)
+        except UnreadableError as error:
+            raise ExportError(f"{folder}: {error}") from error
+        if identity(path) != inputs["identities"][name]:
+            raise ExportError(f"{folder}: {path} has changed since; run the cell again")
+
+
 def _read(folder: Path) -> dict:
     path = folder / "record.json"
     if not path.is_file():
@@ -82,7 +96,7 @@ def _read(folder: Path) -> dict:
             f"{folder}: the dense model; it is a transformers folder: "
             f"resources/models/{record['cell']['model']}"
         )
-    if record.get("inputs") is None:
+    if "identities" not in (record.get("inputs") or {}):
         raise ExportError(f"{path}: does not say what its model was made from; run the cell again")
     return record
 

@@ -21,7 +21,7 @@ from bench.files import write_json
 from bench.jobs.measure import peak_rss, reset_peak_rss
 from bench.models.bases import save_base
 from bench.models.loading import load_model
-from bench.sources.manifest import MANIFEST
+from bench.origin import MANIFEST
 
 CPU = torch.device("cpu")
 

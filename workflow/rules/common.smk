@@ -8,6 +8,7 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from baselines.sources import imported
 from bench.cells import (
+    UNREPAIRED,
     Cell,
     base_folder,
     dense_cell,
@@ -22,16 +23,24 @@ from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.jobs.environment import set_environment
 from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local
-from bench.jobs.scheduling import schedule_one_look
+from bench.jobs.scheduling import run_again, schedule_one_look
 from bench.models.loading import takes_gpu
 from bench.models.shape import shape_of
 from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
-from bench.records.record import resolved_config
+from bench.records.record import (
+    data_config,
+    data_of,
+    packing,
+    prune_config,
+    repair_config,
+    resolved_config,
+)
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
+from bench.tables.answer import answers
 
 read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
@@ -44,7 +53,6 @@ BASE = base_folder(CHECKPOINTS, ANY)
 DATA_CHECKED = "resources/data/manifest.json"
 DROPS = CONFIG.training.overlap == "drop"
 DENSE_CHECKED = "resources/checked/{model}.json"
-RUNTIME = CONFIG.runtime.model_dump(include={"device", "dtype"})
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
 DEVICE = "cuda" if ACCELERATOR else "cpu"
@@ -61,7 +69,7 @@ gc.set_threshold(100_000)
 # Forced, not removed: this run may still be refused, because another one holds the lock. Jobs read
 # this file too, while failures of this run may already be there.
 if CONFIG.retry_failed and workflow.is_main_process:
-    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *to_retry(CONFIG)}
+    run_again(to_retry(CONFIG))
 
 if workflow.output_settings.dryrun and workflow.is_main_process:
     print(make_plan(CONFIG, DEVICE), file=sys.stderr)
@@ -100,6 +108,22 @@ def code(script, *files, method=None):
 def repair_code(script, *files):
     """The same for the method that the repair of the wildcards is, or is a variant of."""
     return lambda w: code(script, *files, method=REPAIRS.file(CONFIG.method(w.repair)))
+
+
+def base_code(w):
+    """The same for the pruner of the wildcards."""
+    return code("prune", method=PRUNERS.file(w.pruner))
+
+
+def made_by(w):
+    """What stands for the source files that decide the folders that a job reads, by what they are:
+    no inputs, since a change of them makes the folders anew.
+    """
+    made = {"base": base_code(w)}
+    if training_of(w.repair) is not None:
+        training = REPAIRS.file(training_of(CONFIG.method(w.repair)))
+        made["trained"] = code("repair", method=training)
+    return made
 
 
 def files_in(folder, pattern):
@@ -248,21 +272,10 @@ def compared_data(w):
     return [data_folder(name) for name in used_data()] if DROPS else []
 
 
-def packing(use):
-    """What decides the blocks that repairs train on, or are validated on."""
-    training = CONFIG.training
-    split = {"train": training.split, "validation": training.validation_split}[use]
-    return {
-        "mixture": {
-            part.data: part.weight
-            for part in training.mixture
-            if split in CONFIG.data[part.data].splits
-        },
-        "split": split,
-        "blocks": {"train": training.blocks, "validation": training.validation_blocks}[use],
-        "length": training.length,
-        "prompt_loss": training.prompt_loss,
-    }
+def trial_config(w):
+    """What decides a trial of the sweep: its training, with the learning rate to try."""
+    config = repair_config(CONFIG, Cell(w.model, w.pruner, w.pattern, w.repair, seed=0))
+    return config | {"repair": config["repair"] | {"learning_rate": float(w.rate)}}
 
 
 def tuning_trials(wildcards):

@@ -35,6 +35,7 @@ rule evaluate_dense:
         runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, dense_cell(w.model)),
+        data=lambda w: data_of(CONFIG, dense_cell(w.model)),
         checked=DATA_CHECKED,
     message:
         "Evaluate {wildcards.model}, dense"
@@ -92,6 +93,8 @@ rule evaluate:
         runtime=duration("evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, Cell(**w)),
+        data=lambda w: data_of(CONFIG, Cell(**w)),
+        made_by=made_by,
         checked=DATA_CHECKED,
     message:
         "Evaluate {wildcards.model} ({wildcards.pruner} {wildcards.pattern}), "

@@ -76,6 +76,7 @@ rule prepare_data:
         mem_mb=1000,
     params:
         spec=lambda w: CONFIG.data[w.data].model_dump(mode="json"),
+        source=lambda w: CONFIG.sources[CONFIG.data[w.data].source].model_dump(mode="json"),
     message:
         "Read and split {wildcards.data}"
     script:
@@ -118,7 +119,11 @@ rule tokenize_calibration:
     conda:
         "../../environment.yml"
     params:
-        calibration=CONFIG.calibration.model_dump(),
+        config=lambda w: {
+            "model": CONFIG.models[w.model].source.model_dump(mode="json"),
+            "calibration": CONFIG.calibration.model_dump(mode="json"),
+            "data": data_config(CONFIG, [CONFIG.calibration.data]),
+        },
         checked=DATA_CHECKED if DROPS else None,
         parts=data_parts() if DROPS else None,
     message:
@@ -144,7 +149,11 @@ rule tokenize_repair:
     conda:
         "../../environment.yml"
     params:
-        packing=lambda w: packing(w.use),
+        config=lambda w: {
+            "model": CONFIG.models[w.model].source.model_dump(mode="json"),
+            "packing": packing(CONFIG, w.use),
+            "data": data_config(CONFIG, packing(CONFIG, w.use)["mixture"]),
+        },
         checked=DATA_CHECKED if DROPS else None,
         parts=data_parts() if DROPS else None,
     message:

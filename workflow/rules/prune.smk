@@ -3,7 +3,7 @@ rule prune:
         model="resources/models/{model}",
         calibration=calibration_tokens,
         checked=dense_checked,
-        code=lambda w: code("prune", method=PRUNERS.file(w.pruner)),
+        code=base_code,
     output:
         directory(BASE),
     log:
@@ -22,8 +22,7 @@ rule prune:
         mem_mb=memory("prune"),
         runtime=duration("prune"),
     params:
-        options=lambda w: CONFIG.pruner_options(w.pruner),
-        runtime=RUNTIME,
+        config=lambda w: prune_config(CONFIG, Cell(**w, repair=UNREPAIRED, seed=0)),
     message:
         "Prune {wildcards.model} with {wildcards.pruner} to {wildcards.pattern}"
     script:

@@ -27,9 +27,8 @@ rule repair:
         mem_mb=memory("repair"),
         runtime=duration("repair"),
     params:
-        options=lambda w: CONFIG.repair_options(w.repair),
-        training=CONFIG.training.model_dump(),
-        runtime=RUNTIME,
+        config=lambda w: repair_config(CONFIG, Cell(**w)),
+        made_by=made_by,
     message:
         "Repair {wildcards.model} ({wildcards.pruner} {wildcards.pattern}) "
         "with {wildcards.repair}, seed {wildcards.seed}"
@@ -59,10 +58,8 @@ rule try_learning_rate:
         mem_mb=memory("repair"),
         runtime=duration("repair"),
     params:
-        options=lambda w: CONFIG.repair_options(w.repair) | {"learning_rate": float(w.rate)},
-        training=CONFIG.training.model_dump(),
-        pruning=lambda w: CONFIG.pruner_options(w.pruner),
-        runtime=RUNTIME,
+        config=trial_config,
+        made_by=made_by,
     message:
         "Try learning rate {wildcards.rate} for {wildcards.repair}"
     script:

@@ -2,21 +2,23 @@
 
 from bench.cells import Cell
 from bench.jobs.job import Job
-from bench.stages.evaluate import evaluate_cell
+from bench.stages.evaluate import EvaluationJob, evaluate_cell
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
     w = smk.wildcards
-    evaluate_cell(
-        Cell(w.model, w.pruner, w.pattern, w.repair, int(w.seed)),
-        smk.params.config,
+    evaluation = EvaluationJob(
+        cell=Cell(w.model, w.pruner, w.pattern, w.repair, int(w.seed)),
+        config=smk.params.config,
+        data=smk.params.data,
         model=smk.input.model,
         base=smk.input.base,
         trained=job.optional("trained"),
         calibration=job.optional("calibration"),
+        code=smk.params.made_by,
         checked=smk.params.checked,
         record=smk.output.record,
         samples=smk.output.samples,
         history=smk.output.history,
-        attempt=job.attempt,
     )
+    evaluate_cell(evaluation, job.attempt)

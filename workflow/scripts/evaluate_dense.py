@@ -8,6 +8,7 @@ with Job(snakemake) as job:  # noqa: F821
     evaluate_dense(
         smk.wildcards.model,
         smk.params.config,
+        data=smk.params.data,
         folder=smk.input.model,
         checked=smk.params.checked,
         record=smk.output.record,

@@ -8,4 +8,10 @@ from bench.jobs.job import Job
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
     spec = DataSpec(**smk.params.spec)
-    prepare(smk.wildcards.data, spec, Path(smk.input.source), Path(smk.output[0]))
+    prepare(
+        smk.wildcards.data,
+        spec,
+        Path(smk.input.source),
+        Path(smk.output[0]),
+        asked=smk.params.source,
+    )

@@ -1,17 +1,18 @@
 """Prune a model (see bench.stages.prune)."""
 
+from bench.cells import UNREPAIRED, Cell
 from bench.jobs.job import Job
 from bench.stages.prune import prune_base
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
+    w = smk.wildcards
     prune_base(
-        smk.input.model,
-        job.optional("calibration"),
-        smk.output[0],
-        pruner=smk.wildcards.pruner,
-        pattern=smk.wildcards.pattern,
-        options=smk.params.options,
-        runtime=smk.params.runtime,
+        Cell(w.model, w.pruner, w.pattern, UNREPAIRED, seed=0),
+        smk.params.config,
+        model=smk.input.model,
+        calibration=job.optional("calibration"),
+        code=smk.input.code,
+        output=smk.output[0],
         attempt=job.attempt,
     )

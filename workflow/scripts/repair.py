@@ -1,25 +1,22 @@
 """Train a repair (see bench.stages.repair)."""
 
+from bench.cells import Cell
 from bench.jobs.job import Job
-from bench.jobs.listings import listed_code
-from bench.paths import ROOT
 from bench.stages.repair import train_repair
+from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
-    train_repair(
-        smk.input.model,
-        smk.input.base,
-        smk.input.blocks,
-        smk.output[0],
-        method=smk.wildcards.repair,
-        pattern=smk.wildcards.pattern,
-        options=smk.params.options,
-        training=smk.params.training,
-        seed=int(smk.wildcards.seed),
-        runtime=smk.params.runtime,
-        code=listed_code(smk.input.code, ROOT),
+    w = smk.wildcards
+    training = TrainingJob(
+        cell=Cell(w.model, w.pruner, w.pattern, w.repair, int(w.seed)),
+        config=smk.params.config,
+        model=smk.input.model,
+        base=smk.input.base,
+        blocks=smk.input.blocks,
+        code=smk.input.code,
+        base_code=smk.params.made_by["base"],
+        output=smk.output[0],
         checkpoint_minutes=smk.resources.checkpoint_minutes,
-        attempt=job.attempt,
-        processes=smk.resources.processes,
     )
+    train_repair(training, job.attempt, smk.resources.processes)

@@ -9,6 +9,6 @@ with Job(snakemake) as job:  # noqa: F821
         smk.input.model,
         smk.input.data,
         smk.output[0],
-        smk.params.calibration,
+        smk.params.config,
         checked=smk.params.checked,
     )

@@ -3,20 +3,19 @@
 from bench.cells import Cell
 from bench.jobs.job import Job
 from bench.stages.repair import try_learning_rate
+from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:  # noqa: F821
     smk = job.snakemake
     w = smk.wildcards
-    try_learning_rate(
-        Cell(w.model, w.pruner, w.pattern, w.repair, seed=0),
-        smk.input.model,
-        smk.input.base,
-        smk.input.blocks,
-        smk.input.validation,
-        job.optional("calibration"),
-        smk.output[0],
-        options=smk.params.options,
-        training=smk.params.training,
-        pruning=smk.params.pruning,
-        runtime=smk.params.runtime,
+    trial = TrainingJob(
+        cell=Cell(w.model, w.pruner, w.pattern, w.repair, seed=0),
+        config=smk.params.config,
+        model=smk.input.model,
+        base=smk.input.base,
+        blocks=smk.input.blocks,
+        code=smk.input.code,
+        base_code=smk.params.made_by["base"],
+        output=smk.output[0],
     )
+    try_learning_rate(trial, smk.input.validation, job.optional("calibration"))

@@ -130,7 +130,15 @@ const boardColumns = (tasks) => {
             : (100 * achieved).toFixed(1)
     ),
     cost("trainable", "trainable_parameters", grouped),
-    cost("memory MiB", "repair_peak_memory_mib", grouped),
+    cost(
+      "memory MiB",
+      "repair_peak_memory_mib",
+      (mean, row) =>
+        mean == null
+          ? ""
+          : `${grouped(mean)}<small>${grouped(row.repair_peak_memory_mib_low)}–` +
+            `${grouped(row.repair_peak_memory_mib_high)}</small>`
+    ),
     cost("prune s", "prune_seconds", rounded(3)),
     cost("repair + merge s", "repair_cost_seconds", rounded(3)),
     cost("evaluate s", "evaluate_seconds", rounded(3)),

@@ -8,10 +8,10 @@ from bench.records.band import band_problems
 def problems(band: dict, *metrics: tuple, **changes) -> list[str]:
     """Of a dense model of which (task, metric, value, stderr) was measured."""
     values = default() | changes
-    values["models"] = {"smollm2-135m": values["models"]["smollm2-135m"] | {"band": band}}
+    values["models"]["smollm2-135m"]["band"] = band
     config = load(values)
     record = {
-        "config": {"resolved": {"evaluation": config.evaluation.model_dump()}},
+        "config": {"resolved": {"evaluation": config.evaluation_of("smollm2-135m").model_dump()}},
         "metrics": [
             dict(zip(("task", "metric", "value", "stderr"), entry, strict=True))
             for entry in metrics

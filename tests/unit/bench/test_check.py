@@ -96,7 +96,7 @@ def test_a_changed_configuration_is_found_by_its_hash_and_by_what_differs(result
     lines = list(find_problems(results))
     assert len(lines) == 2
     assert "config.hash" in lines[0]
-    assert "config.resolved.training: not the same as in cells/tiny/wanda-s60/lora" in lines[1]
+    assert "config.resolved.training.steps = 4800, but 48 in cells/tiny/wanda-s60/lora" in lines[1]
 
 
 @pytest.mark.parametrize("value", [1.01, -0.1, None])
@@ -195,13 +195,16 @@ def test_whatever_a_file_holds_is_told_in_lines(results, content):
     with pytest.raises(UnreadableError, match=f"{SEFT}/record.json: .+") as refused:
         read_record(path)
     assert "\n" not in str(refused.value)
+    assert str(refused.value).endswith(
+        "; to run its cell again: snakemake ... --config retry_failed=true"
+    )
     assert len(str(refused.value)) < 1000
 
 
 def test_an_accuracy_is_measured_on_the_same_data(results):
     change(results, "provenance.manifests.data", "3" * 64)
     (line,) = find_problems(results)
-    assert "provenance.manifests.data: not the same as in cells/tiny/dense/record.json" in line
+    assert "provenance.manifests.data = 333333333333, but 222222222222 in cells/tiny/dense/" in line
 
 
 def check(folder, monkeypatch):

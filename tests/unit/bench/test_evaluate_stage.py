@@ -4,39 +4,56 @@ import pytest
 import torch
 import yaml
 from cells_on_disk import Workspace
+from origins import as_fetched
 from safetensors.torch import load_file, save_file
 
 from bench.cells import Cell
 from bench.config import load
+from bench.data import Parts, check
 from bench.files import read_json, read_json_lines, write_json
-from bench.jobs.outcome import STAGE_FILE, Attempt
+from bench.jobs.outcome import Attempt
+from bench.origin import STAGE_FILE, mark
 from bench.paths import ROOT
-from bench.records.record import resolved_config
+from bench.records.record import data_of, prune_config, resolved_config
 from bench.sources import SyntheticSource, fetch_model
-from bench.stages.evaluate import evaluate_cell
+from bench.sources.manifest import Manifest
+from bench.stages.evaluate import EvaluationJob, evaluate_cell
+from bench.stages.inputs import of_base
 
 
 def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     values["runtime"]["device"] = "cuda"
-    cell = Cell("smollm2-135m", "wanda", "s60", "none", 0)
-    for folder in ("model", "data"):
-        write_json(tmp_path / folder / "manifest.json", {})
-    write_json(tmp_path / "base" / STAGE_FILE, {"error": None, "costs": {"seconds": 1.0}})
-    evaluate_cell(
-        cell,
-        resolved_config(load(values), cell),
-        model=str(tmp_path / "model"),
-        base=str(tmp_path / "base"),
+    values["models"]["smollm2-135m"]["source"] = {"source": "synthetic"}
+    config, cell = load(values), Cell("smollm2-135m", "magnitude", "s60", "none", 0)
+    model, base, data = (tmp_path / name for name in ("model", "base", "data"))
+    model.mkdir()
+    as_fetched(model)
+    asked = data_of(config, cell)
+    for name, made_from in asked.items():
+        (data / name).mkdir(parents=True)
+        mark(data / name, made_from)
+    sets = [data / name for name in asked]
+    check(sets, data / "manifest.json", Parts(), tmp_path / "overlaps.jsonl")
+    made_from = of_base(cell, prune_config(config, cell), model=model, code=None)
+    outcome = {"error": None, "costs": {"seconds": 1.0}}
+    write_json(base / STAGE_FILE, {**outcome, "files": {}, "made_from": made_from})
+    job = EvaluationJob(
+        cell=cell,
+        config=resolved_config(config, cell),
+        data=asked,
+        model=str(model),
+        base=str(base),
         trained=None,
         calibration=None,
-        checked=str(tmp_path / "data/manifest.json"),
+        code={},
+        checked=str(data / "manifest.json"),
         record=str(tmp_path / "record.json"),
         samples=str(tmp_path / "samples.jsonl.gz"),
         history=str(tmp_path / "history.json.gz"),
-        attempt=Attempt(2, 2, "results/logs/evaluate.log"),
     )
+    evaluate_cell(job, Attempt(2, 2, "results/logs/evaluate.log"))
     record = read_json(tmp_path / "record.json")
     assert record["status"] == "failed"
     assert "has no GPU that torch can use" in record["error"]["message"]
@@ -58,11 +75,13 @@ def evaluated(folder, dense, monkeypatch, repair) -> tuple[torch.Tensor, dict, d
 @pytest.mark.parametrize("architecture", ["opt", "llama"])
 def test_the_same_weights_under_other_names(tmp_path, monkeypatch, architecture, repair):
     dense = tmp_path / "dense"
-    fetch_model(SyntheticSource(source="synthetic", architecture=architecture), dense)
+    source = SyntheticSource(source="synthetic", architecture=architecture)
+    fetch_model(source, dense)
     expected, record, history = evaluated(tmp_path / "whole", dense, monkeypatch, repair)
     file = dense / "model.safetensors"
     tensors = {name.removeprefix("model."): t for name, t in load_file(file).items()}
     save_file(tensors, file, metadata={"format": "pt"})
+    Manifest.write(dense, source)
     found, other, same = evaluated(tmp_path / "renamed", dense, monkeypatch, repair)
     assert (record["status"], other["status"]) == ("ok", "ok")
     assert torch.equal(found, expected)

@@ -1,13 +1,12 @@
 import hashlib
 import json
 import os
-from pathlib import Path
 
 import pytest
 
 from baselines.repair import REPAIRS
 from baselines.sources import ROOT, imported
-from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local, listed_code
+from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local
 
 
 @pytest.fixture
@@ -56,13 +55,6 @@ def test_it_is_left_alone_when_only_the_time_of_a_file_changes(project, listing)
     os.utime(project / "methods/one.py")
     list_code(listing, ["methods/one.py", "methods/two.py"], project)
     assert not is_written(listing)
-
-
-def test_the_listed_files_are_found_from_any_working_folder(project, listing, monkeypatch):
-    monkeypatch.chdir(listing.parent)
-    paths = listed_code(listing, project)
-    assert paths == ["../../project/methods/one.py", "../../project/methods/two.py"]
-    assert all(Path(path).exists() for path in paths)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import prunable_layers, prune, sparsity_report
 from bench.models.bases import save_base
-from bench.sources.manifest import MANIFEST
+from bench.origin import MANIFEST
 from bench.tools.measured_training import SHAPES, Settings, load, measure
 from bench.tools.profile import main, parse, parser_of_arguments, settings_of, table
 

@@ -7,61 +7,73 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from origins import MODEL, as_fetched, blocks
 from safetensors.torch import load_file
 from tiny import tiny_llama
 
 import bench.training.train
+from bench.cells import Cell
 from bench.config import Training
-from bench.data.tokens import Packed
-from bench.files import write_json
+from bench.files import read_json, write_json
 from bench.jobs.outcome import Attempt, read_outcome
 from bench.stages.prune import prune_base
 from bench.stages.repair import train_repair
+from bench.stages.training_job import TrainingJob
 
 TRAINING = Training(mixture=[{"data": "x"}], length=8, batch_size=4, steps=6).model_dump()
 RUNTIME = {"device": "cpu", "dtype": "float32"}
+PACKING = {"mixture": {"x": 1.0}, "split": "train", "blocks": 24, "length": 8, "prompt_loss": False}
+CELL = Cell("tiny", "magnitude", "s50", "full", 0)
+CONFIG = {
+    "model": MODEL,
+    "pruning": {},
+    "training": TRAINING,
+    "packing": {"train": PACKING},
+    "runtime": RUNTIME,
+}
 
 
 @pytest.fixture
 def stage(tmp_path):
     """Runs the stage on a tiny model; the folders that it reads and writes."""
     tiny_llama().save_pretrained(tmp_path / "model")
-    write_json(tmp_path / "model/manifest.json", {})
+    as_fetched(tmp_path / "model")
     prune_base(
-        str(tmp_path / "model"),
-        None,
-        str(tmp_path / "base"),
-        pruner="magnitude",
-        pattern="s50",
-        options={},
-        runtime=RUNTIME,
+        CELL,
+        CONFIG,
+        model=str(tmp_path / "model"),
+        calibration=None,
+        code=None,
+        output=str(tmp_path / "base"),
         attempt=Attempt(),
     )
     ids = torch.randint(0, 32, (24, 8), generator=torch.Generator().manual_seed(1))
     labels = ids.clone()
     # Blocks differ in how many tokens count: a mean of means would not be the mean.
     labels[::2, :6] = -100
-    Packed(ids, labels, {}).save(tmp_path / "train.safetensors")
-    code = tmp_path / "method.py"
+    blocks(
+        tmp_path / "train.safetensors", ids, labels, tmp_path / "model", PACKING, {"x": "0" * 64}
+    )
+    code = tmp_path / "repair-full.sha256"
     code.write_text("first")
 
     def run(output="trained", *, runtime=RUNTIME, minutes=60, attempt=None, processes=1, **options):
-        train_repair(
-            str(tmp_path / "model"),
-            str(tmp_path / "base"),
-            str(tmp_path / "train.safetensors"),
-            str(tmp_path / output),
-            method="full",
-            pattern="s50",
-            options={"learning_rate": 1e-2, **options},
-            training=TRAINING,
-            seed=0,
-            runtime=runtime,
-            code=[str(code)],
+        marker = tmp_path / "base/stage.json"
+        base = read_json(marker)
+        # As a run on that device would have pruned it.
+        write_json(marker, base | {"made_from": base["made_from"] | {"runtime": runtime}})
+        job = TrainingJob(
+            cell=CELL,
+            config=CONFIG | {"runtime": runtime, "repair": {"learning_rate": 1e-2, **options}},
+            model=str(tmp_path / "model"),
+            base=str(tmp_path / "base"),
+            blocks=str(tmp_path / "train.safetensors"),
+            code=str(code),
+            base_code=None,
+            output=str(tmp_path / output),
             checkpoint_minutes=minutes,
-            attempt=attempt or Attempt(log="results/logs/repair.log"),
-            processes=processes,
         )
+        train_repair(job, attempt or Attempt(log="results/logs/repair.log"), processes)
         outcome = read_outcome(tmp_path / output)
         state = tmp_path / output / "repair.safetensors"
         return outcome, load_file(state) if state.exists() else None

@@ -5,16 +5,18 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from hashlib import sha256
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from bench.data import DataError
 from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
-from bench.jobs.job import Job
+from bench.jobs.job import Job, Told
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.jobs.provenance import cluster_job
@@ -31,20 +33,26 @@ def succeed(folder):
 
 
 def test_a_stage_that_succeeds(tmp_path):
-    run_stage("prune", tmp_path / "base", Attempt(), succeed)
+    made_from = {"model": "0" * 64}
+    run_stage("prune", tmp_path / "base", Attempt(), succeed, made_from=made_from)
     assert (tmp_path / "base/weights").read_text() == "all of it"
     costs = {"seconds": 1.0, "disk_bytes": len("all of it"), "cluster_job": cluster_job()}
-    assert read_outcome(tmp_path / "base") == {"error": None, "costs": costs}
+    assert read_outcome(tmp_path / "base") == {
+        "error": None,
+        "costs": costs,
+        "files": {"weights": {"sha256": sha256(b"all of it").hexdigest(), "bytes": 9}},
+        "made_from": made_from,
+    }
 
 
 def test_while_retries_remain_the_error_is_raised_and_nothing_is_left(tmp_path):
     with pytest.raises(RuntimeError, match="out of"):
-        run_stage("prune", tmp_path / "base", Attempt(1, 2), fail)
+        run_stage("prune", tmp_path / "base", Attempt(1, 2), fail, made_from={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path):
-    run_stage("repair", tmp_path / "lora", Attempt(2, 2, "lora.log"), fail)
+    run_stage("repair", tmp_path / "lora", Attempt(2, 2, "lora.log"), fail, made_from={})
     assert [path.name for path in (tmp_path / "lora").iterdir()] == ["stage.json"]
     assert read_outcome(tmp_path / "lora") == {
         "error": {
@@ -55,12 +63,15 @@ def test_the_last_attempt_says_why_it_failed_and_leaves_no_half_result(tmp_path)
             "log": "lora.log",
         },
         "costs": None,
+        "files": {},
+        "made_from": {},
     }
 
 
 def test_an_earlier_failure_is_passed_on_without_work(tmp_path):
-    run_stage("prune", tmp_path / "base", Attempt(), fail)
-    run_stage("repair", tmp_path / "lora", Attempt(), succeed, needs=(tmp_path / "base",))
+    run_stage("prune", tmp_path / "base", Attempt(), fail, made_from={})
+    needs = (tmp_path / "base",)
+    run_stage("repair", tmp_path / "lora", Attempt(), succeed, made_from={}, needs=needs)
     assert read_outcome(tmp_path / "lora")["error"]["stage"] == "prune"
     assert not (tmp_path / "lora/weights").exists()
 
@@ -70,7 +81,7 @@ def test_an_interrupt_is_no_outcome(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage("prune", tmp_path / "base", Attempt(), interrupted)
+        run_stage("prune", tmp_path / "base", Attempt(), interrupted, made_from={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,6 +125,25 @@ def test_equal_samples_give_equal_bytes(tmp_path):
     assert read_json_lines(tmp_path / "a.gz") == rows
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_bars_are_told_apart_and_are_lines_where_nobody_sees_them_redrawn():
+    terminal, log = Terminal(), io.StringIO()
+    told = Told("repair wanda s60", terminal, log)
+    for _ in tqdm(range(2), desc="train", file=told, mininterval=0, bar_format="{desc} {n_fmt}"):
+        pass
+    print("an error", file=told)
+    lines = log.getvalue().splitlines()
+    assert set(lines[:-1]) == {f"repair wanda s60: train {n}" for n in range(3)}
+    assert lines[-1] == "an error"
+    shown = terminal.getvalue()
+    assert shown.startswith("\rrepair wanda s60: train 0")
+    assert shown.endswith("train 2\nan error\n")
+
+
 def test_peak_memory_is_that_of_the_stage_above_what_was_held_before():
     held = np.ones(200 * 2**17)  # 200 MiB, before the stage
     clock = StageClock()
@@ -153,6 +183,8 @@ def test_time_is_startup_loading_or_computing(monkeypatch):
 
 def snakemake(tmp_path) -> SimpleNamespace:
     return SimpleNamespace(
+        rule="repair",
+        wildcards=["tiny", "wanda"],
         log=[str(tmp_path / "job.log")],
         threads=1,
         resources={"attempt": 2, "attempts": 3},
@@ -193,7 +225,7 @@ def test_what_an_interrupt_breaks_is_no_outcome(tmp_path, monkeypatch):
     parameters = snakemake(tmp_path)
     parameters.resources |= {"attempt": 3}
     with pytest.raises(ModuleNotFoundError), Job(parameters) as job:
-        run_stage("prune", tmp_path / "base", job.attempt, swallowed)
+        run_stage("prune", tmp_path / "base", job.attempt, swallowed, made_from={})
     assert [path.name for path in tmp_path.iterdir()] == ["job.log"]
     assert signal.getsignal(signal.SIGINT) is before
 

@@ -124,6 +124,8 @@ def test_columns_are_the_contract():
         "repair_cost_seconds",
         "evaluate_seconds",
         "repair_peak_memory_mib",
+        "repair_peak_memory_mib_low",
+        "repair_peak_memory_mib_high",
     ]
 
 
@@ -150,6 +152,30 @@ def test_seeds_give_mean_and_sample_deviation():
     assert row["social_iqa_std"] == pytest.approx(deviation)
     assert row["average_std"] == pytest.approx(deviation / 2)
     assert row["repair_seconds"] == pytest.approx(11.0)
+
+
+def test_memory_has_the_range_of_the_same_training():
+    def measured(pruner, repair, mib, seed=0, pattern="s60"):
+        found = record(Cell("tiny", pruner, pattern, repair, seed))
+        found["stages"]["repair"]["peak_rss_bytes"] = mib * 2**20
+        return found
+
+    records = [
+        measured("magnitude", "lora", 737),
+        measured("wanda", "lora", 779),
+        measured("wanda", "lora", 781, seed=1),
+        measured("sparsegpt", "lora", 866),
+        measured("wanda", "seft", 900),
+        measured("wanda", "lora", 300, pattern="s80"),
+    ]
+    table = table1(records).set_index(["pruner", "pattern", "repair"])
+    columns = [f"repair_peak_memory_mib{end}" for end in ("", "_low", "_high")]
+    assert table.loc[("magnitude", "s60", "lora"), columns].tolist() == [737, 737, 866]
+    assert table.loc[("wanda", "s60", "lora"), columns].tolist() == [780, 737, 866]
+    assert table.loc[("wanda", "s60", "seft"), columns].tolist() == [900, 900, 900]
+    assert table.loc[("wanda", "s80", "lora"), columns].tolist() == [300, 300, 300]
+    sheet = table1_sheet(table1(records), scores_of(records), records)
+    assert "780 (737 to 866)" in sheet.text["repair MiB"].tolist()
 
 
 def test_a_failed_cell_is_a_row_with_its_reason():

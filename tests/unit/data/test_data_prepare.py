@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from origins import as_fetched
 from pydantic import ValidationError
 
 from bench.data import DataError, DataSpec, Parts, check, prepare, read_items
 from bench.data.disjoint import read_seen
 from bench.data.readers import bigbench
 from bench.data.splits import check_disjoint
+from bench.origin import identity, mark, sha256
 from bench.sources import SyntheticSource, fetch
-from bench.sources.manifest import sha256
 
 PARTS = {"train": 0.6, "validation": 0.15, "test": 0.25}
 SYNTHETIC = [reader.__name__ for reader in bigbench.READERS]
@@ -53,8 +54,8 @@ def own(
     """The folder of a set of one's own, all in one split where none are given."""
     source = tmp_path / "own"
     source.mkdir(exist_ok=True)
-    (source / "manifest.json").write_text("{}")
     (source / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    as_fetched(source)
     mine = spec("jsonl", source="own", files=[f"{name}.jsonl"], splits=splits or {part: 1.0})
     prepare(name, mine, source, tmp_path / "data" / name)
     return tmp_path / "data" / name
@@ -64,20 +65,22 @@ def own(
 def test_every_reader_gives_disjoint_splits(folder, tmp_path, reader):
     manifest = prepare("set", spec(reader), folder, tmp_path / "set")
     assert json.loads((tmp_path / "set" / "manifest.json").read_text()) == manifest
-    assert manifest["reader"] == reader
-    assert manifest["licence"] == "CC0-1.0"
-    assert manifest["source_manifest"] == sha256(folder / "manifest.json")
+    assert manifest["made_from"] == {
+        "spec": spec(reader).model_dump(mode="json"),
+        "source": json.loads((folder / "manifest.json").read_text())["source"],
+        "fetched": identity(folder),
+        "seed": 0,
+    }
     assert manifest["skipped"] == {}
-    assert list(manifest["written"]) == list(PARTS)
+    assert list(manifest["items"]) == list(PARTS)
+    assert set(manifest["files"]) == {f"{part}.jsonl" for part in PARTS}
     seen, count = set(), 0
-    for part, record in manifest["written"].items():
+    for part, number in manifest["items"].items():
         path = tmp_path / "set" / f"{part}.jsonl"
         items = read_items(path)
-        assert record == {
-            "items": len(items),
-            "bytes": path.stat().st_size,
-            "sha256": sha256(path),
-        }
+        assert number == len(items)
+        found = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        assert manifest["files"][path.name] == found
         groups = {item["group"] for item in items}
         assert groups
         assert not groups & seen
@@ -97,7 +100,7 @@ def test_the_sets_together_are_checked(folder, tmp_path):
     manifest = checked([tmp_path / name for name in names])
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
     assert list(manifest["sets"]) == names
-    assert manifest["sets"]["wiki"]["article_characters"] == 500
+    assert manifest["sets"]["wiki"]["made_from"]["spec"]["article_characters"] == 500
     train = {name: read_items(tmp_path / name / "train.jsonl") for name in SYNTHETIC}
     with pytest.raises(DataError):
         check_disjoint(train, {"again": train["qasc"]})
@@ -109,14 +112,14 @@ def test_preparing_again_gives_the_same_files(folder, tmp_path):
     again = prepare("pairs", pairs, folder, tmp_path / "again")
     other = prepare("pairs", pairs, folder, tmp_path / "other", seed=1)
     assert first == again
-    assert first["written"] != other["written"]
+    assert first["files"] != other["files"]
 
 
 def test_texts_of_articles(folder, tmp_path):
     wiki = spec("squad", splits={"test": 1.0}, article_characters=500)
     manifest = prepare("wiki", wiki, folder, tmp_path / "wiki")
     items = read_items(tmp_path / "wiki" / "test.jsonl")
-    assert manifest["written"]["test"]["items"] == len(items) == 24
+    assert manifest["items"]["test"] == len(items) == 24
     assert all(list(item) == ["id", "text"] for item in items)
     assert all(250 < len(item["text"]) <= 500 for item in items)
     assert len({item["id"] for item in items}) == 24
@@ -138,10 +141,10 @@ def test_number_of_characters_is_checked(folder, tmp_path):
 
 def test_only_the_first_items(folder, tmp_path):
     everything = prepare("x", spec("squad", splits={"test": 1.0}), folder, tmp_path / "all")
-    assert everything["written"]["test"]["items"] == 192
+    assert everything["items"]["test"] == 192
     files = {"files": ["squad.json", "wiki.json"], "splits": {"test": 1.0}}
     some = prepare("x", spec("squad", limit=200, **files), folder, tmp_path / "some")
-    assert some["written"]["test"]["items"] == 200
+    assert some["items"]["test"] == 200
     ids = {item["id"] for item in read_items(tmp_path / "some" / "test.jsonl")}
     assert ids > {item["id"] for item in read_items(tmp_path / "all" / "test.jsonl")}
     with pytest.raises(DataError, match=r"data\.x\.limit = 999: the files have 384 items"):
@@ -152,7 +155,7 @@ def test_repeated_items_are_counted_and_dropped(tmp_path):
     folder = own(tmp_path, "x", [{"text": "One  a."}, {"text": "One\na. "}, {"text": "one a"}])
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["skipped"] == {"repeated": 1}
-    assert manifest["written"]["test"]["items"] == 2
+    assert manifest["items"]["test"] == 2
 
 
 @pytest.mark.parametrize(
@@ -177,9 +180,9 @@ def test_items_that_make_no_table(tmp_path, first, second, message, files):
     lines = [json.dumps(item) for item in items]
     source = tmp_path / "own"
     source.mkdir()
-    (source / "manifest.json").write_text("{}")
     (source / "a.jsonl").write_text("\n".join(lines[: 3 - files]))
     (source / "b.jsonl").write_text(lines[1])
+    as_fetched(source)
     names = ["a.jsonl", "b.jsonl"][:files]
     with pytest.raises(DataError) as error:
         prepare("x", spec("jsonl", files=names), source, tmp_path / "x")
@@ -259,6 +262,7 @@ def test_what_is_trained_on_can_be_left_out(tmp_path):
 def test_not_all_can_be_left_out(tmp_path):
     folders = leaking(tmp_path)
     (folders[0] / "train.jsonl").write_text(json.dumps({"id": "bad", "text": TEXT}) + "\n")
+    mark(folders[0], {})
     parts = Parts(training=["one/train"], evaluation=["two/test"])
     with pytest.raises(DataError, match=r"^one/train: all 1 items occur in what is measured on"):
         check(folders, tmp_path / "manifest.json", parts, tmp_path / "pairs.jsonl", overlap="drop")
@@ -276,6 +280,7 @@ def test_the_pairs_of_an_earlier_check_go(tmp_path):
 def test_leaks_inside_a_set_are_found(tmp_path):
     mine = own(tmp_path, "x", [{"text": TEXT}], "train")
     (mine / "test.jsonl").write_text('{"id": "leak", "text": "The cup fell from the table."}\n')
+    mark(mine, {})
     with pytest.raises(DataError, match="x/test/leak"):
         checked([mine])
 

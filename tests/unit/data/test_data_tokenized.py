@@ -8,32 +8,43 @@ from transformers import AutoTokenizer
 
 from bench.data.items import DataError
 from bench.data.tokens import Packed
+from bench.origin import mark
 from bench.sources import SyntheticSource, fetch_model
+from bench.sources.manifest import Manifest
 from bench.stages.tokenize import tokenize_calibration, tokenize_repair
+
+SOURCE = SyntheticSource(source="synthetic", articles=4, items=20)
+CONFIG = {
+    "model": SOURCE.model_dump(mode="json"),
+    "data": {"notes": {"spec": {"source": "mine"}, "source": {"source": "path"}}},
+}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A model of 512 positions, whose tokenizer has a token more than its embedding has rows."""
     folder = tmp_path_factory.mktemp("models") / "mine"
-    fetch_model(SyntheticSource(source="synthetic", articles=4, items=20), folder)
+    fetch_model(SOURCE, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens("<|end|>", special_tokens=True)
     tokenizer.save_pretrained(folder)
+    Manifest.write(folder, SOURCE)
     return folder
 
 
 def calibrate(model, data, length):
     output = data.parent / "calibration.safetensors"
-    settings = {"split": "train", "samples": 2, "length": length, "seed": 0, "sampling": "joined"}
-    tokenize_calibration(str(model), str(data), str(output), settings)
+    settings = {"data": data.name, "split": "train", "samples": 2, "length": length, "seed": 0}
+    config = CONFIG | {"calibration": settings | {"sampling": "joined"}}
+    tokenize_calibration(str(model), str(data), str(output), config)
     return load_file(output)["input_ids"]
 
 
 def pack(model, data, length):
     output = data.parent / "train.safetensors"
     packing = {"mixture": {data.name: 1.0}, "split": "train", "blocks": 2, "length": length}
-    tokenize_repair(str(model), [str(data)], str(output), packing | {"prompt_loss": False})
+    config = CONFIG | {"packing": packing | {"prompt_loss": False}}
+    tokenize_repair(str(model), [str(data)], str(output), config)
     return Packed.load(output).input_ids
 
 
@@ -45,6 +56,7 @@ def texts(folder, text):
     (folder / "notes").mkdir()
     lines = "".join(f"{json.dumps(item)}\n" for item in items)
     (folder / "notes/train.jsonl").write_text(lines)
+    mark(folder / "notes", CONFIG["data"]["notes"])
     return folder / "notes"
 
 

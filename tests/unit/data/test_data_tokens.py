@@ -9,6 +9,7 @@ from bench.data import DataError
 from bench.data.items import document
 from bench.data.splits import position
 from bench.data.tokens import DOCUMENTS_AT_ONCE, Packed, calibration, pack
+from bench.origin import verify
 
 WORDS = [f"w{number}" for number in range(50)]
 
@@ -187,11 +188,10 @@ def test_blocks_are_saved_with_their_counts(tmp_path):
     packed = pack(
         mixture, make_tokenizer(start=True), length=8, blocks=12, prompt_loss=False, seed=0
     )
-    packed.save(tmp_path / "blocks.safetensors")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "blocks.json",
-        "blocks.safetensors",
-    ]
+    path, made_from = tmp_path / "blocks.safetensors", {"model": "0" * 64}
+    packed.save(path, made_from)
+    assert {"blocks.json", "blocks.safetensors"} <= {path.name for path in tmp_path.iterdir()}
+    assert verify(path)["made_from"] == made_from
     loaded = Packed.load(tmp_path / "blocks.safetensors")
     assert torch.equal(loaded.input_ids, packed.input_ids)
     assert torch.equal(loaded.labels, packed.labels)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.models.loading import load_model
 from bench.sources import PathSource, SourceError, SyntheticSource, fetch_model
@@ -207,6 +207,25 @@ def test_code_beside_a_model_that_transformers_has_is_not_needed(llama, tmp_path
     reconfigure(llama, "config.json", auto_map={"AutoModelForCausalLM": "code.LlamaForCausalLM"})
     fetch_model(PathSource(source="path", path=llama), tmp_path / "out")
     assert type(load_model(tmp_path / "out", CPU, torch.bfloat16)).__module__.startswith("transf")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("mixtral", "cannot be pruned: 2 matrices of its decoder blocks are in no nn.Linear: "),
+        ("gpt2", "cannot be pruned: 4 matrices of its decoder blocks are in no nn.Linear: "),
+    ],
+)
+def test_matrices_that_no_pruner_reaches(llama, tmp_path, architecture, message):
+    rows = len(AutoTokenizer.from_pretrained(llama))
+    tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        architecture, **tiny, num_key_value_heads=2, intermediate_size=24, vocab_size=rows
+    )
+    for name in ("model.safetensors", "config.json"):
+        (llama / name).unlink()
+    AutoModelForCausalLM.from_config(config).save_pretrained(llama)
+    assert message in refusal(llama, tmp_path / "out")
 
 
 def test_an_end_of_sequence_token_without_a_row(llama, tmp_path):

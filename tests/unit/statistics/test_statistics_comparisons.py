@@ -1,15 +1,23 @@
 """Scores and comparisons of whole grids."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import made_up_grid
+from made_up import made_up_grid, made_up_record
 from statistics_oracles import crossed, make_items
 
 from bench.cells import Cell
-from bench.files import read_json, read_json_lines, write_json_lines
+from bench.files import (
+    UnreadableError,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_json_lines,
+)
 from bench.records.record import read_records
 from bench.records.rows import shown_value
 from bench.statistics.bootstrap import resample
@@ -225,33 +233,92 @@ def test_a_grid_that_failed_whole_has_tables(tmp_path):
 def test_without_results_item_by_item_there_are_means_and_no_intervals(tmp_path):
     paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
     for path in paths:
-        path.with_name("samples.jsonl.gz").unlink()
+        write_json(path, read_json(path) | {"samples": None})
     scores, comparisons = tables(paths)
     assert comparisons.empty
     assert score(scores, "seft")["mean"] > 0
-    assert scores[["se_items", "ci_low", "items"]].isna().all(axis=None)
-    assert (scores.loc[scores["repair"] == "seft", "tie_group"] == 1).all()
+    assert scores[["se_items", "ci_low", "items", "tie_group"]].isna().all(axis=None)
 
 
-def without(path, dropped):
-    rows = [row for row in read_json_lines(path) if not dropped(row)]
-    write_json_lines(path, rows)
+@pytest.mark.parametrize("lost", ["seft", "lora", "none"])
+def test_what_has_no_items_is_in_no_tie_group_and_leaves_the_others_theirs(tmp_path, lost):
+    repairs = ["none", "lora", "seft"]
+    paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=repairs)
+    of_lost = [path for path in paths if read_json(path)["cell"]["repair"] == lost]
+    of_lost = [path for path in of_lost if "dense" not in path.parts]
+    expected, _ = tables([path for path in paths if path not in of_lost])
+    for path in of_lost:
+        write_json(path, read_json(path) | {"samples": None})
+    scores, _ = tables(paths)
+    for repair in repairs:
+        group = score(scores, repair)["tie_group"]
+        if repair == lost:
+            assert pd.isna(group)
+        else:
+            assert group == score(expected, repair)["tie_group"]
 
 
-def test_a_task_that_one_repair_lacks_is_missing_from_its_average_alone(tmp_path):
+DAMAGES = {
+    "no such file": Path.unlink,
+    "does not fit its record: samples of social_iqa: 0; allowed: n = 60": lambda path: (
+        path.write_bytes(b"")
+    ),
+    "cannot be unpacked": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "does not fit its record: samples of social_iqa: 59; ": lambda path: write_json_lines(
+        path, read_json_lines(path)[1:]
+    ),
+    "does not fit its record: samples of social_iqa: an id occurs twice": lambda path: (
+        write_json_lines(path, [(rows := read_json_lines(path))[1], *rows[1:]])
+    ),
+    "does not fit its record: metrics.winogrande.value = ": lambda path: write_json_lines(
+        path, [row | {"acc": 1 - row.get("acc", 0)} for row in read_json_lines(path)]
+    ),
+    "a line has no task or no id": lambda path: write_json_lines(path, [{}]),
+}
+
+
+@pytest.mark.parametrize(("said", "damage"), DAMAGES.items(), ids=DAMAGES)
+def test_items_that_do_not_fit_the_record_are_refused_in_one_line(tmp_path, said, damage):
+    paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
+    samples = paths[-1].with_name("samples.jsonl.gz")
+    damage(samples)
+    with pytest.raises(UnreadableError) as raised:
+        read_items(paths)
+    message = str(raised.value)
+    assert message.startswith(f"{samples}: {said}")
+    assert message.endswith("--config retry_failed=true")
+    assert "\n" not in message
+
+
+def drop(path, dropped):
+    """Make a record, and its results item by item, without some items."""
+    samples = path.with_name("samples.jsonl.gz")
+    write_json_lines(samples, [row for row in read_json_lines(samples) if not dropped(row)])
+    record = read_json(path)
+    fitting = made_up_record(Cell(**record["cell"]), read_json_lines(samples))
+    write_json(path, record | {key: fitting[key] for key in ("config", "metrics")})
+
+
+def test_a_metric_that_is_of_all_items_together_has_no_comparison(tmp_path):
     paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
     for path in paths:
-        if read_json(path)["cell"]["repair"] == "seft":
-            without(path.with_name("samples.jsonl.gz"), lambda row: row["task"] == "science")
-    _, comparisons = tables(paths)
+        samples = path.with_name("samples.jsonl.gz")
+        rows = read_json_lines(samples)
+        for row in rows:
+            if row["task"] == "science":
+                del row["acc"], row["acc_norm"]
+        write_json_lines(samples, rows)
+    scores, comparisons = tables(paths)
     assert set(comparisons["task"]) == {"social_iqa", "winogrande", LOW}
+    assert score(scores, "seft", "science")["mean"] > 0
+    assert pd.isna(score(scores, "seft", "science")["tie_group"])
 
 
 def test_repairs_are_compared_on_the_items_that_both_have(tmp_path):
     paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
     for path in paths:
         if read_json(path)["cell"]["repair"] == "seft":
-            without(path.with_name("samples.jsonl.gz"), lambda row: row["id"].endswith("7"))
+            drop(path, lambda row: row["id"].endswith("7"))
     _, comparisons = tables(paths)
     assert compared(comparisons, "none", "seft", "science")["items"] == 54
 

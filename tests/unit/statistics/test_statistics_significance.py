@@ -77,3 +77,7 @@ def test_tie_groups_open_where_the_best_of_a_group_is_beaten():
     groups = tie_groups("abcde", lambda x, y: (x, y) in different)
     assert groups == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
     assert tie_groups([], lambda x, y: True) == {}
+
+
+def test_what_was_not_compared_with_the_best_of_a_group_is_in_none():
+    assert tie_groups("abc", lambda *two: {("a", "c"): False}.get(two)) == {"a": 1, "c": 1}

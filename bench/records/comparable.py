@@ -1,0 +1,56 @@
+"""What records of one table must have in common: what is compared must be comparable."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.origin import first_difference
+
+
+def differences(records: Mapping[str, dict]) -> Iterator[tuple[str, str]]:
+    """Where records differ that would be in one table: the name of a record, and what differs.
+
+    Args:
+        records: by names for the lines.
+    """
+    first: dict[tuple, tuple[str, Any]] = {}
+    for name, record in records.items():
+        for scope, key, value in _facts(record):
+            other, expected = first.setdefault((scope, key), (name, value))
+            difference = first_difference(value, expected, key)
+            if difference is not None:
+                what, found, wanted = difference
+                yield name, f"{what} = {found}, but {wanted} in {other}"
+
+
+def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
+    """Scope, key and value of all that must be the same within the scope.
+
+    Models may have contexts of their own, and no task that needs more; methods have options of
+    their own; machines may differ, and with them how many tokens a forward pass scores.
+    """
+    cell, resolved = record["cell"], record["config"]["resolved"]
+    model = cell["model"]
+    evaluation = resolved["evaluation"]
+    lengths = {name: task.get("context_length") for name, task in evaluation["tasks"].items()}
+    yield model, "config.resolved.evaluation.tasks", lengths
+    for name, task in evaluation["tasks"].items():
+        shared = {key: value for key, value in task.items() if key != "context_length"}
+        yield "", f"config.resolved.evaluation.tasks.{name}", shared
+    for name in ("training", "calibration"):
+        if name in resolved:
+            yield "", f"config.resolved.{name}", resolved[name]
+    for name, method in {"pruning": cell["pruner"], "repair": cell["repair"]}.items():
+        if resolved.get(name) is not None:
+            yield method, f"config.resolved.{name}", resolved[name]
+    manifests = record["provenance"]["manifests"]
+    yield model, "provenance.manifests.model", manifests["model"]
+    for name in ("tasks", "sets"):
+        for entry, digest in manifests.get(name, {}).items():
+            yield "", f"provenance.manifests.{name}.{entry}", digest
+    # That of all data changes with sets that this cell does not read: where it says no more.
+    if "sets" not in manifests:
+        yield model, "provenance.manifests.data", manifests["data"]
+    identities = (record.get("inputs") or {}).get("identities", {})
+    for name in ("calibration", "blocks"):
+        if identities.get(name) is not None:
+            yield model, f"inputs.identities.{name}", identities[name]
