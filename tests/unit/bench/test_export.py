@@ -80,7 +80,10 @@ def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
     assert "no cell; allowed: results/cells/" in refusal("results/cells/tiny", monkeypatch)
     assert "resources: exists" in refusal(folder, monkeypatch, out="resources")
 
-    failed = {**record, "error": {"message": "loss is nan at step 3"}}
+    failed = {
+        **record,
+        "error": {"message": "loss is nan at step 3", "stage": "repair", "attempt": 1},
+    }
     write_json("failed/record.json", failed)
     assert refusal("failed", monkeypatch) == "failed: failed: loss is nan at step 3"
     write_json("other/record.json", {**record, "schema_version": 2})
