@@ -137,7 +137,15 @@ def _read(path: Path) -> dict:
         reason = "made by an earlier version, which did not say from what"
         raise OriginError(path, f"{reason}; remove it and run again")
     # What is fetched is made from its source.
-    return {"made_from": {"source": content.get("source")}, **content}
+    content = {"made_from": {"source": content.get("source")}, **content}
+    if not isinstance(content["made_from"], dict) or not all(map(_is_entry, files.values())):
+        raise OriginError(path, f"{marker.name} is damaged; remove it and run again")
+    return content
+
+
+def _is_entry(found: Any) -> bool:
+    """Whether it is what a marker says of a file."""
+    return isinstance(found, dict) and {"sha256", "bytes"} <= found.keys()
 
 
 def _files(path: Path) -> dict[str, Path]:
@@ -173,7 +181,10 @@ def _compare_files(path: Path, expected: dict[str, dict], whole: bool) -> None:
 def _digests(path: Path, files: Mapping[str, Path], whole: bool) -> dict[str, dict]:
     """Digests of files, of which those are read whose size or time is not as it was seen."""
     seen = (path if path.is_dir() else path.parent) / SEEN
-    before = read_json(seen) if seen.is_file() else {}
+    before: dict = {}
+    # Without it, or where it is damaged, files are read.
+    with suppress(OSError, UnreadableError):
+        before = read_json(seen)
     looks = {name: _looks(file) for name, file in files.items()}
     known = {
         name: before[name]["sha256"]

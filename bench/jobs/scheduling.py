@@ -1,13 +1,19 @@
-"""What keeps Snakemake's scheduler from looking at its queue more and more often.
+"""What Snakemake 9.27 has no option for, and is told from inside.
 
-While jobs wait, each look at the queue starts a timer for the next one, and so does each job that
-ends: after a thousand jobs there are a thousand timers a time span of ``max-jobs-per-timespan``
-(Snakemake 9.27; its pull request 3744), each a look at all jobs that wait. On a long grid that
-takes a whole core.
+**Looks.** While jobs wait, each look at the queue starts a timer for the next one, and so does each
+job that ends: after a thousand jobs there are a thousand timers a time span of
+``max-jobs-per-timespan`` (its pull request 3744), each a look at all jobs that wait. On a long grid
+that takes a whole core.
+
+**Again.** A Snakefile is read before its run holds the lock, when nothing may be removed yet, and
+before there are the settings of ``--forcerun``. What is forced Snakemake removes itself, when the
+job begins.
 """
 
+from collections.abc import Collection
 from threading import Timer
 
+from snakemake.dag import DAG
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 
@@ -29,3 +35,14 @@ def _look_once(scheduler: JobScheduler, delay: float) -> None:
     # The run does not wait for it at its end.
     scheduler.next_look.daemon = True
     scheduler.next_look.start()
+
+
+def run_again(outputs: Collection[str]) -> None:
+    """Let the jobs run that make these outputs, if the targets need them, though they are there."""
+    begin = DAG.init
+
+    async def init(dag: DAG, *arguments, **settings) -> None:
+        dag.forcefiles.update(outputs)
+        await begin(dag, *arguments, **settings)
+
+    DAG.init = init

@@ -13,22 +13,11 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from baselines.repair.base import Repair
-from bench.files import (
-    UnreadableError,
-    naming_full_disk,
-    read_json,
-    remove,
-    settle,
-    whole,
-    write_json,
-)
+from bench.files import UnreadableError, naming_full_disk, read_json, remove, settle, write_json
 from bench.jobs.measure import StageClock
-from bench.origin import sha256
+from bench.origin import mark, verify
 from bench.training.processes import everyone, rank
 
-DIGEST_FILE = "digest"
-# Of all files of a checkpoint; written last.
-SEAL_FILE = "sha256.json"
 WEIGHTS_FILE = "repair.safetensors"
 SO_FAR_FILE = "so_far.json"
 
@@ -57,32 +46,29 @@ class Checkpoints(TrainerCallback):
 
     def __init__(self, folder: str | Path, digest: str, minutes: float, clock: StageClock):
         self.folder = Path(folder)
+        self.digest = digest
         self.minutes = minutes
         self.clock = clock
         self.resumed: list[int] = []
         self._asked_to_end = False
         self._ending = False
         if rank() == 0:
-            self._clean(digest)
+            self._clean()
         everyone(None)
 
-    def _clean(self, digest: str) -> None:
-        """Keep the checkpoints of this training, of which the last is whole, and nothing else."""
-        mark = self.folder / DIGEST_FILE
-        if not (mark.is_file() and mark.read_bytes() == digest.encode()):
-            if self.folder.exists():
-                print(f"{self.folder}: of another training: dropped", file=sys.stderr)
-            remove(self.folder)
-            self.folder.mkdir(parents=True)
-            with whole(mark) as temporary:
-                temporary.write_bytes(digest.encode())
+    def _clean(self) -> None:
+        """Let the last checkpoint be a whole one of this training, and nothing else be there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         # What a killed job was about to write.
-        for path in self.folder.iterdir():
-            if path != mark and path not in self._taken():
+        for path in set(self.folder.iterdir()) - set(self._taken()):
+            remove(path)
+        for path in reversed(self._taken()):
+            try:
+                verify(path, {"training": self.digest}, whole=True)
+                return
+            except UnreadableError:
+                print(f"{path}: damaged, or of another training: dropped", file=sys.stderr)
                 remove(path)
-        while self.last is not None and not _is_whole(self.last):
-            print(f"{self.last}: damaged: dropped", file=sys.stderr)
-            remove(self.last)
 
     def _taken(self) -> list[Path]:
         """The checkpoints, oldest first."""
@@ -149,7 +135,7 @@ class Checkpoints(TrainerCallback):
         }
         if rank() == 0:
             write_json(written / SO_FAR_FILE, so_far)
-            write_json(written / SEAL_FILE, _digests(written))
+            mark(written, {"training": self.digest})
             settle(written, self.folder / written.name)
             for path in self._taken()[: -self.KEPT]:
                 remove(path)
@@ -160,23 +146,6 @@ class Checkpoints(TrainerCallback):
                 f"asked to end: stopped after step {state.global_step} of {state.max_steps}; "
                 f"run again, the training goes on from {self.folder / written.name}"
             )
-
-
-def _digests(checkpoint: Path) -> dict[str, str]:
-    """SHA-256 of each file of a checkpoint, but of the seal."""
-    return {
-        path.relative_to(checkpoint).as_posix(): sha256(path)
-        for path in sorted(checkpoint.rglob("*"))
-        if path.is_file() and path != checkpoint / SEAL_FILE
-    }
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    seal = checkpoint / SEAL_FILE
-    try:
-        return seal.is_file() and read_json(seal) == _digests(checkpoint)
-    except UnreadableError:
-        return False
 
 
 class CheckpointingTrainer(Trainer):

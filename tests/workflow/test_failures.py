@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from project import ROOT
@@ -29,23 +30,28 @@ def test_a_failed_cell_is_a_row_and_is_retried_on_request(finished):
     ]
 
 
+def kill_at(project, moment: str, *arguments: str, changes: dict) -> None:
+    """Start a run, and kill it when a job begins whose message has ``moment`` in it."""
+    run = subprocess.Popen(
+        project.command(*arguments, changes=changes),
+        cwd=project.folder,
+        env=project.environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    for line in run.stdout:
+        if line.startswith("Job ") and moment in line:
+            os.killpg(run.pid, signal.SIGKILL)
+            break
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
+
+
 def test_a_run_killed_twice_goes_on_to_the_same_numbers(fetched, smoke):
     for moment in ("Repair tiny", "Evaluate tiny ("):
-        run = subprocess.Popen(
-            fetched.command(changes=PART),
-            cwd=fetched.folder,
-            env=fetched.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        for line in run.stdout:
-            if line.startswith("Job ") and moment in line:
-                os.killpg(run.pid, signal.SIGKILL)
-                break
-        run.communicate()
-        assert run.returncode == -signal.SIGKILL
+        kill_at(fetched, moment, changes=PART)
         assert not (fetched.folder / "results/table1.csv").exists()
         unlocked = fetched.run("--unlock", changes=PART)
         assert unlocked.returncode == 0, unlocked.stdout
@@ -59,6 +65,51 @@ def test_a_run_killed_twice_goes_on_to_the_same_numbers(fetched, smoke):
     )
     assert len(found) == 4
     assert found.equals(undisturbed.loc[found.index])
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_damage_is_refused_in_one_line_and_mended_on_request(finished, smoke):
+    """Nor does a run that another one's lock refuses remove anything."""
+    cells = finished.folder / "results/cells/tiny"
+    damaged = {
+        cells / "dense/record.json": lambda path: os.truncate(path, 700),
+        cells / "wanda-s60/lora/seed0/record.json": lambda path: os.truncate(path, 700),
+        cells / "wanda-s60/seft/seed0/samples.jsonl.gz": lambda path: path.write_bytes(b""),
+        cells / "wanda-s60/spp/seed0/samples.jsonl.gz": Path.unlink,
+    }
+    for path, damage in damaged.items():
+        damage(path)
+    collected = subprocess.run(
+        [sys.executable, "-m", "bench", "collect", "results"],
+        cwd=finished.folder,
+        env=finished.environment,
+        text=True,
+        capture_output=True,
+    )
+    assert collected.returncode == 1
+    (line,) = collected.stderr.splitlines()
+    assert line.startswith("results/cells/tiny/dense/record.json: no JSON: ")
+    assert line.endswith("; to run its cell again: snakemake ... --config retry_failed=true")
+
+    answer = finished.run()
+    assert answer.returncode == 1
+    assert line in answer.stdout.splitlines()
+
+    kill_at(finished, "Evaluate tiny, dense", "--config", "retry_failed=true", changes={})
+    before = contents(finished.folder / "results")
+    refused = finished.run("--config", "retry_failed=true")
+    assert refused.returncode == 1
+    assert "LockException" in refused.stdout
+    assert contents(finished.folder / "results") == before
+    assert finished.run("--unlock").returncode == 0
+
+    mended = finished.run("--config", "retry_failed=true")
+    assert mended.returncode == 0, mended.stdout
+    assert finished.numbers().equals(smoke.numbers())
+    assert finished.planned("--config", "retry_failed=true") == []
 
 
 def test_a_dense_model_outside_its_band_stops_the_run_before_pruning(fetched):

@@ -23,7 +23,7 @@ from bench.evaluation.tasks import TASKS_FOLDER
 from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
 from bench.jobs.environment import set_environment
 from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local
-from bench.jobs.scheduling import schedule_one_look
+from bench.jobs.scheduling import run_again, schedule_one_look
 from bench.models.loading import takes_gpu
 from bench.models.shape import shape_of
 from bench.planning.needs import Job, memory_mib, minutes
@@ -40,6 +40,7 @@ from bench.records.record import (
 )
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
+from bench.tables.answer import answers
 
 read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
@@ -68,7 +69,7 @@ gc.set_threshold(100_000)
 # Forced, not removed: this run may still be refused, because another one holds the lock. Jobs read
 # this file too, while failures of this run may already be there.
 if CONFIG.retry_failed and workflow.is_main_process:
-    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *to_retry(CONFIG)}
+    run_again(to_retry(CONFIG))
 
 if workflow.output_settings.dryrun and workflow.is_main_process:
     print(make_plan(CONFIG, DEVICE), file=sys.stderr)
