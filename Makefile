@@ -15,10 +15,15 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 SNAKEMAKE = $(RUN) python -m bench read $(CONFIG) && $(RUN) snakemake
 OPTIONS = --cores $(CORES) --configfile $(CONFIG) --directory $(DIR)
 
-.PHONY: table1 smoke plan report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
+.PHONY: table1 quick smoke plan report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(SNAKEMAKE) results/table1.csv $(OPTIONS)
+
+quick: CONFIG = config/quick.yaml
+quick: DIR = quick
+quick: table1  ## A part of it in minutes, and its page, in a folder quick/ of its own
+	$(RUN) python -m bench report $(DIR)/results $(DIR)/reports/index.html --configfile $(CONFIG)
 
 smoke: CONFIG = config/smoke.yaml
 smoke: table1  ## The same on a tiny model made on the fly, without network
@@ -81,7 +86,7 @@ $(STAMP):
 lock:  ## Write requirements.lock and environment.yml anew, from what pyproject.toml allows
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/pip install torch==2.13.0
-	.lock/bin/pip install '.[dev]'
+	.lock/bin/pip install '.[bench,dev]'
 	.lock/bin/pip freeze --exclude sparse-repair-bench | sed 's/+cpu$$//' > requirements.lock
 	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; } > .lock/environment.yml
 	mv .lock/environment.yml environment.yml

@@ -1,9 +1,8 @@
 """What is measured."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PositiveInt, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PositiveInt
 
 from bench.evaluation.tasks import TaskSpec
 from bench.typed import Name, Strict
@@ -27,17 +26,3 @@ class Evaluation(Strict):
         default=256,
         description="Tokens that one forward pass of the evaluation takes: a GPU wants thousands.",
     )
-    _left_out: list[str] = PrivateAttr([])
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _remember_what_is_left_out(cls, values, handler):
-        made = handler(values)
-        if isinstance(values, Mapping):
-            made._left_out = [name for name, task in values["tasks"].items() if task is None]
-        return made
-
-    @property
-    def named(self) -> list[str]:
-        """The tasks that the configuration names, those that it leaves out among them."""
-        return [*self.tasks, *self._left_out]

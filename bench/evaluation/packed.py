@@ -144,11 +144,12 @@ def rounding(dtype: torch.dtype, largest: float) -> float:
     """How far two ways to compute log-probabilities may lie apart, root mean square, in nats.
 
     Of the digits of `dtype` the arithmetic of many layers leaves about half: the square root of
-    its epsilon. Logits that are large are themselves not rounded to more than epsilon times their
-    magnitude, `largest`.
+    its epsilon. Logits of the magnitude `largest` are themselves rounded, by up to half of epsilon
+    times that. (A model of 30 layers, logits up to 29: 4e-6 in float32 of the 3e-4 allowed, 0.03 in
+    bfloat16 of 0.11.)
     """
     epsilon = torch.finfo(dtype).eps
-    return max(math.sqrt(epsilon), epsilon * largest)
+    return max(math.sqrt(epsilon), epsilon / 2 * largest)
 
 
 def cut_by(path: list[int], predicted: int) -> int:

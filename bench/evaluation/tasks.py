@@ -1,5 +1,7 @@
 """Which tasks there are, and the settings of one."""
 
+import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +13,8 @@ from bench.sources.base import Commit
 from bench.typed import Strict
 
 PERPLEXITY = "perplexity"
-# Beside the data of a task of lm-eval's own: what a configuration can ask of it.
-FACTS = "facts.json"
+# Beside the data of a task of lm-eval's own, and none of them: what a configuration can ask of it.
+FACTS = ".facts.json"
 TASKS_FOLDER = ROOT / "config" / "tasks"
 
 
@@ -87,6 +89,17 @@ class TaskSpec(Strict):
 def local_tasks() -> list[str]:
     """The names of the tasks that are defined in ``config/tasks``."""
     return sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of lm-eval defines a task or a group of this name.
+
+    Its own index has all names, and takes half a minute to make.
+    """
+    tasks = Path(find_spec("lm_eval").origin).parent / "tasks"
+    defines = re.compile(rf"^(task|group): *['\"]?{re.escape(name)}['\"]? *$", re.MULTILINE)
+    files = tasks.rglob("*.yaml")
+    return any(defines.search(file.read_text(encoding="utf-8")) for file in files)
 
 
 def defined_metrics(name: str) -> list[str] | None:

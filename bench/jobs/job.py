@@ -17,23 +17,43 @@ from bench.sources import SourceError
 gc.disable()
 
 
-class Tee:
-    """A text stream that writes to several others."""
+class Told:
+    """Standard error of a job: a text stream that writes to the terminal and to the rule's log.
 
-    def __init__(self, *streams: TextIO):
-        self.streams = streams
+    Progress bars of jobs side by side are told apart by the job's name before each. Where nobody
+    sees them redrawn, each state of a bar is a line.
+
+    Args:
+        name: of the job.
+        terminal: standard error.
+        log: file of the rule's log.
+    """
+
+    def __init__(self, name: str, terminal: TextIO, log: TextIO):
+        self.name = name
+        self.terminal = terminal
+        self.log = log
+        self._drew = False
 
     def write(self, text: str) -> int:
-        for stream in self.streams:
-            stream.write(text)
+        # So begins each state of a bar, and so ends the last one.
+        bar = text.strip() if text.startswith("\r") else None
+        ended, self._drew = self._drew and text == "\n", text.startswith("\r")
+        for stream in (self.terminal, self.log):
+            if stream.isatty():
+                stream.write(text if not bar else f"\r{self.name}: {text[1:]}")
+            elif bar:
+                stream.write(f"{self.name}: {bar}\n")
+            elif bar is None and not ended:
+                stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        for stream in self.streams:
-            stream.flush()
+        self.terminal.flush()
+        self.log.flush()
 
     def __getattr__(self, name: str):
-        return getattr(self.streams[0], name)
+        return getattr(self.terminal, name)
 
 
 class Job:
@@ -59,7 +79,8 @@ class Job:
         gc.enable()
         self._terminal = sys.stderr
         self._log = Path(self.snakemake.log[0]).open("w", buffering=1, encoding="utf-8")
-        sys.stderr = Tee(self._terminal, self._log)
+        name = " ".join([self.snakemake.rule, *map(str, self.snakemake.wildcards)])
+        sys.stderr = Told(name, self._terminal, self._log)
         # Jobs that compute have imported torch by now; the others need not.
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self.snakemake.threads)

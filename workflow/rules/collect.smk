@@ -44,4 +44,8 @@ rule tuning:
 onsuccess:
     table = Path("results/table1.md")
     if table.exists():
-        print(f"\n{table.read_text()}\nresults/table1.csv")
+        import pandas as pd
+
+        print(f"\n{table.read_text()}")
+        print(*answers(pd.read_csv("results/scores.csv")), sep="\n")
+        print("\nresults/table1.csv (make report builds the leaderboard, reports/index.html)")

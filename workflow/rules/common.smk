@@ -40,6 +40,7 @@ from bench.records.record import (
 )
 from bench.sources import PathSource
 from bench.stages.collect import TABLES
+from bench.tables.answer import answers
 
 read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)

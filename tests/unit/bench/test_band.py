@@ -11,7 +11,7 @@ def problems(band: dict, *metrics: tuple, **changes) -> list[str]:
     values["models"]["smollm2-135m"]["band"] = band
     config = load(values)
     record = {
-        "config": {"resolved": {"evaluation": config.evaluation.model_dump()}},
+        "config": {"resolved": {"evaluation": config.evaluation_of("smollm2-135m").model_dump()}},
         "metrics": [
             dict(zip(("task", "metric", "value", "stderr"), entry, strict=True))
             for entry in metrics

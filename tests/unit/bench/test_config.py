@@ -10,6 +10,7 @@ from snakemake.utils import update_config
 
 from bench.cells import Cell
 from bench.config import TRAININGS, ConfigError, json_schema, load, load_or_exit
+from bench.evaluation.tasks import FACTS
 from bench.paths import ROOT
 from bench.planning.preflight import check_or_exit, check_tasks_or_exit, find_problems
 from bench.records.record import resolved_config
@@ -99,7 +100,7 @@ BAD = [
     ("runtime.processes", 5, ["runtime.processes", "5", "divisor of training.batch_size"]),
     ("models.smollm2-135m.band.wikki", [1, 2], ["band", "'wikki'", "unknown", "wiki"]),
     ("models.smollm2-135m.band.wiki", [20, 15], ["band.wiki", "[20, 15]", "the lowest score"]),
-    ("models.smollm2-135m.band.wiki", [15, float("nan")], ["band.wiki", "nan", "the lowest"]),
+    ("models.smollm2-135m.band.wiki", [15, float("nan")], ["band.wiki.1", "nan", "finite"]),
     ("models.smollm2-135m.shape.hiden", 576, ["shape.hiden", "576", "unknown key", "hidden"]),
     ("models.smollm2-135m.shape.hidden", 0, ["shape.hidden", "0", "greater than 0"]),
     ("models.smollm2-135m.shape.heads", 7, ["shape", "key_value_heads = 3", "heads = 7"]),
@@ -357,8 +358,8 @@ def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypa
     values = changed("evaluation.tasks.science.limit", 151)
     folder = tmp_path / "resources/data/science"
     folder.mkdir(parents=True)
-    manifest = load(values).data["science"].model_dump(mode="json")
-    manifest["written"] = {"test": {"items": 150}}
+    spec = load(values).data["science"].model_dump(mode="json")
+    manifest = {"made_from": {"spec": spec}, "items": {"test": 150}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     line = "evaluation.tasks.science.limit = 151: allowed: at most 150, the items there are"
     assert list(find_problems(load(values))) == [line]
@@ -376,7 +377,7 @@ def test_what_a_task_of_lm_eval_has_is_known_once_it_is_fetched(tmp_path, monkey
     assert not list(find_problems(load(values)))
     folder = tmp_path / "resources/tasks/arc"
     folder.mkdir(parents=True)
-    (folder / "facts.json").write_text(json.dumps({"metrics": ["acc", "acc_norm"], "items": 12}))
+    (folder / FACTS).write_text(json.dumps({"metrics": ["acc", "acc_norm"], "items": 12}))
     assert list(find_problems(load(values))) == [
         "evaluation.tasks.arc.limit = 20: allowed: at most 12, the items there are",
         "evaluation.tasks.arc.metric = 'f1': allowed: acc, acc_norm",

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from bench.data import DataError
 from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
-from bench.jobs.job import Job
+from bench.jobs.job import Job, Told
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.jobs.provenance import cluster_job
@@ -124,6 +125,25 @@ def test_equal_samples_give_equal_bytes(tmp_path):
     assert read_json_lines(tmp_path / "a.gz") == rows
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_bars_are_told_apart_and_are_lines_where_nobody_sees_them_redrawn():
+    terminal, log = Terminal(), io.StringIO()
+    told = Told("repair wanda s60", terminal, log)
+    for _ in tqdm(range(2), desc="train", file=told, mininterval=0, bar_format="{desc} {n_fmt}"):
+        pass
+    print("an error", file=told)
+    lines = log.getvalue().splitlines()
+    assert set(lines[:-1]) == {f"repair wanda s60: train {n}" for n in range(3)}
+    assert lines[-1] == "an error"
+    shown = terminal.getvalue()
+    assert shown.startswith("\rrepair wanda s60: train 0")
+    assert shown.endswith("train 2\nan error\n")
+
+
 def test_peak_memory_is_that_of_the_stage_above_what_was_held_before():
     held = np.ones(200 * 2**17)  # 200 MiB, before the stage
     clock = StageClock()
@@ -163,6 +183,8 @@ def test_time_is_startup_loading_or_computing(monkeypatch):
 
 def snakemake(tmp_path) -> SimpleNamespace:
     return SimpleNamespace(
+        rule="repair",
+        wildcards=["tiny", "wanda"],
         log=[str(tmp_path / "job.log")],
         threads=1,
         resources={"attempt": 2, "attempts": 3},

@@ -17,6 +17,9 @@ from pyarrow.parquet import write_table
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
 from bench.evaluation.harness import load_task, own_facts
 from bench.evaluation.own import LmEvalSource
+from bench.evaluation.tasks import FACTS
+from bench.files import write_json
+from bench.origin import verify
 from bench.sources import SourceError, fetch
 
 ANSWERS = {
@@ -110,7 +113,12 @@ def test_data_are_fetched_once(fetched, tmp_path, monkeypatch):
     ],
 )
 def test_what_a_configuration_can_ask_of_a_task(fetched, name, metrics, items):
-    assert own_facts(name, fetched(name)) == {"metrics": metrics, "items": items}
+    folder = fetched(name)
+    facts = own_facts(name, folder)
+    assert facts == {"metrics": metrics, "items": items}
+    # They are kept beside the data, which stay what was fetched.
+    write_json(folder / FACTS, facts)
+    verify(folder, whole=True)
 
 
 def test_task_of_lm_eval(fetched, model, tokenizer, files):
