@@ -14,6 +14,7 @@ from bench.cells import Cell, base_folder, record_path, training_folder
 from bench.data import Parts, check
 from bench.jobs.outcome import Attempt
 from bench.origin import identity, mark
+from bench.records.record import config_hash
 from bench.sources.manifest import Manifest
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 from bench.stages.prune import prune_base
@@ -36,7 +37,9 @@ CONFIG = {
         "steps": 4,
     },
     "packing": {"train": PACKING},
-    "evaluation": {"tasks": {"x": {"data": "x", "metric": "perplexity", "context_length": 16}}},
+    "evaluation": {
+        "tasks": {"x": {"data": "x", "metric": "perplexity", "context_length": 16, "limit": None}}
+    },
     "runtime": RUNTIME,
 }
 TOKENS = torch.randint(0, 300, (8, 16), generator=torch.Generator().manual_seed(0))
@@ -129,7 +132,7 @@ class Workspace:
         }
         return EvaluationJob(
             cell=cell,
-            config={"hash": "", "resolved": resolved},
+            config={"hash": config_hash(resolved), "resolved": resolved},
             data=DATA,
             model=self.model,
             base=base_folder("results/checkpoints", cell),
