@@ -13,7 +13,6 @@ job begins.
 from collections.abc import Collection
 from threading import Timer
 
-from snakemake.dag import DAG
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 
@@ -39,6 +38,9 @@ def _look_once(scheduler: JobScheduler, delay: float) -> None:
 
 def run_again(outputs: Collection[str]) -> None:
     """Let the jobs run that make these outputs, if the targets need them, though they are there."""
+    # Its modules import each other: this one cannot be the first.
+    from snakemake.dag import DAG
+
     begin = DAG.init
 
     async def init(dag: DAG, *arguments, **settings) -> None:

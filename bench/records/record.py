@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from bench.config import Config
 
 SCHEMA_VERSION = 1
-# What readers count on; records of earlier versions of this code have no `inputs`.
 RETRY = "to run its cell again: snakemake ... --config retry_failed=true"
 
 
