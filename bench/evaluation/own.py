@@ -74,7 +74,7 @@ class _OwnTask(ConfigurableTask):
 
 def _build(name: str, task_class: type[_OwnTask]) -> TaskDict:
     """A task, or a group with its tasks, in which every task is of `task_class`."""
-    registry = own_tasks()
+    registry = _registry()
     known = registry.task_index.get(name)
     if known is None:
         local = ", ".join(local_tasks())
@@ -106,6 +106,6 @@ def _refuse_programs(registry: TaskManager, names: Iterable[str]) -> None:
 
 
 @cache
-def own_tasks() -> TaskManager:
+def _registry() -> TaskManager:
     """lm-eval's own tasks: thousands of files, read once."""
     return TaskManager()

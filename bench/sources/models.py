@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from baselines.pruning.layers import check_reachable
 from bench.files import read_json, remove, write_json
 from bench.sources.base import BaseSource, SourceError
 from bench.sources.checkpoint import LOCAL, check_finite, check_special_tokens, load_whole
@@ -110,6 +109,9 @@ def _check_whole(folder: Path, destination: Path) -> None:
 
 
 def _check_prunable(model, destination: Path) -> None:
+    # With it comes torch, which who reads a configuration has no use for.
+    from baselines.pruning.layers import check_reachable
+
     try:
         check_reachable(model)
     except ValueError as error:
