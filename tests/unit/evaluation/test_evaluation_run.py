@@ -144,9 +144,9 @@ def test_rows_say_what_was_measured(evaluation):
     fields = ["n", "tokens", "version", "few_shot", "limit", "context_length", "scoring", "data"]
     assert {(row["tasks"], row["revision"]) for row in rows.values()} == {(1, None)}
     found = {key: [row[field] for field in fields] for key, row in rows.items()}
-    assert found["social_iqa", "acc"] == [12, None, 1.0, 0, None, 256, "social_iqa"]
-    assert found["science", "acc_norm"] == [9, None, 1.0, 2, 9, 256, None]
-    assert found["wiki", "perplexity"][2:] == [1.0, 0, 5, 64, None]
+    assert found["social_iqa", "acc"] == [12, None, 1.0, 0, None, 256, "packed", "social_iqa"]
+    assert found["science", "acc_norm"] == [9, None, 1.0, 2, 9, 256, "packed", None]
+    assert found["wiki", "perplexity"][2:] == [1.0, 0, 5, 64, "packed", None]
     assert json.loads(json.dumps(evaluation.metrics, allow_nan=False)) == evaluation.metrics
 
 
