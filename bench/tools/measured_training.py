@@ -19,7 +19,13 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from transformers import AutoModelForCausalLM, LlamaConfig, TrainerControl, TrainerState
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from baselines.pruning.driver import prune
 from baselines.pruning.layers import sparsity_report
@@ -173,6 +179,10 @@ class Loop:
         self.dtype = dtype
         self.optimizer = repair.optimizer(model)
         self.state, self.callbacks = TrainerState(max_steps=TOTAL_STEPS), repair.callbacks()
+        # What callbacks read of the Trainer's; nothing is written there.
+        self.arguments = TrainingArguments(
+            "unused", report_to="none", use_cpu=self.device.type == "cpu"
+        )
         generator = torch.Generator().manual_seed(settings.seed)
         vocabulary = model.get_input_embeddings().num_embeddings
         shape = (settings.batch, settings.length)
@@ -212,7 +222,8 @@ class Loop:
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
             call = getattr(callback, event)
-            call(None, self.state, TrainerControl(), model=self.model, optimizer=self.optimizer)
+            given = {"model": self.model, "optimizer": self.optimizer}
+            call(self.arguments, self.state, TrainerControl(), **given)
 
     def _now(self) -> float:
         if self.device.type == "cuda":

@@ -1,14 +1,12 @@
 """Failed cells, interrupted runs, bad input."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from project import ROOT
 
 # A part of the smoke grid.
 PART = {"grid": {"pruners": ["magnitude"], "repairs": ["none", "full", "lora"]}}
@@ -161,36 +159,6 @@ def test_a_key_given_twice_is_one_line_before_any_job(project):
     (line,) = [said for said in answer.stdout.splitlines() if said.startswith("config: ")]
     assert line.endswith("twice.yaml: line 3: grid.seeds: given twice; allowed: each key once")
     assert "rule " not in answer.stdout
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "No such file or directory"),
-        (b"# gr\xf6\xdfer\n", "byte 5: allowed: text in UTF-8"),
-        (b"", "holds nothing; allowed: keys and their values"),
-        (b"grid: [\n", "while parsing a flow node"),
-    ],
-)
-def test_make_says_in_one_line_that_a_configuration_cannot_be_read(project, content, said):
-    if content is not None:
-        (project.folder / "mine.yaml").write_bytes(content)
-    (project.folder / ".venv").symlink_to(sys.prefix)
-    shutil.copy2(ROOT / "Makefile", project.folder)
-    # What is there stands for the environment.
-    make = ["make", "table1", "STAMP=Makefile", "CONFIG=mine.yaml"]
-    answer = subprocess.run(
-        make,
-        cwd=project.folder,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 2
-    line, *makes = answer.stderr.splitlines()
-    assert line.startswith(f"config: mine.yaml: {said}")
-    assert all(other.startswith("make: ") for other in makes)
 
 
 def test_more_items_than_there_are_is_one_line_where_they_are_read(project):

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import re
+import subprocess
+import sys
 from functools import cache
 
 import pytest
@@ -438,3 +441,14 @@ def test_aliases_and_merged_keys_are_no_repetition(tmp_path):
     assert read_keys(tmp_path / "a.yaml")["b"] == {"x": 3, "y": 2}
     (tmp_path / "a.json").write_text(json.dumps(smoke(), indent="\t"))
     assert read_keys(tmp_path / "a.json") == smoke()
+
+
+def test_make_reads_a_configuration_before_snakemake_does(tmp_path):
+    for target in ("table1", "tune"):
+        make = ["make", "--dry-run", target, "CONFIG=none.yaml"]
+        said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert re.search(r"python -m bench read none\.yaml && .*snakemake", said)
+    read = [sys.executable, "-m", "bench", "read", f"{tmp_path}/none.yaml"]
+    answer = subprocess.run(read, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr == f"config: {tmp_path}/none.yaml: No such file or directory\n"
