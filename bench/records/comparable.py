@@ -31,7 +31,10 @@ def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
     cell, resolved = record["cell"], record["config"]["resolved"]
     model = cell["model"]
     evaluation = resolved["evaluation"]
-    lengths = {name: task.get("context_length") for name, task in evaluation["tasks"].items()}
+    lengths = {
+        name: {"context_length": task.get("context_length")}
+        for name, task in evaluation["tasks"].items()
+    }
     yield model, "config.resolved.evaluation.tasks", lengths
     for name, task in evaluation["tasks"].items():
         shared = {key: value for key, value in task.items() if key != "context_length"}

@@ -65,7 +65,7 @@ def find_problems(results: Path) -> Iterator[str]:
                 else:
                     yield from (f"{name}: {p}" for p in _items(record, samples[name]))
     yield from _together(records, samples)
-    yield from _made_from(results.parent, records)
+    yield from local_problems(results.parent, records)
 
 
 def _alone(name: str, record: dict) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[st
             seen[key] = name
 
 
-def _made_from(root: Path, records: dict[str, dict]) -> Iterator[str]:
+def local_problems(root: Path, records: dict[str, dict]) -> Iterator[str]:
     """Problems of what records were made from, where that is here; every file is read."""
     checked: dict[str, str | None] = {}
     for name, record in records.items():

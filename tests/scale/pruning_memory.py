@@ -17,11 +17,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import PRUNERS, prune
-from bench.files import write_json
 from bench.jobs.measure import peak_rss, reset_peak_rss
 from bench.models.bases import save_base
 from bench.models.loading import load_model
-from bench.origin import MANIFEST
 
 CPU = torch.device("cpu")
 
@@ -37,7 +35,6 @@ def make_model(folder: Path, blocks: int) -> None:
     LlamaForCausalLM._from_config(config, dtype=torch.bfloat16).save_pretrained(
         folder, max_shard_size="200MB"
     )
-    write_json(folder / MANIFEST, {})
 
 
 def peaks(folder: Path, pruner: str, dtype: torch.dtype) -> list[int]:

@@ -20,6 +20,7 @@ from bench.sources import PathSource, fetch, fetch_model
 from bench.stages.evaluate import evaluate_cell
 from bench.stages.prune import prune_base
 from bench.stages.repair import train_repair
+from bench.tools.check import local_problems
 
 LINES = "".join(json.dumps({"id": str(i), "text": f"Text {i}."}) + "\n" for i in range(8))
 
@@ -272,6 +273,21 @@ def test_a_copy_of_a_whole_folder_is_evaluated(run):
         "blocks": identity("resources/train.safetensors"),
     }
     assert record["provenance"]["manifests"]["sets"] == {"x": identity("resources/data/x")}
+
+
+def test_what_is_checked_is_read_whole(run):
+    evaluate_cell(run.job, Attempt())
+    records = {"one": read_json(run.job.record)}
+    assert list(local_problems(Path(), records)) == []
+    flip(Path(WANDA, "base.safetensors"))
+    (line,) = local_problems(Path(), records)
+    assert line.startswith(f"{WANDA}: base.safetensors has changed since it was written")
+    write_json(f"{WANDA}/stage.json", read_json(f"{WANDA}/stage.json") | {"files": describe(WANDA)})
+    (line,) = local_problems(Path(), records)
+    assert line == f"one: inputs.base: {WANDA} has changed since; run the cell again"
+    # Of a stranger's record, what is not in the folder of the run is not looked at.
+    records["one"]["inputs"] |= {"base": str(Path(WANDA).absolute()), "model": "../copy/resources"}
+    assert list(local_problems(Path(), records)) == []
 
 
 def other_steps(run):
