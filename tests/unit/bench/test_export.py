@@ -1,6 +1,7 @@
 """A cell's model as a plain transformers folder: what was evaluated, and nothing else."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from baselines.repair import REPAIRS
 from bench.cells import dense_cell
 from bench.files import read_json, write_json
 from bench.origin import SEEN
-from bench.records.record import make_record
 from bench.tools.export import ExportError, default_output, export, main
 
 
@@ -80,20 +80,16 @@ def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
     assert "no cell; allowed: results/cells/" in refusal("results/cells/tiny", monkeypatch)
     assert "resources: exists" in refusal(folder, monkeypatch, out="resources")
 
-    failed = {
-        **record,
-        "error": {"message": "loss is nan at step 3", "stage": "repair", "attempt": 1},
-    }
+    error = {"message": "loss is nan at step 3", "stage": "repair", "attempt": 1}
+    failed = {**record, "status": "failed", "error": error}
     write_json("failed/record.json", failed)
     assert refusal("failed", monkeypatch) == "failed: failed: loss is nan at step 3"
     write_json("other/record.json", {**record, "schema_version": 2})
-    assert "schema_version = 2; allowed: 1" in refusal("other", monkeypatch)
+    assert "schema_version = 2: allowed: 1" in refusal("other", monkeypatch)
     write_json("old/record.json", {**record, "inputs": None})
     assert "does not say what its model was made from" in refusal("old", monkeypatch)
 
-    sparsity = {"requested": 0.0, "achieved": 0.0, "layers": {}}
-    dense = make_record(dense_cell("tiny"), {}, sparsity=sparsity, stages={}, provenance={})
-    write_json("dense/record.json", dense)
+    write_json("dense/record.json", {**record, "cell": asdict(dense_cell("tiny"))})
     assert "a transformers folder: resources/models/tiny" in refusal("dense", monkeypatch)
 
     (weights,) = trained.glob("*.safetensors")

@@ -141,7 +141,7 @@ def test_members_are_unpacked_and_described(index, tmp_path, file, pack):
     manifest = fetch(spec, tmp_path / "out")
     found = {
         path.relative_to(tmp_path / "out").as_posix(): path.read_bytes()
-        for path in (tmp_path / "out").rglob("*")
+        for path in (tmp_path / "out").rglob("[!.]*")
         if path.is_file() and path.name != "manifest.json"
     }
     assert found == {name: CONTENT[name] for name in spec.members}
@@ -159,7 +159,7 @@ def test_a_second_fetch_replaces_the_first(index, tmp_path):
     index.files[WHEEL] = content = wheel(CONTENT)
     fetch(source(WHEEL, content), tmp_path / "out")
     fetch(source(WHEEL, content, members=["thing/c.py"]), tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file()) == [
+    assert sorted(p.name for p in (tmp_path / "out").rglob("[!.]*") if p.is_file()) == [
         "c.py",
         "manifest.json",
     ]
