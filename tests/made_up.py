@@ -9,6 +9,7 @@ import numpy as np
 
 from baselines.pruning.pattern import Pattern
 from bench.cells import Cell, dense_cell, record_path
+from bench.evaluation.answers import mean_bpb
 from bench.files import write_json, write_json_lines
 from bench.records.record import config_hash, describe_error, make_record
 
@@ -119,6 +120,9 @@ def made_up_samples(
             else:
                 right = float(hardness[i] + noise[i] < 0.75 - damage / 2 + seed_noise)
                 rows.append(row | {"acc": right, "acc_norm": right})
+                # The right one of two options takes 1 to 4 bits a byte.
+                nats = math.log(2) * (1 + hardness[i] + 2 * damage + seed_noise + noise[i] / 5)
+                rows[-1] |= {"log_likelihoods": [-8 * nats, -9.0], "bytes": [8, 6], "right": [0]}
     return rows
 
 
@@ -206,6 +210,9 @@ def _metrics(samples: list[dict]) -> list[dict]:
             for name in ("acc", "acc_norm"):
                 value = sum(s[name] for s in mine) / len(mine)
                 rows.append({"task": task, "metric": name, "value": value, **shared})
+            value, stderr = mean_bpb(mine)
+            rows.append({"task": task, "metric": "answer_bpb", **shared})
+            rows[-1] |= {"value": value, "stderr": stderr}
     return rows
 
 

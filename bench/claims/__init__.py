@@ -2,9 +2,9 @@
 
 **Evidence.** A claim is taken apart into comparisons. Its metric says what is compared:
 
-* ``average``, ``tasks``, ``perplexity``: the score of ``repair`` less that of each repair in
-  ``against``, paired on items and seeds; points of accuracy, or nats a token. The interval is that
-  of :mod:`bench.statistics`.
+* ``average``, ``tasks``, ``answers``, ``perplexity``: the score of ``repair`` less that of each
+  repair in ``against``, paired on items and seeds; points of accuracy, bits a byte of the right
+  answer (the mean over tasks), or nats a token. The interval is that of :mod:`bench.statistics`.
 * ``repair_seconds`` (of training and merge together: a merge may prune again),
   ``repair_peak_memory``: the ratio of the costs, the geometric mean over bases
   and seeds, with the t interval of its logarithm.

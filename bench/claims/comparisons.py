@@ -9,7 +9,7 @@ from bench.cells import DENSE, UNREPAIRED
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, COSTS, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import AVERAGE, by_row, repair_cost, score_parts, shown_value
+from bench.records.rows import ANSWERS, AVERAGE, by_row, repair_cost, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 
@@ -75,9 +75,10 @@ class Grid:
 
     def _tasks(self, metric: str) -> list[str | None]:
         if metric == "tasks":
-            return [name for name, parts in self.scores.items() if parts == [name]]
-        if metric == AVERAGE:
-            return [AVERAGE] if AVERAGE in self.scores else []
+            return self.scores.get(AVERAGE, [])
+        if metric in (AVERAGE, "answers"):
+            name = AVERAGE if metric == AVERAGE else ANSWERS
+            return [name] if name in self.scores else []
         if metric == PERPLEXITY:
             return [name for name in self.scores if name.endswith(f"_{PERPLEXITY}")]
         return [None]

@@ -22,7 +22,7 @@ from bench.typed import Strict
 
 Axis = Literal["model", "pruner", "pattern", "against", "task"]
 AXES: tuple[str, ...] = Axis.__args__
-SCORES = ("average", "tasks", "perplexity")
+SCORES = ("average", "tasks", "answers", "perplexity")
 COSTS = ("repair_seconds", "repair_peak_memory")
 OBSERVED = ("sparsity_drift", "diverged")
 Names = Annotated[list[str], Field(min_length=1)]
@@ -72,6 +72,7 @@ class Claim(Strict):
     metric: Literal[
         "average",
         "tasks",
+        "answers",
         "perplexity",
         "repair_seconds",
         "repair_peak_memory",
@@ -82,7 +83,7 @@ class Claim(Strict):
         description="The side of the threshold on which the claim is true."
     )
     threshold: float = Field(
-        description="A difference in points or in nats, a ratio of costs, or a value."
+        description="A difference in points, bits or nats, a ratio of costs, or a value."
     )
     negligible: NonNegativeFloat = Field(
         default=0.0, description="Up to this far on the claimed side counts as no gain at all."

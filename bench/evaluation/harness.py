@@ -11,10 +11,11 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.manager import TaskDict
 
+from bench.evaluation.answers import mean_bpb, options_of
 from bench.evaluation.own import load_own
 from bench.evaluation.packed import PackedLM
 from bench.evaluation.perplexity import perplexity, score_windows
-from bench.evaluation.tasks import PERPLEXITY, TASKS_FOLDER, TaskSpec
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, TASKS_FOLDER, TaskSpec
 
 # The name of the filter of a task that has none.
 UNFILTERED = "none"
@@ -130,11 +131,13 @@ def _score(
             key = number if label == name else f"{label}/{number}"
             if isinstance(task, LocalTask):
                 key = sample["doc"].get("id", number)
-            found = _of_text(lm, sample) if _is_text(task) else _of_question(sample)
+            found = _of_text(lm, sample) if _is_text(task) else _of_question(task, sample)
             items.setdefault(key, {"id": key}).update(found)
     if _is_text(task):
         parts = [(item["log_likelihood"], item["tokens"]) for item in items.values()]
         values = {PERPLEXITY: perplexity(*zip(*parts, strict=True)), **values}
+    elif all("right" in item for item in items.values()):
+        values[ANSWER_BPB] = mean_bpb(list(items.values()))
     return values, list(items.values())
 
 
@@ -167,13 +170,14 @@ def _of_text(lm: PackedLM, sample: dict) -> dict:
     return {"log_likelihood": log_likelihood, "tokens": len(lm.encode_text(text))}
 
 
-def _of_question(sample: dict) -> dict:
+def _of_question(task: Task, sample: dict) -> dict:
     # Metrics that are of all items together, such as F1, have no value of one item.
-    return {
+    values = {
         _named(metric, sample["filter"]): float(sample[metric])
         for metric in sample["metrics"]
         if np.isscalar(sample[metric])
     }
+    return values | (options_of(task, sample) if task.OUTPUT_TYPE == "multiple_choice" else {})
 
 
 def _local(name: str, file: Path) -> Task:

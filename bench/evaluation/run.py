@@ -18,10 +18,12 @@ class Evaluation:
         metrics: a row a task and metric: task, metric, value, stderr, n (items), tokens (predicted;
             of perplexities only), tasks (how many: of a group), version, few_shot, limit,
             context_length, scoring (``packed``, or ``single``: one request a row), data, revision.
-            Accuracies are fractions. What is not defined is None; a
-            metric that a task does not have has no row.
+            Accuracies are fractions. Multiple choice has ``answer_bpb`` beside them (see
+            :mod:`bench.evaluation.answers`). What is not defined is None; a metric that a task
+            does not have has no row.
         samples: a row an item, in the order of the data: task, id, and its value of each metric;
-            for a perplexity, its log_likelihood in nats and its tokens.
+            of multiple choice, the log_likelihoods (nats) and bytes of its options, and which are
+            right; for a perplexity, its log_likelihood in nats and its tokens.
     """
 
     metrics: list[dict]

@@ -13,6 +13,8 @@ from bench.sources.base import Commit
 from bench.typed import Strict
 
 PERPLEXITY = "perplexity"
+# Of every multiple-choice task, beside the metric that it is configured with.
+ANSWER_BPB = "answer_bpb"
 # Beside the data of a task of lm-eval's own, and none of them: what a configuration can ask of it.
 FACTS = ".facts.json"
 TASKS_FOLDER = ROOT / "config" / "tasks"

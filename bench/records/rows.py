@@ -1,10 +1,15 @@
 """Rows of the tables: records by what they are seeds of, in order, and the scores shown of them."""
 
+from collections.abc import Iterator, Mapping
+
 from bench.cells import DENSE, IDENTITY, place
 from bench.config.variants import place_of
-from bench.evaluation.tasks import PERPLEXITY
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 
 AVERAGE = "average"
+ANSWERS = "answers_bpb"
+# Of the scores: accuracies and what else is measured are in percent, more is better.
+LOWER_IS_BETTER = (ANSWER_BPB, PERPLEXITY)
 # Pruners round down in every row or block of a layer.
 SPARSITY_TOLERANCE = 1 / 64
 
@@ -45,42 +50,70 @@ def task_settings(records: list[dict]) -> dict[str, dict]:
 
 
 def score_parts(records: list[dict]) -> dict[str, list[str]]:
-    """The scores in the order of the tables, and the tasks that each is made of.
+    """The scores in the order of the tables, and what each is the mean of.
 
-    First the tasks, then their average, then the perplexities, which are named
-    ``<corpus>_perplexity``.
+    First the tasks, then their average; then the bits per byte of the right answer,
+    ``answers_bpb``, and those of each task, ``<task>_answer_bpb``, where they were recorded; then
+    the perplexities, ``<corpus>_perplexity``. A part is a task, for the metric that it is
+    configured with, or the name of its bits per byte.
     """
     settings = task_settings(records)
     corpora = [name for name, task in settings.items() if task["metric"] == PERPLEXITY]
     tasks = [name for name in settings if name not in corpora]
-    average = {AVERAGE: tasks} if tasks else {}
+    answered = {name for record in records for name in answered_tasks(record)}
+    answers = [answer_part(name) for name in tasks if name in answered]
     return {
         **{name: [name] for name in tasks},
-        **average,
+        **({AVERAGE: tasks} if tasks else {}),
+        **({ANSWERS: answers} if answers else {}),
+        **{name: [name] for name in answers},
         **{f"{name}_{PERPLEXITY}": [name] for name in corpora},
     }
 
 
-def shown_metric(record: dict, task: str) -> tuple[float | None, float | None]:
-    """The score that tables show of a task, accuracy in percent or perplexity, and its standard
-    error over items; None if missing.
+def answered_tasks(record: dict) -> Iterator[str]:
+    """The tasks of which a record has the bits per byte of the right answer."""
+    return (entry["task"] for entry in record["metrics"] if entry["metric"] == ANSWER_BPB)
+
+
+def answer_part(task: str) -> str:
+    """The name of a task's bits per byte of the right answer, beside its accuracy's."""
+    return f"{task}_{ANSWER_BPB}"
+
+
+def part_metric(part: str, settings: Mapping[str, dict]) -> tuple[str, str | None]:
+    """The task and the metric of a part of a score; no metric of a task that there is not.
+
+    Args:
+        part: as in :func:`score_parts`.
+        settings: of every task.
     """
-    metric = record["config"]["resolved"]["evaluation"]["tasks"].get(task, {}).get("metric")
+    task = part.removesuffix(f"_{ANSWER_BPB}")
+    if part not in settings and task in settings:
+        return task, ANSWER_BPB
+    return part, settings.get(part, {}).get("metric")
+
+
+def shown_metric(record: dict, part: str) -> tuple[float | None, float | None]:
+    """The score that tables show of a task, accuracy in percent, bits per byte or perplexity, and
+    its standard error over items; None if missing.
+    """
+    task, metric = part_metric(part, record["config"]["resolved"]["evaluation"]["tasks"])
     for entry in record["metrics"]:
         if entry["task"] == task and entry["metric"] == metric and entry["value"] is not None:
-            scale, stderr = 1 if metric == PERPLEXITY else 100, entry.get("stderr")
+            scale, stderr = 1 if metric in LOWER_IS_BETTER else 100, entry.get("stderr")
             return entry["value"] * scale, None if stderr is None else stderr * scale
     return None, None
 
 
-def shown_value(record: dict, task: str) -> float | None:
+def shown_value(record: dict, part: str) -> float | None:
     """The score that tables show of a task, as :func:`shown_metric` gives it."""
-    return shown_metric(record, task)[0]
+    return shown_metric(record, part)[0]
 
 
 def shown_score(record: dict, parts: list[str]) -> float | None:
     """The mean of the tasks' scores; None if one is missing, as it would be of other tasks."""
-    values = [shown_value(record, task) for task in parts]
+    values = [shown_value(record, part) for part in parts]
     return None if None in values else sum(values) / len(values)
 
 

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.evaluation.tasks import PERPLEXITY
+from bench.evaluation.answers import mean_bpb
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.files import UnreadableError, advising, read_json_lines
 from bench.records.record import RETRY
 
@@ -14,7 +15,7 @@ SAMPLES_FILE = "samples.jsonl.gz"
 ROUNDING = 1e-9
 
 Samples = dict[str, list[dict]]
-"""Items by task, in the order of the file: ``id``, and the value of each metric."""
+"""Items by task, in the order of the file: ``id``, and what each scored."""
 
 
 def read_samples(record_path: str | Path, record: dict) -> Samples | None:
@@ -69,15 +70,10 @@ def sample_problems(record: dict, samples: Samples) -> Iterator[str]:
             yield f"samples of {task}: {len(items)}; allowed: n = {entry['n']}"
         if len({item["id"] for item in items}) != len(items):
             yield f"samples of {task}: an id occurs twice; allowed: each once"
-        if not has_values(items, metric):
-            continue
-        try:
-            value = _score(items, metric)
-        except (KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
-            yield f"samples of {task}: no {metric}: {type(error).__name__}: {error}"
-            continue
-        if entry["value"] is not None and not math.isclose(value, entry["value"], rel_tol=ROUNDING):
-            yield f"metrics.{task}.value = {entry['value']:g}: its samples give {value:g}"
+        if has_values(items, metric):
+            yield from _value_problems(entry, items)
+        if (answers := metrics.get((task, ANSWER_BPB))) is not None:
+            yield from _value_problems(answers, items)
 
 
 def has_values(items: list[dict], metric: str) -> bool:
@@ -85,7 +81,21 @@ def has_values(items: list[dict], metric: str) -> bool:
     return metric == PERPLEXITY or any(metric in item for item in items)
 
 
+def _value_problems(entry: dict, items: list[dict]) -> Iterator[str]:
+    task, metric, recorded = entry["task"], entry["metric"], entry["value"]
+    try:
+        value = _score(items, metric)
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        yield f"samples of {task}: no {metric}: {type(error).__name__}: {error}"
+        return
+    if recorded is not None and not math.isclose(value, recorded, rel_tol=ROUNDING):
+        label = f"metrics.{task}" + (f".{metric}" if metric == ANSWER_BPB else "")
+        yield f"{label}.value = {recorded:g}: its samples give {value:g}"
+
+
 def _score(items: list[dict], metric: str) -> float:
+    if metric == ANSWER_BPB:
+        return mean_bpb(items)[0]
     if metric == PERPLEXITY:
         loss = -math.fsum(item["log_likelihood"] for item in items)
         return math.exp(loss / sum(item["tokens"] for item in items))

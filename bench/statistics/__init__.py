@@ -34,6 +34,9 @@ it, unless it differs significantly from that one: then it opens the next group.
 as sparse as was asked (``lora-dense``) are in no group, nor are those that have no items in common
 with the others.
 
+**Bits per byte of the right answer** are numbers of an item, as a document's loss is: permutation
+and t tests, and means over items and over tasks as of accuracies. Fewer are better.
+
 **Recovery.** The unrepaired base is 0 and the dense model 1; for perplexity on a log scale. It is
 missing where the dense model is not the better of the two.
 

@@ -26,7 +26,7 @@ COLUMNS = [*BASE, "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "m
 COLUMNS += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
 
 Tasks = dict[str, Items]
-"""The results of one row, by task."""
+"""The results of one row, by part of a score."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Pair:
 
 
 def pair(a: Tasks, b: Tasks, parts: list[str]) -> Pair | None:
-    """Two rows in the score that is the mean over the tasks ``parts``.
+    """Two rows in the score that is the mean over ``parts``.
 
-    None where one of them lacks a task, or they have no items or no seeds in common.
+    None where one of them lacks a part, or they have no items or no seeds in common.
     """
     if any(task not in rows for task in parts for rows in (a, b)):
         return None

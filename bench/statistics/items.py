@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.cells import IDENTITY, UNREPAIRED
-from bench.evaluation.tasks import PERPLEXITY
+from bench.evaluation.answers import answer_bpb
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.records.record import read_record
+from bench.records.rows import LOWER_IS_BETTER, answer_part, answered_tasks, part_metric
 from bench.records.samples import has_values, read_samples
 
 Row = tuple[str, str, str, str]
@@ -26,8 +28,8 @@ class Items:
         metric: that tables show of it.
         seeds: of the rows of ``totals``; None where no seed moves the model.
         ids: of the items.
-        totals: float64 (seeds, items): 100 for a right answer and 0 for a wrong one; or the
-            document's loss in nats.
+        totals: float64 (seeds, items): 100 for a right answer and 0 for a wrong one; or the bits
+            per byte of the right one; or the document's loss in nats.
         sizes: float64 (items,): 1; or the document's tokens. A score is a sum of totals over a sum
             of sizes.
     """
@@ -46,7 +48,7 @@ class Items:
     @property
     def is_binary(self) -> bool:
         """Whether each item of a seed is right or wrong."""
-        return not self.is_perplexity and bool(np.isin(self.totals, (0, 100)).all())
+        return self.metric not in LOWER_IS_BETTER and bool(np.isin(self.totals, (0, 100)).all())
 
     def only(self, ids: tuple[str, ...]) -> "Items":
         """These items alone, in this order."""
@@ -79,35 +81,38 @@ def common_seeds(several: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] |
 
 
 def read_items(paths: Iterable[str | Path]) -> dict[Row, dict[str, Items]]:
-    """The results item by item of the records at these paths, by row and task.
+    """The results item by item of the records at these paths, by row and part of a score.
 
-    They lie beside their records. Failed cells and tasks without results have no entry. Items that
-    not every seed of a row was scored on are left out.
+    They lie beside their records. Failed cells and parts (see
+    :func:`bench.records.rows.score_parts`) without results have no entry. Items that not every seed
+    of a row was scored on are left out.
 
     Raises:
         UnreadableError: a file is damaged, or does not fit its record.
     """
     found: dict[tuple[Row, str], dict[int, dict]] = defaultdict(dict)
-    metrics: dict[str, str] = {}
+    measured: dict[str, tuple[str, str]] = {}
     for path in paths:
         record = read_record(path)
         cell = record["cell"]
         row = tuple(cell[key] for key in IDENTITY)
         tasks = record["config"]["resolved"]["evaluation"]["tasks"]
-        for task, samples in (read_samples(path, record) or {}).items():
-            if task not in tasks or not has_values(samples, tasks[task]["metric"]):
-                continue
-            metrics[task] = metric = tasks[task]["metric"]
-            found[row, task][cell["seed"]] = {item["id"]: _score(item, metric) for item in samples}
+        samples = read_samples(path, record) or {}
+        answers = [task for task in answered_tasks(record) if task in tasks]
+        for part in [*tasks, *map(answer_part, answers)]:
+            task, metric = part_metric(part, tasks)
+            scored = samples.get(task, [])
+            if metric == ANSWER_BPB or has_values(scored, metric):
+                measured[part] = task, metric
+                found[row, part][cell["seed"]] = {i["id"]: _score(i, metric) for i in scored}
     items: dict[Row, dict[str, Items]] = defaultdict(dict)
-    for (row, task), seeds in found.items():
+    for (row, part), seeds in found.items():
         first, *others = seeds.values()
         ids = tuple(item for item in first if all(item in other for other in others))
         if ids:
             totals = np.array([[seeds[seed][item][0] for item in ids] for seed in sorted(seeds)])
-            items[row][task] = Items(
-                task,
-                metrics[task],
+            items[row][part] = Items(
+                *measured[part],
                 None if row[-1] == UNREPAIRED else tuple(sorted(seeds)),
                 ids,
                 totals.astype(float),
@@ -120,4 +125,6 @@ def _score(item: dict, metric: str) -> tuple[float, float]:
     """The item's part of a total, and its size."""
     if metric == PERPLEXITY:
         return -item["log_likelihood"], item["tokens"]
+    if metric == ANSWER_BPB:
+        return answer_bpb(item), 1
     return 100 * item[metric], 1

@@ -7,7 +7,16 @@ import pandas as pd
 
 from bench.cells import DENSE, IDENTITY, UNREPAIRED, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import AVERAGE, by_row, is_sparse, score_parts, shown_score, task_settings
+from bench.records.rows import (
+    AVERAGE,
+    LOWER_IS_BETTER,
+    by_row,
+    is_sparse,
+    part_metric,
+    score_parts,
+    shown_score,
+    task_settings,
+)
 from bench.statistics.bootstrap import DECIMALS, mean_over_tasks, resample, spread
 from bench.statistics.items import Items, Row
 from bench.statistics.significance import tie_groups
@@ -35,7 +44,7 @@ def scores_table(
         {
             **dict(zip(IDENTITY, row, strict=True)),
             "task": task,
-            "metric": "mean" if task == AVERAGE else settings[parts[0]]["metric"],
+            "metric": "mean" if task == AVERAGE else part_metric(parts[0], settings)[1],
             **_summary(group, parts),
             **_certainty(items.get(row, {}), parts),
         }
@@ -64,15 +73,16 @@ def _summary(records: list[dict], parts: list[str]) -> dict:
 
 
 def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
-    if any(task not in tasks for task in parts):
+    if any(part not in tasks for part in parts):
         return {}
-    perplexity = tasks[parts[0]].is_perplexity
+    first = tasks[parts[0]]
     certainty = spread(
-        mean_over_tasks([resample(tasks[task]) for task in parts]), geometric=perplexity
+        mean_over_tasks([resample(tasks[part]) for part in parts]), geometric=first.is_perplexity
     )
     low, high = certainty.interval()
-    if low is not None and not perplexity:
-        low, high = max(low, 0.0), min(high, 100.0)
+    if low is not None and not first.is_perplexity:
+        low = max(low, 0.0)
+        high = high if first.metric in LOWER_IS_BETTER else min(high, 100.0)
     return {
         "items": certainty.items,
         "se_seeds": certainty.se_seeds,
@@ -86,10 +96,11 @@ def _recovery(means: dict[tuple, float], row) -> float | None:
     dense = dense_cell(row.model)
     whole = means.get((row.model, DENSE, dense.pattern, dense.repair, row.task), math.nan)
     base = means.get((row.model, row.pruner, row.pattern, UNREPAIRED, row.task), math.nan)
+    score = row.mean
     if row.metric == PERPLEXITY:
-        whole, base, score = -math.log(whole), -math.log(base), -math.log(row.mean)
-    else:
-        score = row.mean
+        whole, base, score = math.log(whole), math.log(base), math.log(score)
+    if row.metric in LOWER_IS_BETTER:
+        whole, base, score = -whole, -base, -score
     return (score - base) / (whole - base) if row.pruner != DENSE and whole > base else None
 
 
@@ -112,7 +123,7 @@ def _tie_groups(
     for key, family in ranked.groupby(base, sort=False):
         pairs = compared.get(key, {})
         best_first = family.sort_values(
-            "mean", ascending=family["metric"].iloc[0] == PERPLEXITY, kind="stable"
+            "mean", ascending=family["metric"].iloc[0] in LOWER_IS_BETTER, kind="stable"
         )["repair"]
         names = [name for name in best_first if (*key[:3], name) in sparse]
         if len(names) > 1:

@@ -6,7 +6,7 @@ from baselines.pruning.pattern import Pattern
 from bench.cells import DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import AVERAGE, by_row, mean, repair_cost
+from bench.records.rows import ANSWERS, AVERAGE, by_row, mean, repair_cost
 from bench.tables.rendering import Sheet, number, reworded, with_interval
 from bench.tables.table1 import (
     MIB,
@@ -168,9 +168,9 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
 
 
 def ablations_sheet(table: pd.DataFrame) -> Sheet:
-    """:func:`ablations` to read: averages and perplexities."""
+    """:func:`ablations` to read: averages, bits per byte of answers, and perplexities."""
     labels = ["model", "pruner", "pattern", "variant", "changed", "task"]
-    read = (table["task"] == AVERAGE) | table["task"].str.endswith(f"_{PERPLEXITY}")
+    read = table["task"].isin([AVERAGE, ANSWERS]) | table["task"].str.endswith(f"_{PERPLEXITY}")
     table = table[read].reset_index(drop=True)
     shown = table[labels].astype(str)
     for name in ("seft", "mean"):

@@ -8,6 +8,7 @@ import pandas as pd
 from bench.cells import IDENTITY
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.rows import (
+    ANSWERS,
     AVERAGE,
     by_row,
     mean,
@@ -71,7 +72,8 @@ def _budget(record: dict) -> dict:
 def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     """Wide: one row a (model, pruner, pattern, repair), mean and deviation over its seeds.
 
-    Accuracies are in percent. A standard deviation of one seed is missing, not 0. Where some
+    Accuracies are in percent; of the bits per byte of the right answer there is the mean over
+    tasks. A standard deviation of one seed is missing, not 0. Where some
     seeds failed, the means are over the others, and ``status`` says so. ``recovery`` and
     ``tie_group`` are those of the average. ``repair_peak_memory_mib_low`` and ``_high`` are the
     range over all bases and seeds of the same training: how the C library's heap falls into pieces
@@ -81,7 +83,7 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
         records: all records.
         scores: of the same records (see :mod:`bench.statistics.scores`).
     """
-    names = list(score_parts(records))
+    names = shown_scores(records)
     found = by_identity(scores)
     memory = _memory_ranges(records)
     rows = [
@@ -107,6 +109,12 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     counts = ["trainable_parameters", "repair_tokens", "tie_group"]
     return table.astype({name: "Int64" for name in counts if name in table})
+
+
+def shown_scores(records: list[dict]) -> list[str]:
+    """The scores that have columns: all but the bits per byte of single tasks."""
+    parts = score_parts(records)
+    return [name for name in parts if name not in parts.get(ANSWERS, [])]
 
 
 def by_identity(scores: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
@@ -192,6 +200,9 @@ def caption(records: list[dict]) -> str:
     return "; ".join(parts)
 
 
+ANSWERS_CAPTION = (
+    f"{ANSWERS}: bits per byte of the right answer, the mean over tasks; lower is better. "
+)
 SCORES_CAPTION = (
     "± is half of the 95 % interval over items, and over seeds where there are several. Bold: the "
     "best tie group among the repairs of a base that are as sparse as was asked."
@@ -201,7 +212,7 @@ SCORES_CAPTION = (
 def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """``table1`` to read: what is missing everywhere left out, and what the numbers are."""
     shown, best = {}, {}
-    names, found = list(score_parts(records)), by_identity(scores)
+    names, found = shown_scores(records), by_identity(scores)
     rows = [found.get(tuple(row), {}) for row in table[IDENTITY].itertuples(index=False)]
     parts_of_scores = {f"{name}{part}" for name in names for part in PARTS_OF_A_SCORE}
     hidden = {
@@ -224,7 +235,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         elif column not in parts_of_scores | hidden:
             shown[column] = [number(value) for value in table[column]]
             best[column] = False
-    about = f"{caption(records)}. {SCORES_CAPTION}"
+    about = f"{caption(records)}. {ANSWERS_CAPTION if ANSWERS in names else ''}{SCORES_CAPTION}"
     heading = partial(reworded, words=HEADINGS)
     return Sheet(
         pd.DataFrame(shown).rename(columns=heading),

@@ -15,7 +15,7 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
 from bench.config.variants import method_of
-from bench.evaluation.tasks import PERPLEXITY
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.files import UnreadableError, read_json
 from bench.origin import identity, verify
 from bench.records.comparable import differences
@@ -31,7 +31,7 @@ from bench.records.samples import (
 from bench.records.schema import RECORD
 
 ANY = (-math.inf, math.inf)
-RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1))
+RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1)) | {ANSWER_BPB: (0, math.inf)}
 
 
 def find_problems(results: Path) -> Iterator[str]:

@@ -70,8 +70,8 @@ const settings = {
 // ---- Leaderboard
 
 const scoreColumn = (tasks, task, position) => {
-  const perplexity = task.endsWith("_perplexity");
-  const show = perplexity ? rounded(4) : fixed(1);
+  const lower = /_(perplexity|bpb)$/.test(task);
+  const show = lower ? rounded(4) : fixed(1);
   const title = task.replace(/_perplexity$/, " ppl").replaceAll("_", " ");
   return column(
     title,
@@ -83,8 +83,8 @@ const scoreColumn = (tasks, task, position) => {
       return html`${tie === 1 ? html`<b>${text}</b>` : text}${interval}`;
     },
     {
-      missing: perplexity ? Infinity : -Infinity,
-      more: { name: task === "average" || perplexity ? "score" : "task" },
+      missing: lower ? Infinity : -Infinity,
+      more: { name: task === "average" || lower ? "score" : "task" },
     }
   );
 };
@@ -93,6 +93,9 @@ const cost = (title, key, show) =>
 
 const boardColumns = (tasks) => {
   const scores = tasks.map((task, position) => scoreColumn(tasks, task, position));
+  const answers = tasks.indexOf("answers_bpb");
+  // The bits of single tasks are in the drawer.
+  const others = scores.filter((_, n) => n && n !== answers && !tasks[n].endsWith("_answer_bpb"));
   return [
     named("model"),
     named("pruner"),
@@ -118,7 +121,8 @@ const boardColumns = (tasks) => {
     column("tie group", (row) => row.scores[0][3], significant, { missing: Infinity }),
     scores[0],
     column("recovery", (row) => row.scores[0][4], fixed(2)),
-    ...scores.slice(1),
+    ...(answers < 0 ? [] : [scores[answers]]),
+    ...others,
     column(
       "sparsity",
       (row) => row.achieved,

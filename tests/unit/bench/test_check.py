@@ -1,6 +1,7 @@
 """Records that come from elsewhere: what is wrong is one line each."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -106,12 +107,24 @@ def test_values_out_of_range(results, value):
     assert f"{SEFT}/record.json: metrics.social_iqa.acc = {value}: allowed: 0 to 1" in lines
 
 
-def test_a_value_that_its_items_do_not_give(results):
+@pytest.mark.parametrize(
+    ("metric", "label"), [("acc", "winogrande"), ("answer_bpb", "winogrande.answer_bpb")]
+)
+def test_a_value_that_its_items_do_not_give(results, metric, label):
     record = read_json(results / SEFT / "record.json")
-    place = [(m["task"], m["metric"]) for m in record["metrics"]].index(("winogrande", "acc"))
+    place = [(m["task"], m["metric"]) for m in record["metrics"]].index(("winogrande", metric))
     change(results, f"metrics.{place}.value", 0.999)
     (line,) = find_problems(results)
-    assert "metrics.winogrande.value = 0.999: its samples give 0." in line
+    assert re.search(rf"metrics\.{label}\.value = 0\.999: its samples give \d\.", line)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"right": []}, {"right": [2]}, {"bytes": [0, 6]}, {"log_likelihoods": None}]
+)
+def test_bits_per_byte_that_its_items_do_not_have(results, broken):
+    samples(results, lambda rows: [rows[0] | broken, *rows[1:]])
+    (line,) = find_problems(results)
+    assert "samples of social_iqa: no answer_bpb: " in line
 
 
 def samples(results, edit, cell=SEFT):

@@ -20,7 +20,7 @@ def test_a_part_of_a_grid_has_all_tables(tmp_path):
     table1 = tables["table1"].set_index(["pruner", "pattern", "repair"])
     assert ("wanda", "s60", "seft") not in table1.index
     assert table1.loc[("wanda", "s50", "lora"), "status"].startswith("failed (1 of 3 seeds)")
-    assert len(tables["scores"]) == 5 * len(table1)
+    assert len(tables["scores"]) == 9 * len(table1)
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path):

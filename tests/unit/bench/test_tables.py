@@ -178,6 +178,23 @@ def test_memory_has_the_range_of_the_same_training():
     assert "780 (737 to 866)" in sheet.text["repair MiB"].tolist()
 
 
+def test_bits_per_byte_have_one_column_and_old_records_a_gap_in_it():
+    cells = [Cell("m", "wanda", "s60", repair, 0) for repair in ("none", "lora", "seft")]
+    records = [record(cell) for cell in cells]
+    for one, bits in zip(records[1:], (1.5, 1.25), strict=True):
+        one["metrics"].append(metric("social_iqa", "answer_bpb", bits))
+        one["metrics"].append(metric("winogrande", "answer_bpb", 2.5))
+    table = table1(records)
+    assert [name for name in table if "bpb" in name] == [
+        f"answers_bpb{end}" for end in ("", "_std", "_ci_low", "_ci_high")
+    ]
+    assert table["answers_bpb"].tolist() == pytest.approx([math.nan, 2.0, 1.875], nan_ok=True)
+    sheet = table1_sheet(table, scores_of(records), records)
+    assert sheet.text["answers_bpb"].tolist() == ["", "2", "1.875"]
+    assert "answers_bpb: bits per byte of the right answer" in sheet.caption
+    assert table["average"].tolist() == table1([record(cell) for cell in cells])["average"].tolist()
+
+
 def test_a_failed_cell_is_a_row_with_its_reason():
     error = describe_error(FloatingPointError("loss is nan\nat step 3"), "repair", 2, "a.log")
     cells = grid("lora")

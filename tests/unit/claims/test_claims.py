@@ -145,13 +145,16 @@ def test_a_claim_that_is_refuted_is_settled_whatever_is_open(tmp_path):
     assert pd.isna([summary["needed_seeds"], summary["needed_items"]]).all()
 
 
-def test_a_lower_perplexity_is_below(tmp_path):
+@pytest.mark.parametrize(
+    ("metric", "task"), [("perplexity", "wiki_perplexity"), ("answers", "answers_bpb")]
+)
+def test_a_score_of_which_less_is_better_is_below(tmp_path, metric, task):
     paths = made_up(tmp_path, strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
-    summary, detail = verdicts(paths, {"metric": "perplexity", "direction": "below"})
+    summary, detail = verdicts(paths, {"metric": metric, "direction": "below"})
     assert summary["verdict"] == "supported"
     assert summary["estimate"] < 0
-    assert detail["task"].tolist() == ["wiki_perplexity"]
-    summary, _ = verdicts(paths, {"metric": "perplexity"})
+    assert detail["task"].tolist() == [task]
+    summary, _ = verdicts(paths, {"metric": metric})
     assert summary["verdict"] == "refuted"
 
 

@@ -94,3 +94,17 @@ def blank(rng: Random, index: int) -> dict:
         "options": ["cup", "old bird"],
         "answer": rng.randrange(2),
     }
+
+
+@pytest.fixture(scope="session")
+def log_likelihood(tokenizer):
+    """Of a continuation after its context, out of the plain logits of one sequence."""
+
+    def score(model, context: str, continuation: str) -> float:
+        start = len(tokenizer.encode(context))
+        tokens = torch.tensor([tokenizer.encode(context + continuation)])
+        with torch.no_grad():
+            predicted = model(tokens).logits[0].log_softmax(-1)
+        return sum(predicted[i - 1, tokens[0, i]].item() for i in range(start, tokens.shape[1]))
+
+    return score

@@ -1,6 +1,8 @@
 """Tasks and groups of lm-eval's own, out of a small registry and out of lm-eval's."""
 
 import json
+import math
+import statistics
 from pathlib import Path
 
 import datasets
@@ -73,7 +75,7 @@ def registry(files, tmp_path, monkeypatch):
         "from lm_eval.api.task import ConfigurableTask as Program\n"
     )
     manager = TaskManager(include_path=tmp_path, include_defaults=False)
-    monkeypatch.setattr("bench.evaluation.own._registry", lambda: manager)
+    monkeypatch.setattr("bench.evaluation.own.own_tasks", lambda: manager)
     # It asks the system for its libraries, which takes seconds.
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
     return manager
@@ -131,7 +133,7 @@ def test_task_of_lm_eval(fetched, model, tokenizer, files):
     assert [s["acc_norm"] for s in own.samples] == [s["acc_norm"] for s in local.samples]
 
 
-def test_group_of_tasks(fetched, registry, model, tokenizer):
+def test_group_of_tasks(fetched, registry, model, tokenizer, log_likelihood):
     spec = TaskSpec(metric="acc", few_shot=1)
     found = evaluate(
         model, tokenizer, {"school": spec}, {"school": fetched("school")}, batch_tokens=100, seed=3
@@ -144,13 +146,23 @@ def test_group_of_tasks(fetched, registry, model, tokenizer):
         fewshot_random_seed=3,
         bootstrap_iters=10,
     )
-    (row,) = found.metrics
+    row, answers = found.metrics
     assert row["value"] == pytest.approx(plain["results"]["school"]["acc,none"])
     assert row["stderr"] == pytest.approx(plain["results"]["school"]["acc_stderr,none"])
     assert (row["n"], row["tasks"], row["version"], row["few_shot"]) == (19, 2, "3", 1)
     scores = [sample["acc"] for sample in found.samples]
     assert row["value"] == pytest.approx(sum(scores) / 19)
     assert scores == [s["acc"] for name in ("arc", "openbook") for s in plain["samples"][name]]
+    bits = []
+    for sample in plain["samples"]["arc"] + plain["samples"]["openbook"]:
+        context, answer = sample["arguments"][sample["target"]]
+        nats = -log_likelihood(model, context, answer)
+        bits.append(nats / math.log(2) / len(answer.strip().encode()))
+    assert answers == row | {
+        "metric": "answer_bpb",
+        "value": pytest.approx(sum(bits) / 19, abs=1e-4),
+        "stderr": pytest.approx(statistics.stdev(bits) / math.sqrt(19), abs=1e-4),
+    }
     ids = [f"arc/{n}" for n in range(12)] + [f"openbook/{n}" for n in range(7)]
     assert [sample["id"] for sample in found.samples] == ids
 
@@ -158,7 +170,7 @@ def test_group_of_tasks(fetched, registry, model, tokenizer):
 def test_limit_of_a_group_is_of_each_task(fetched, model, tokenizer):
     folder = {"school": fetched("school")}
     found = evaluate(model, tokenizer, {"school": TaskSpec(metric="acc", limit=3)}, folder)
-    assert [(row["n"], row["tasks"], row["limit"]) for row in found.metrics] == [(6, 2, 3)]
+    assert {(row["n"], row["tasks"], row["limit"]) for row in found.metrics} == {(6, 2, 3)}
     with pytest.raises(ValueError, match="task openbook: limit = 8: there are 7 items"):
         load_task("school", TaskSpec(metric="acc", limit=8), folder["school"], seed=0)
 
@@ -206,7 +218,7 @@ def hub(tmp_path, monkeypatch):
         text = json.dumps(task | {"task": name, "dataset_path": f"somebody/{name}"})
         (tmp_path / f"{name}.yaml").write_text(text)
     manager = TaskManager(include_path=tmp_path, include_defaults=False)
-    monkeypatch.setattr("bench.evaluation.own._registry", lambda: manager)
+    monkeypatch.setattr("bench.evaluation.own.own_tasks", lambda: manager)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     files = {"data/test-0.parquet": (tmp_path / "test.parquet").read_bytes()}
     hub = Hub({"somebody/quiz": files, "somebody/closed": files | {"README.md": b""}})

@@ -67,8 +67,9 @@ def test_same_results_as_lm_eval_alone(
         if key.endswith(",none")
     }
     rows = {r["metric"]: r for r in evaluation.metrics if r["task"] == name}
-    assert set(rows) - {"perplexity"} == {m for m in expected if not m.endswith("_stderr")}
-    for metric in set(rows) - {"perplexity"}:
+    ours = {"perplexity", "answer_bpb"}
+    assert set(rows) - ours == {m for m in expected if not m.endswith("_stderr")}
+    for metric in set(rows) - ours:
         stderr = expected[f"{metric}_stderr"]
         assert rows[metric]["value"] == pytest.approx(expected[metric], rel=1e-4)
         assert rows[metric]["stderr"] == (None if stderr == "N/A" else pytest.approx(stderr))
@@ -134,9 +135,12 @@ def test_rows_say_what_was_measured(evaluation):
     assert list(rows) == [
         ("social_iqa", "acc"),
         ("social_iqa", "acc_norm"),
+        ("social_iqa", "answer_bpb"),
         ("winogrande", "acc"),
+        ("winogrande", "answer_bpb"),
         ("science", "acc"),
         ("science", "acc_norm"),
+        ("science", "answer_bpb"),
         ("wiki", "perplexity"),
         ("wiki", "word_perplexity"),
         ("wiki", "byte_perplexity"),
@@ -225,7 +229,7 @@ def requests(name, item, folder):
     return [request.args for request in task.instances]
 
 
-def test_answers_are_compared_with_the_right_one(model, tokenizer, tmp_path):
+def test_answers_are_compared_with_the_right_one(model, tokenizer, log_likelihood, tmp_path):
     """The option that the model prefers is right when it is the answer, and wrong when not."""
     file = tmp_path / "items.jsonl"
     options = ["key", "old house"]
@@ -239,14 +243,7 @@ def test_answers_are_compared_with_the_right_one(model, tokenizer, tmp_path):
     )
     tasks = {"winogrande": TaskSpec(metric="acc")}
     found = evaluate(model, tokenizer, tasks, {"winogrande": file})
-    totals = []
-    for option in options:
-        start = tokenizer.encode(f"the cup in the {option}")
-        tokens = torch.tensor([tokenizer.encode(f"the cup in the {option} is red")])
-        with torch.no_grad():
-            predicted = torch.log_softmax(model(tokens).logits[0], -1)
-        positions = range(len(start), tokens.shape[1])
-        totals.append(sum(predicted[i - 1, tokens[0, i]].item() for i in positions))
+    totals = [log_likelihood(model, f"the cup in the {option}", " is red") for option in options]
     right = totals.index(max(totals))
     assert [sample["acc"] for sample in found.samples] == [float(i == right) for i in range(2)]
 

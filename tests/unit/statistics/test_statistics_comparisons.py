@@ -27,6 +27,7 @@ from bench.statistics.scores import scores_table
 from bench.statistics.significance import holm
 
 LOW = "wiki_perplexity"
+ANSWERS = [f"{task}_answer_bpb" for task in ("social_iqa", "winogrande", "science")]
 
 
 def tables(paths):
@@ -72,14 +73,15 @@ def test_scores_are_those_of_the_records(grid):
 
 def test_every_score_of_every_row_is_there_in_order(grid):
     _, scores, _ = grid
-    assert list(scores["task"].unique()) == ["social_iqa", "winogrande", "science", "average", LOW]
+    tasks = ["social_iqa", "winogrande", "science"]
+    assert list(scores["task"].unique()) == [*tasks, "average", "answers_bpb", *ANSWERS, LOW]
     assert list(scores["repair"].unique()) == ["none", "full", "lora", "lora-dense", "spp", "seft"]
-    assert len(scores) == 7 * 5
+    assert len(scores) == 7 * 9
 
 
 def test_intervals_of_accuracies_are_percentages(grid):
     _, scores, _ = grid
-    accuracies = scores[scores["metric"] != "perplexity"]
+    accuracies = scores[~scores["metric"].isin(["perplexity", "answer_bpb"])]
     assert accuracies["ci_low"].ge(0).all()
     assert accuracies["ci_high"].le(100).all()
     assert scores["ci_low"].le(scores["mean"]).all()
@@ -96,6 +98,30 @@ def test_recovery_is_nothing_for_the_base_and_the_share_of_what_was_lost_for_oth
     base, seft = score(scores, "none", LOW)["mean"], score(scores, "seft", LOW)
     dense = score(scores, "none", LOW, pruner="dense", pattern="dense")["mean"]
     assert seft["recovery"] == pytest.approx(math.log(seft["mean"] / base) / math.log(dense / base))
+
+
+def test_bits_per_byte_are_of_the_items_and_fewer_are_better(grid):
+    paths, scores, comparisons = grid
+    bits = {}
+    for path in paths:
+        cell = read_json(path)["cell"]
+        rows = read_json_lines(path.with_name("samples.jsonl.gz"))
+        nats = [-row["log_likelihoods"][0] / row["bytes"][0] for row in rows if "right" in row]
+        each = [value / math.log(2) for value in nats]
+        bits.setdefault(cell["repair"] if cell["pruner"] == "wanda" else "dense", []).append(each)
+    # Equally many items a task: the mean over tasks is that over items.
+    means = {repair: np.mean(each) for repair, each in bits.items()}
+    seft, base = score(scores, "seft", "answers_bpb"), score(scores, "none", "answers_bpb")
+    assert seft["mean"] == pytest.approx(means["seft"])
+    assert (seft["metric"], seft["items"], seft["seeds"]) == ("answer_bpb", 180, 3)
+    assert seft["tie_group"] == 1 < base["tie_group"]
+    recovery = (means["none"] - means["seft"]) / (means["none"] - means["dense"])
+    assert seft["recovery"] == pytest.approx(recovery)
+    row = compared(comparisons, "lora", "seft", "answers_bpb")
+    assert row["difference"] == pytest.approx(means["lora"] - means["seft"])
+    assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
+    one = score(scores, "seft", "science_answer_bpb")
+    assert one["mean"] == pytest.approx(np.mean(np.array(bits["seft"])[:, 120:]))
 
 
 def test_there_is_no_recovery_where_pruning_did_no_harm(tmp_path):
@@ -168,6 +194,7 @@ def test_one_seed_is_compared_by_its_items(tmp_path):
         "winogrande": ["McNemar"],
         "science": ["McNemar"],
         "average": ["permutation"],
+        **{task: ["permutation"] for task in ("answers_bpb", *ANSWERS)},
         LOW: ["permutation"],
     }
     assert (comparisons["seeds"] == 1).all()
@@ -309,7 +336,8 @@ def test_a_metric_that_is_of_all_items_together_has_no_comparison(tmp_path):
                 del row["acc"], row["acc_norm"]
         write_json_lines(samples, rows)
     scores, comparisons = tables(paths)
-    assert set(comparisons["task"]) == {"social_iqa", "winogrande", LOW}
+    answers = {"answers_bpb", *ANSWERS}
+    assert set(comparisons["task"]) == {"social_iqa", "winogrande", LOW} | answers
     assert score(scores, "seft", "science")["mean"] > 0
     assert pd.isna(score(scores, "seft", "science")["tie_group"])
 
