@@ -75,7 +75,7 @@ def registry(files, tmp_path, monkeypatch):
         "from lm_eval.api.task import ConfigurableTask as Program\n"
     )
     manager = TaskManager(include_path=tmp_path, include_defaults=False)
-    monkeypatch.setattr("bench.evaluation.own.own_tasks", lambda: manager)
+    monkeypatch.setattr("bench.evaluation.own._registry", lambda: manager)
     # It asks the system for its libraries, which takes seconds.
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
     return manager
@@ -218,7 +218,7 @@ def hub(tmp_path, monkeypatch):
         text = json.dumps(task | {"task": name, "dataset_path": f"somebody/{name}"})
         (tmp_path / f"{name}.yaml").write_text(text)
     manager = TaskManager(include_path=tmp_path, include_defaults=False)
-    monkeypatch.setattr("bench.evaluation.own.own_tasks", lambda: manager)
+    monkeypatch.setattr("bench.evaluation.own._registry", lambda: manager)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     files = {"data/test-0.parquet": (tmp_path / "test.parquet").read_bytes()}
     hub = Hub({"somebody/quiz": files, "somebody/closed": files | {"README.md": b""}})

@@ -45,7 +45,7 @@ def requested(monkeypatch):
     """Data sets that were asked of the hub, with their commits."""
     tasks = Path(lm_eval.tasks.__file__).parent
     manager = TaskManager(include_path=[tasks / f for f in FOLDERS], include_defaults=False)
-    monkeypatch.setattr("bench.evaluation.own.own_tasks", lambda: manager)
+    monkeypatch.setattr("bench.evaluation.own._registry", lambda: manager)
     # Of MMLU's 57 subjects two of each kind, for the time that it takes.
     subjects = [manager.task_index[f"mmlu_{kind}_tasks"].tags for kind in SUBJECTS]
     assert sum(map(len, subjects)) == 57
