@@ -23,7 +23,7 @@ PARTS = (
     "seft",
     "workflow",
 )
-MEASURED = r"_seconds$|_memory_mib$"
+MEASURED = r"_seconds$|_memory_mib"
 
 
 class Project:
