@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from made_up import OPTIONS, STRENGTH, TASKS, made_up_record, made_up_samples
+from made_up import OPTIONS, STRENGTH, made_up_record, made_up_samples
 
 from baselines.repair import REPAIRS
 from bench.cells import IDENTITY, Cell, dense_cell, history_path, record_path
@@ -15,13 +15,13 @@ from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import write_json, write_json_lines
 from bench.records.history import no_history, write_history
+from bench.records.rows import score_parts, shown_score
 from bench.records.samples import SAMPLES_FILE
 from bench.report import Sources
 from bench.tables.table1 import table1
 
 PROJECTIONS = [f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")]
 PROJECTIONS += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
-SCORED = (*(task for task in TASKS if task != "wiki"), "average", "wiki_perplexity")
 COMPARED = [*IDENTITY[:3], "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
 COMPARED += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
 CLAIMED = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
@@ -132,25 +132,20 @@ def made_up_history(cell: Cell, blocks: int) -> dict:
 
 def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
     """Means over seeds, with intervals; the best and what lies less than a point below tie."""
+    records = list(records)
+    scored = score_parts(records)
     measured = [
-        {
-            **record["cell"],
-            **{
-                metric["task"]: metric["value"] * (1 if metric["metric"] == "perplexity" else 100)
-                for metric in record["metrics"]
-                if metric["metric"] == TASKS[metric["task"]]
-            },
-        }
+        {**record["cell"], **{task: shown_score(record, of) for task, of in scored.items()}}
         for record in records
     ]
-    seeds = pd.DataFrame(measured, columns=[*IDENTITY, "seed", *TASKS])
-    seeds["average"] = seeds[[task for task in TASKS if task != "wiki"]].mean(axis=1)
-    rows = seeds.rename(columns={"wiki": "wiki_perplexity"}).groupby(IDENTITY, sort=False)
+    rows = pd.DataFrame(measured).groupby(IDENTITY, sort=False)
     parts = []
-    for task in SCORED:
+    for task in scored:
         part = rows[task].agg(["mean", "std", "count"]).reset_index()
         part = part.rename(columns={"count": "seeds"}).assign(task=task, items=12)
-        part["metric"] = "perplexity" if task == "wiki_perplexity" else "acc"
+        kind = task.rpartition("_")[2]
+        part["metric"] = {"perplexity": "perplexity", "bpb": "answer_bpb"}.get(kind, "acc")
+        best = "min" if kind in ("perplexity", "bpb") else "max"
         part["se_seeds"], part["se_items"] = 0.5, 2.0
         part["ci_low"], part["ci_high"] = part["mean"] * 0.93, part["mean"] * 1.06
         group = part.groupby(IDENTITY[:3])
@@ -158,7 +153,7 @@ def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
         base = group["mean"].transform("first")
         dense = part["model"].map(part[part["pruner"] == "dense"].set_index("model")["mean"])
         part["recovery"] = ((part["mean"] - base) / (dense - base)).replace([np.inf, -np.inf], None)
-        worse = part["mean"] - group["mean"].transform("min" if task == SCORED[-1] else "max")
+        worse = part["mean"] - group["mean"].transform(best)
         tied = part["mean"].notna() & (part["pruner"] != "dense")
         part["tie_group"] = (1 + (worse.abs() > 1)).where(tied)
         parts.append(part)

@@ -88,6 +88,20 @@ def test_a_heading_sorts_both_ways_and_what_is_missing_is_worst(page):
     assert numbers == sorted(numbers, reverse=True)
 
 
+def test_bits_per_byte_stand_beside_the_average_and_those_of_a_task_in_the_drawer(page):
+    heads = page.locator("#board thead th").all_inner_texts()
+    place = next(n for n, text in enumerate(heads) if "answers bpb" in text)
+    assert "recovery" in heads[place - 1]
+    assert not any("answer bpb" in text for text in heads)
+    for direction in ("asc", "desc"):
+        head(page, "answers bpb").click()
+        page.wait_for_selector(f"#board th.dt-ordering-{direction}")
+    # The failed cell has none, which is the worst: the most.
+    assert column(page, "answers bpb")[0] == ""
+    page.click("#board tbody .open >> nth=0")
+    expect(page.locator("#drawer .content")).to_contain_text("science_answer_bpb")
+
+
 def test_filters_narrow_the_rows_and_the_search_does_too(page):
     choose(page, "pruner", "wanda")
     choose(page, "repair", "spp")
