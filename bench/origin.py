@@ -185,22 +185,30 @@ def _digests(path: Path, files: Mapping[str, Path], whole: bool) -> dict[str, di
     # Without it, or where it is damaged, files are read.
     with suppress(OSError, UnreadableError):
         before = read_json(seen)
-    looks = {name: _looks(file) for name, file in files.items()}
-    known = {
-        name: before[name]["sha256"]
-        for name, look in looks.items()
-        if not whole and look.items() <= before.get(name, {}).items()
-    }
-    unknown = [name for name in files if name not in known]
-    bar = tqdm(unknown, desc="sha256", unit="file", delay=1)
-    read = {name: sha256(files[name]) for name in bar}
-    digests = {name: (known | read)[name] for name in files}
-    if read:
-        after = before | {name: look | {"sha256": digests[name]} for name, look in looks.items()}
+    found = seen_files(files, {} if whole else before)
+    after = before | found
+    if after != before:
         # Whoever may not write here reads the files each time.
         with suppress(OSError):
             write_json(seen, after)
-    return {name: {"sha256": digests[name], "bytes": looks[name]["bytes"]} for name in files}
+    return {n: {"sha256": entry["sha256"], "bytes": entry["bytes"]} for n, entry in found.items()}
+
+
+def seen_files(files: Mapping[str, Path], before: Mapping[str, dict]) -> dict[str, dict]:
+    """Size, time and SHA-256 of files, of which those are read that do not look as before.
+
+    Args:
+        files: by name.
+        before: what this returned of them earlier.
+    """
+    looks = {name: _looks(file) for name, file in files.items()}
+    known = {
+        name: before[name] for name in files if looks[name].items() <= before.get(name, {}).items()
+    }
+    unknown = [name for name in files if "sha256" not in known.get(name, {})]
+    bar = tqdm(unknown, desc="sha256", unit="file", delay=1)
+    read = {name: looks[name] | {"sha256": sha256(files[name])} for name in bar}
+    return {name: (known | read)[name] for name in files}
 
 
 def _looks(file: Path) -> dict:

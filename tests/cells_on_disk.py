@@ -13,8 +13,7 @@ from baselines.repair import REPAIRS
 from bench.cells import Cell, base_folder, record_path, training_folder
 from bench.data import Parts, check
 from bench.jobs.outcome import Attempt
-from bench.origin import identity, mark
-from bench.records.record import config_hash
+from bench.origin import digest_of, identity, mark
 from bench.sources.manifest import Manifest
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 from bench.stages.prune import prune_base
@@ -132,7 +131,7 @@ class Workspace:
         }
         return EvaluationJob(
             cell=cell,
-            config={"hash": config_hash(resolved), "resolved": resolved},
+            config={"hash": digest_of(resolved), "resolved": resolved},
             data=DATA,
             model=self.model,
             base=base_folder("results/checkpoints", cell),

@@ -11,7 +11,8 @@ from baselines.pruning.pattern import Pattern
 from bench.cells import Cell, dense_cell, record_path
 from bench.evaluation.answers import mean_bpb
 from bench.files import write_json, write_json_lines
-from bench.records.record import config_hash, describe_error, make_record
+from bench.origin import digest_of
+from bench.records.record import describe_error, make_record
 
 TASKS = {
     "social_iqa": "acc_norm",
@@ -157,7 +158,7 @@ def made_up_record(cell: Cell, samples: list[dict], error: Exception | None = No
     evolves = cell.repair in OPTIONS
     return make_record(
         cell,
-        {"hash": config_hash(resolved), "resolved": resolved},
+        {"hash": digest_of(resolved), "resolved": resolved},
         sparsity={
             "requested": requested,
             "achieved": None if error else achieved,

@@ -4,13 +4,12 @@ Snakemake looks up, compares and prints each input of each job. Named one by one
 two thirds of the inputs of a large grid, and a third of the time that it takes to plan.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from bench.files import read_json, whole, write_json
-from bench.origin import sha256
+from bench.origin import seen_files, sha256
 
 # What decides no number, or is a parameter of the jobs that it decides: files and folders of which
 # a change makes nothing anew.
@@ -45,8 +44,7 @@ def list_code(listing: str | Path, files: Iterable[str | Path], root: Path) -> N
     listing = Path(listing)
     lines = []
     for path in sorted({root / file for file in files}):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        lines.append(f"{digest}  {path.relative_to(root)}\n")
+        lines.append(f"{sha256(path)}  {path.relative_to(root)}\n")
     text = "".join(lines)
     if not listing.exists() or listing.read_text(encoding="utf-8") != text:
         with whole(listing) as temporary:
@@ -65,7 +63,7 @@ def list_local(listing: str | Path, files: Iterable[Path]) -> None:
     """
     listing = Path(listing)
     before = read_json(listing) if listing.exists() else {}
-    after = {str(path): _entry(path, before.get(str(path))) for path in sorted(files)}
+    after = seen_files({str(path): path for path in sorted(files)}, before)
     if after == before:
         return
     unchanged = _digests(after) == _digests(before)
@@ -73,14 +71,6 @@ def list_local(listing: str | Path, files: Iterable[Path]) -> None:
     write_json(listing, after)
     if times is not None:
         os.utime(listing, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def _entry(path: Path, before: dict | None) -> dict:
-    found = path.stat()
-    looks = {"bytes": found.st_size, "time": found.st_mtime_ns}
-    if before is not None and looks.items() <= before.items():
-        return before
-    return {**looks, "sha256": sha256(path)}
 
 
 def _digests(entries: dict[str, dict]) -> dict[str, str]:

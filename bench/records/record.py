@@ -31,7 +31,7 @@ def resolved_config(config: "Config", cell: Cell) -> dict:
         if training_of(cell.repair) is not None:
             resolved["training"] = config.training.model_dump(mode="json")
             resolved["repair"] = config.repair_options(cell.repair)
-    return {"hash": config_hash(resolved), "resolved": resolved}
+    return {"hash": digest_of(resolved), "resolved": resolved}
 
 
 def prune_config(config: "Config", cell: Cell) -> dict:
@@ -92,11 +92,6 @@ def data_config(config: "Config", names: Iterable[str]) -> dict[str, dict]:
         }
         for name, spec in specs.items()
     }
-
-
-def config_hash(resolved: dict) -> str:
-    """SHA-256 of a resolved configuration, whatever the order of its keys."""
-    return digest_of(resolved)
 
 
 def describe_error(error: BaseException, stage: str, attempt: int, log: str | None = None) -> dict:

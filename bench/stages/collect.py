@@ -33,11 +33,6 @@ from bench.tables.reproduction import read_references, reference_files, reproduc
 from bench.tables.table1 import cells_table, table1, table1_sheet
 
 Paths = Sequence[str | Path]
-# Tables to read are there as Markdown and LaTeX, too.
-TO_READ = ("table1", "table2", "table3", "table4", "ablations")
-DATA = ("cells", "scores", "comparisons", "claims", "claims_detail", "reproduction")
-TABLES = [f"{name}.csv" for name in (*TO_READ, *DATA)]
-TABLES += [f"{name}.{kind}" for name in TO_READ for kind in ("md", "tex")]
 
 
 def write_cells(records: Paths, csv: str | Path) -> None:
@@ -89,7 +84,7 @@ def write_reproduction(records: Paths, references: Iterable[Path], csv: str | Pa
 
 
 def collect(records: Paths, folder: Path) -> None:
-    """Make all of ``TABLES`` in a folder.
+    """Make all of :data:`bench.tables.TABLES` in a folder.
 
     Raises:
         ValueError: a file that is read here is not as it should be, or what would be compared is

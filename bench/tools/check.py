@@ -17,9 +17,8 @@ from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
 from bench.config.variants import method_of
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.files import UnreadableError, read_json
-from bench.origin import identity, verify
+from bench.origin import digest_of, identity, verify
 from bench.records.comparable import differences
-from bench.records.record import config_hash
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.records.samples import (
     SAMPLES_FILE,
@@ -76,7 +75,7 @@ def _alone(name: str, record: dict) -> Iterator[str]:
         yield f"cell: its record belongs at {expected}"
     if (record["status"] == "ok") != (record["error"] is None):
         yield f"status = {record['status']!r}: allowed: 'failed' with an error, 'ok' without"
-    found = config_hash(config["resolved"])
+    found = digest_of(config["resolved"])
     if config["hash"] != found:
         yield f"config.hash = {config['hash'][:12]}: the resolved configuration has {found[:12]}"
     git = record["provenance"]["git"]

@@ -103,10 +103,6 @@ class Checkpoints(TrainerCallback):
         finally:
             signal.signal(signal.SIGTERM, previous)
 
-    def remove(self) -> None:
-        """Remove all of them: the training is over."""
-        remove(self.folder)
-
     def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
         self._taken_at = time.monotonic()
         if state.global_step:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 
 import pytest
+from snakemake.utils import update_config
 
 RATE = {"repair": {"lora": {"learning_rate": 1e-3}}}
 NO_SCIENCE = {"evaluation": {"tasks": {"science": None}}}
@@ -13,12 +14,10 @@ PART = {"grid": {"pruners": ["magnitude"], "repairs": ["none", "lora"]}}
 
 
 def merged(*changes: dict) -> dict:
-    """Changes laid over each other, as Snakemake lays configuration files."""
+    """Changes laid over each other, as configuration files are."""
     result: dict = {}
     for change in changes:
-        for key, value in change.items():
-            both = isinstance(value, dict) and isinstance(result.get(key), dict)
-            result[key] = merged(result[key], value) if both else value
+        update_config(result, change)
     return result
 
 

@@ -46,6 +46,8 @@ onsuccess:
     if table.exists():
         import pandas as pd
 
+        from bench.tables.answer import answers
+
         print(f"\n{table.read_text()}")
         print(*answers(pd.read_csv("results/scores.csv")), sep="\n")
         print("\nresults/table1.csv (make report builds the leaderboard, reports/index.html)")

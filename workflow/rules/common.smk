@@ -39,8 +39,7 @@ from bench.records.record import (
     resolved_config,
 )
 from bench.sources import PathSource
-from bench.stages.collect import TABLES
-from bench.tables.answer import answers
+from bench.tables import TABLES
 
 read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)

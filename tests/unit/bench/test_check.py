@@ -4,6 +4,7 @@ import json
 import re
 import sys
 
+import dotted
 import pytest
 from made_up import made_up_grid
 
@@ -23,15 +24,7 @@ def results(tmp_path):
 def change(results, path, value, cell=SEFT):
     """Put a value at a dotted path of a record; ``...`` removes what is there."""
     file = results / cell / "record.json"
-    record = read_json(file)
-    *parents, key = path.split(".")
-    node = record
-    for parent in parents:
-        node = node[int(parent) if isinstance(node, list) else parent]
-    if value is ...:
-        del node[key]
-    else:
-        node[key] = value
+    record = dotted.change(read_json(file), path, value)
     file.write_text(json.dumps(record))
 
 
@@ -186,6 +179,8 @@ GARBAGE = {
     "nothing": b"",
     "no JSON": b"{",
     "a list": b"[]",
+    "no keys": b"{}",
+    "a record that is cut": b'{"schema_version": 1, "cell": {"mod',
     "a number": b"7",
     "Latin-1": '{"cell": "caf\xe9"}'.encode("latin-1"),
     "half an emoji": b'{"schema_version": 1, "cell": "\\ud83d"}',

@@ -7,7 +7,8 @@ import pytest
 from made_up import made_up_grid
 
 from bench.cells import Cell
-from bench.stages.collect import TABLES, collect, main, records_below
+from bench.stages.collect import collect, main, records_below
+from bench.tables import TABLES
 
 
 def test_a_part_of_a_grid_has_all_tables(tmp_path):

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from dotted import change
 from made_up import made_up_record, made_up_samples
 
 from bench.cells import Cell, dense_cell
@@ -22,16 +23,7 @@ SETS = {"wiki": "3" * 64, "social_iqa": "4" * 64}
 
 def changed(record: dict, path: str, value) -> dict:
     """A copy with a value at a dotted path; ``...`` removes what is there."""
-    record = copy.deepcopy(record)
-    *parents, key = path.split(".")
-    node = record
-    for parent in parents:
-        node = node.setdefault(parent, {})
-    if value is ...:
-        del node[key]
-    else:
-        node[key] = value
-    return record
+    return change(copy.deepcopy(record), path, value)
 
 
 def identified(record: dict) -> dict:

@@ -6,6 +6,7 @@ import json
 import jsonschema
 import pytest
 import yaml
+from dotted import change
 from snakemake.utils import update_config
 
 from bench.cells import Cell
@@ -31,16 +32,7 @@ def default() -> dict:
 
 def changed(path: str, value) -> dict:
     """The default configuration with the value at a dotted path replaced, or removed (``...``)."""
-    values = default()
-    *parents, key = path.split(".")
-    node = values
-    for parent in parents:
-        node = node.setdefault(parent, {})
-    if value is ...:
-        del node[key]
-    else:
-        node[key] = value
-    return values
+    return change(default(), path, value)
 
 
 BAD = [

@@ -8,12 +8,11 @@ from made_up import made_up_grid
 
 from bench.cells import Cell, base_folder, dense_cell, history_path, record_path, training_folder
 from bench.config import load
-from bench.files import UnreadableError, read_json_lines, write_json, write_json_lines
+from bench.files import read_json_lines, write_json, write_json_lines
 from bench.jobs.outcome import STAGE_FILE
 from bench.planning.plan import make_plan, read_files
 from bench.planning.retry import to_retry
 from bench.records.history import no_history, write_history
-from bench.records.record import read_record
 
 GRID = {"pruners": ["wanda"], "repairs": ["none", "seft"], "seeds": [0]}
 SEFT = Cell("tiny", "wanda", "s60", "seft", 0)
@@ -99,15 +98,3 @@ def test_a_cell_without_all_its_items_is_run_again(config, done, tmp_path, damag
     done()
     damage(tmp_path / SAMPLES)
     assert to_retry(config, tmp_path) == {RECORD}
-
-
-@pytest.mark.parametrize("content", ["", '{"schema_version": 1, "cell": {"mod', "[]", "{}"])
-def test_a_damaged_record_is_one_line_that_names_it_and_says_what_to_do(tmp_path, content):
-    path = tmp_path / "record.json"
-    path.write_text(content)
-    with pytest.raises(UnreadableError) as raised:
-        read_record(path)
-    message = str(raised.value)
-    assert message.startswith(f"{path}: ")
-    assert message.endswith("; to run its cell again: snakemake ... --config retry_failed=true")
-    assert "\n" not in message
