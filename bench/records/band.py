@@ -2,7 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
+from bench.files import UnreadableError, read_json
+from bench.origin import MANIFEST, sha256
 from bench.records.rows import shown_metric
 
 # Of a normal distribution: 95 % lie within this many standard errors.
@@ -39,3 +43,26 @@ def band_problems(
             f"models.{model}.band.{task}: the dense model is not as expected: it scores "
             f"{found}; allowed: {low:g} to {high:g}"
         )
+
+
+def checked(manifest: str, band: dict) -> dict:
+    """What a file says that stands for a passed check.
+
+    Args:
+        manifest: SHA-256 of the manifest of the model that was scored.
+        band: lowest and highest score that were allowed, a task.
+    """
+    return {"manifest": manifest, "band": band}
+
+
+def is_checked(file: str, folder: str, band: dict) -> bool:
+    """Whether a file stands for a passed check of this model with this band.
+
+    Args:
+        file: that the check wrote, if it passed.
+        folder: where the model lies, if it is fetched.
+        band: as configured.
+    """
+    with suppress(OSError, UnreadableError):
+        return read_json(file) == checked(sha256(Path(folder) / MANIFEST), band)
+    return False

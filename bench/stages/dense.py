@@ -7,24 +7,25 @@ from bench.cells import dense_cell
 from bench.data.items import DataError
 from bench.files import write_json, write_json_lines
 from bench.models.shape import length_problems
-from bench.records.band import band_problems
+from bench.records.band import band_problems, checked
 from bench.records.record import make_record, read_record
 from bench.stages.evaluate import Evaluator
 
 
-def check_dense(model: str, band: dict, record: str, checked: str) -> None:
+def check_dense(model: str, band: dict, record: str, file: str) -> None:
     """Compare the dense model's scores with its band; end with status 1 where they do not fit.
 
     Args:
         model: name of the model.
         band: lowest and highest score expected, a task.
         record: of the dense model.
-        checked: file to write when all is well.
+        file: to write when all is well.
     """
-    problems = list(band_problems(model, band, read_record(record)))
+    scored = read_record(record)
+    problems = list(band_problems(model, band, scored))
     if problems:
         sys.exit("\n".join(problems))
-    write_json(checked, {"band": band})
+    write_json(file, checked(scored["provenance"]["manifests"]["model"], band))
 
 
 def evaluate_dense(

@@ -45,7 +45,6 @@ onsuccess:
     table = Path("results/table1.md")
     if table.exists():
         import pandas as pd
-
         from bench.tables.answer import answers
 
         print(f"\n{table.read_text()}")

@@ -30,6 +30,7 @@ from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
+from bench.records.band import is_checked
 from bench.records.record import (
     data_config,
     data_of,
@@ -156,9 +157,19 @@ def data_checked(w):
     return []
 
 
+def band(model):
+    """Lowest and highest score expected of a dense model, a task."""
+    return CONFIG.models[model].model_dump(mode="json")["band"]
+
+
+def dense_fits(model):
+    """Whether the dense model was found to score as expected."""
+    return is_checked(DENSE_CHECKED.format(model=model), f"resources/models/{model}", band(model))
+
+
 def dense_checked(w):
-    """Wait until the scores of the dense model are checked once; for the data, too."""
-    if not os.path.exists(DENSE_CHECKED.format(model=w.model)):
+    """Wait until the scores of this dense model are checked with this band; for the data, too."""
+    if not dense_fits(w.model):
         checkpoints.check_dense.get(model=w.model)
     return data_checked(w)
 

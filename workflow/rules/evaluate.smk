@@ -57,7 +57,7 @@ checkpoint check_dense:
     conda:
         "../../environment.yml"
     params:
-        band=lambda w: CONFIG.models[w.model].model_dump(mode="json")["band"],
+        band=lambda w: band(w.model),
     message:
         "Check that {wildcards.model} scores as expected before it is pruned"
     script:
