@@ -64,6 +64,14 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return corrected
 
 
+def is_negligible(low: float | None, high: float | None, margin: float) -> bool:
+    """Whether no difference that an interval holds is more than ``margin``, either way.
+
+    These are two one-sided tests (Schuirmann 1987), each at half of what the interval leaves out.
+    """
+    return low is not None and -margin <= low and high <= margin
+
+
 def tie_groups(ranked: Sequence[str], differ: Callable[[str, str], bool | None]) -> dict[str, int]:
     """The tie group of each repair, from 1; none of one that its best repair is not compared with.
 

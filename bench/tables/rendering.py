@@ -1,7 +1,7 @@
 """Tables to read: Markdown and LaTeX, with the best in bold."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,13 +64,6 @@ def number(value) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
-
-
-def reworded(text: str, words: Mapping[str, str]) -> str:
-    """A text with ``words`` in place of their keys, one after another."""
-    for word, other in words.items():
-        text = text.replace(word, other)
-    return text
 
 
 def with_interval(value, low, high) -> str:
