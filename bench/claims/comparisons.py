@@ -9,8 +9,8 @@ from bench.cells import DENSE, UNREPAIRED
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.measures import COSTS
-from bench.records.rows import ANSWERS, AVERAGE, by_row, score_parts, shown_value
+from bench.records.measures import ANSWERS, AVERAGE, COSTS
+from bench.records.rows import by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 

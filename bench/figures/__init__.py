@@ -6,7 +6,7 @@ show, and a caption, ``workflow/report/<name>.rst``.
 
 # Of a model; and of one pattern of a model.
 OF_MODEL = ("sparsity",)
-OF_PATTERN = ("recovery", "pareto", "training", "topology", "moved")
+OF_PATTERN = ("differences", "recovery", "pareto", "training", "topology", "moved")
 
 FORMATS = ("png", "svg", "pdf")
 # Title of the file of a figure that no cell of the grid has anything for.

@@ -9,6 +9,8 @@ from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 if TYPE_CHECKING:
     import pandas as pd
 
+AVERAGE = "average"
+ANSWERS = "answers_bpb"
 MIB = 2**20
 STAGES = ("prune", "repair", "merge", "evaluate")
 # The two costs by which repairs are compared.
@@ -25,6 +27,7 @@ class Kind:
         suffix: of the names of such scores in the tables.
         short: what stands for the suffix at the head of a column.
         long: what stands for it on an axis.
+        phrase: a score in a sentence.
         unit: of a difference between two.
         negligible: the largest difference that is not worth naming, in that unit.
         lower_is_better: whether less is better.
@@ -34,6 +37,7 @@ class Kind:
     suffix: str
     short: str
     long: str
+    phrase: str
     unit: str
     negligible: float
     lower_is_better: bool
@@ -51,12 +55,26 @@ class Kind:
         return name.removesuffix(self.suffix).replace("_", " ")
 
 
-ACCURACY = Kind("", "", " accuracy (%)", "points", 0.5, lower_is_better=False, scale=100)
+ACCURACY = Kind("", "", " accuracy (%)", "{} %", "points", 0.5, lower_is_better=False, scale=100)
 """Of whatever else a task measures, too: between 0 and 1, and more is better."""
 KINDS = {
-    ANSWER_BPB: Kind("_bpb", " bpb", " (bits a byte)", "bits a byte", 0.01, lower_is_better=True),
+    ANSWER_BPB: Kind(
+        suffix="_bpb",
+        short=" bpb",
+        long=" (bits a byte)",
+        phrase="{} bits a byte",
+        unit="bits a byte",
+        negligible=0.01,
+        lower_is_better=True,
+    ),
     PERPLEXITY: Kind(
-        f"_{PERPLEXITY}", " ppl", " perplexity", "nats a token", 0.02, lower_is_better=True
+        suffix="_perplexity",
+        short=" ppl",
+        long=" perplexity",
+        phrase="perplexity {}",
+        unit="nats a token",
+        negligible=0.02,
+        lower_is_better=True,
     ),
 }
 
@@ -77,6 +95,20 @@ def kinds_of(scores: "pd.DataFrame") -> dict[str, Kind]:
     }
 
 
+def chief_scores(scores: "pd.DataFrame") -> list[str]:
+    """The scores by which repairs are judged, that with most signal first.
+
+    Bits per byte of the right answer, perplexities, average accuracy: what was measured of them.
+
+    Args:
+        scores: ``results/scores.csv``.
+    """
+    measured = scores.dropna(subset="mean")
+    perplexities = measured.loc[measured["metric"] == PERPLEXITY, "task"].unique()
+    names = [ANSWERS, *perplexities, AVERAGE]
+    return [name for name in names if name in set(measured["task"])]
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a cell costs.
@@ -84,13 +116,15 @@ class Cost:
     Attributes:
         heading: of its column.
         of: the cost of a record; None where that is not known.
-        main: whether the main table and the page show it; ``table4`` shows all.
+        in_table1: whether the main table has it; ``table4`` has all.
+        on_page: whether the page's table has it.
         is_count: whether it is a whole number.
     """
 
     heading: str
     of: Callable[[dict], float | None]
-    main: bool = False
+    in_table1: bool = False
+    on_page: bool = False
     is_count: bool = False
 
 
@@ -116,26 +150,25 @@ def _repair_and_merge(record: dict) -> float | None:
 
 COSTS = {
     "trainable_parameters": Cost(
-        "trainable", _stage("repair", "trainable_parameters"), main=True, is_count=True
+        "trainable",
+        _stage("repair", "trainable_parameters"),
+        in_table1=True,
+        on_page=True,
+        is_count=True,
     ),
-    "repair_tokens": Cost("tokens", _stage("repair", "tokens"), main=True, is_count=True),
+    "repair_tokens": Cost("tokens", _stage("repair", "tokens"), in_table1=True, is_count=True),
     "repair_tokens_per_second": Cost("tokens/s", _stage("repair", "tokens_per_second")),
     "repair_seconds_evolving": Cost("s evolving", _stage("repair", "seconds_evolving")),
-    **{
-        f"{name}_seconds": Cost(f"{name} s", _stage(name, "seconds"), main=True)
-        for name in ("prune", "repair", "merge")
-    },
-    TIME: Cost("repair + merge s", _repair_and_merge, main=True),
-    "evaluate_seconds": Cost("evaluate s", _stage("evaluate", "seconds"), main=True),
-    MEMORY: Cost("repair MiB", _peak_memory("repair"), main=True),
-    **{
-        f"{name}_peak_memory_mib": Cost(f"{name} MiB", _peak_memory(name))
-        for name in STAGES
-        if name != "repair"
-    },
-    **{
-        f"{name}_disk_mib": Cost(f"{name} disk MiB", _stage(name, "disk_bytes", MIB))
-        for name in ("prune", "repair")
-    },
+    "prune_seconds": Cost("prune s", _stage("prune", "seconds"), in_table1=True),
+    "repair_seconds": Cost("repair s", _stage("repair", "seconds"), in_table1=True),
+    "merge_seconds": Cost("merge s", _stage("merge", "seconds"), in_table1=True),
+    TIME: Cost("repair + merge s", _repair_and_merge, in_table1=True, on_page=True),
+    "evaluate_seconds": Cost("evaluate s", _stage("evaluate", "seconds"), in_table1=True),
+    MEMORY: Cost("repair MiB", _peak_memory("repair"), in_table1=True, on_page=True),
+    "prune_peak_memory_mib": Cost("prune MiB", _peak_memory("prune")),
+    "merge_peak_memory_mib": Cost("merge MiB", _peak_memory("merge")),
+    "evaluate_peak_memory_mib": Cost("evaluate MiB", _peak_memory("evaluate")),
+    "prune_disk_mib": Cost("prune disk MiB", _stage("prune", "disk_bytes", MIB)),
+    "repair_disk_mib": Cost("repair disk MiB", _stage("repair", "disk_bytes", MIB)),
 }
 """By their names in the tables, in their order."""

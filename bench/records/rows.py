@@ -5,10 +5,8 @@ from collections.abc import Iterator, Mapping
 from bench.cells import DENSE, IDENTITY, place
 from bench.config.variants import place_of
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
-from bench.records.measures import kind_of
+from bench.records.measures import ANSWERS, AVERAGE, kind_of
 
-AVERAGE = "average"
-ANSWERS = "answers_bpb"
 # Pruners round down in every row or block of a layer.
 SPARSITY_TOLERANCE = 1 / 64
 

@@ -8,21 +8,26 @@ from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.cells import DENSE
+from bench.claims.verdicts import Verdict
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
 from bench.paths import ROOT
+from bench.records.measures import chief_scores
 from bench.records.rows import SPARSITY_TOLERANCE
-from bench.report.board import board, cells
+from bench.report.board import board, cells, pairs
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
+from bench.report.summary import summary
+from bench.statistics.comparisons import BASE
+from bench.tables.answer import MINUS
 from bench.tables.table1 import caption
 
 TEMPLATES = Path(__file__).parent / "templates"
-MINUS = "\N{MINUS SIGN}"
-VERDICTS = ("supported", "refuted", "inconclusive", "not tested")
 
 
 def build_page(sources: Sources) -> str:
@@ -40,13 +45,17 @@ def build_page(sources: Sources) -> str:
     environment.filters["number"] = lambda value: _number(value, ",.6g")
     records = [record for _, record in sources.records]
     results = sources.results
+    rows = results.costs[results.costs["pruner"] != DENSE]
     library = _datatables()
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     script = f'import DataTable from "{library["uri"]}";\n{script}'
     claims, reproduction = plain(sources.claims), plain(sources.reproduction)
     return environment.get_template("page.html.jinja").render(
         claims=claims,
-        verdicts={v: sum(claim["verdict"] == v for claim in claims) for v in VERDICTS},
+        verdicts={v.value: sum(claim["verdict"] == v for claim in claims) for v in Verdict},
+        summaries=[summary(sources, task) for task in chief_scores(results.scores)],
+        keys=[key for key in BASE if rows[key].nunique() > 1],
+        alike=_alike(rows),
         reproduction=reproduction,
         cards=cards(sources),
         facts=_facts(records),
@@ -59,7 +68,7 @@ def build_page(sources: Sources) -> str:
         payload={
             "board": packed(board(sources)),
             "cells": packed(cells(sources)),
-            "comparisons": packed(plain(sources.comparisons)),
+            "comparisons": packed(pairs(sources)),
             "figures": packed(sources.figures),
         },
         datatables=library,
@@ -68,6 +77,17 @@ def build_page(sources: Sources) -> str:
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
     )
+
+
+def _alike(rows: pd.DataFrame) -> str:
+    """What all rows of the table have in common, which has no column."""
+    shown = {"model": "{}", "pattern": "{}", "seeds": "{} seeds a row"}
+    alike = [
+        text.format(pattern_label(rows[key].iloc[0]) if key == "pattern" else rows[key].iloc[0])
+        for key, text in shown.items()
+        if rows[key].nunique() == 1
+    ]
+    return f"All rows: {', '.join(alike)}." if alike else ""
 
 
 def _number(value: float | None, form: str) -> str:

@@ -44,18 +44,19 @@ def report(
         results: folder of the tables.
         page: file to write.
     """
-    scores, table1 = results / "scores.csv", results / "table1.csv"
-    drawn = draw_figures(Results.read(scores, table1, histories), results / "figures")
+    read = Results.read(
+        scores=results / "scores.csv",
+        costs=results / "table1.csv",
+        comparisons=results / "comparisons.csv",
+        histories=histories,
+    )
     sources = Sources.read(
         records=records,
-        histories=histories,
-        scores=scores,
-        table1=table1,
-        comparisons=results / "comparisons.csv",
+        results=read,
         claims=results / "claims.csv",
         reproduction=results / "reproduction.csv",
         tuning=sweeps,
-        figures=drawn,
+        figures=draw_figures(read, results / "figures"),
     )
     with whole(page) as path:
         path.write_text(build_page(sources), encoding="utf-8")

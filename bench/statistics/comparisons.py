@@ -1,6 +1,6 @@
 """Every two repairs of a base, compared on the same items and seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bench.cells import DENSE
+from bench.cells import DENSE, UNREPAIRED
 from bench.config.variants import method_of
 from bench.records.measures import Kind, kind_of
 from bench.records.rows import by_row, score_metrics, score_parts
@@ -29,6 +29,8 @@ DIFFERENCE += ["verdict"]
 COLUMNS = [*BASE, "task", "metric", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
 COLUMNS += DIFFERENCE
 
+# What repairs are compared with, where a reference is wanted.
+REFERENCE = "lora"
 LESS = [*BASE, "repair", "task", "metric", "seeds", "items", "mean", "other", *DIFFERENCE]
 
 Tasks = dict[str, Items]
@@ -125,6 +127,12 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
         )
     ]
     return pd.DataFrame(rows, columns=COLUMNS).round(DECIMALS)
+
+
+def reference_of(repairs: Iterable[str]) -> str:
+    """The reference of these repairs: ``lora``, else the first of them that is one."""
+    names = [name for name in repairs if name != UNREPAIRED]
+    return REFERENCE if REFERENCE in names else next(iter(names), UNREPAIRED)
 
 
 def less(comparisons: pd.DataFrame, reference: str) -> pd.DataFrame:

@@ -6,8 +6,8 @@ from baselines.pruning.pattern import Pattern
 from bench.cells import DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.measures import COSTS, kinds_of
-from bench.records.rows import ANSWERS, AVERAGE, by_row
+from bench.records.measures import ANSWERS, AVERAGE, COSTS, kinds_of
+from bench.records.rows import by_row
 from bench.statistics.comparisons import less
 from bench.tables.rendering import Sheet, number, with_interval
 from bench.tables.table1 import (

@@ -74,6 +74,12 @@ def with_interval(value, low, high) -> str:
     return f"{number(value)} ± {half:.2g}" if half < 100 else f"{number(value)} ± {half:,.0f}"
 
 
+def with_ends(value, low, high) -> str:
+    """A number, and how far it may be or was from there to either side."""
+    ends = f" ({number(low)} to {number(high)})" if pd.notna(low) else ""
+    return number(value) + ends
+
+
 def write_table(table: pd.DataFrame, sheet: Sheet, csv: str | Path) -> None:
     """Write ``<name>.csv`` with all columns, and ``<name>.md`` and ``<name>.tex`` to read."""
     csv = Path(csv)

@@ -5,19 +5,18 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench.cells import IDENTITY
-from bench.records.measures import COSTS, MEMORY, kinds_of
+from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, kinds_of
 from bench.records.rows import (
-    ANSWERS,
-    AVERAGE,
     by_row,
     mean,
     ordered,
     score_parts,
     task_settings,
 )
-from bench.tables.rendering import Sheet, number, with_interval
+from bench.tables.rendering import Sheet, number, with_ends, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
+OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
 PARTS_OF_A_SCORE = ("", "_std", "_ci_low", "_ci_high")
 # Headings that are no wider than their numbers need.
 HEADINGS = {"sparsity_requested": "asked", "sparsity_achieved": "achieved"}
@@ -60,17 +59,18 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     """Wide: one row a (model, pruner, pattern, repair), mean and deviation over its seeds.
 
     Accuracies are in percent; of the bits per byte of the right answer there is the mean over
-    tasks. A standard deviation of one seed is missing, not 0. Where some
-    seeds failed, the means are over the others, and ``status`` says so. ``recovery`` and
-    ``tie_group`` are those of the average. ``repair_peak_memory_mib_low`` and ``_high`` are the
-    range over all bases and seeds of the same training: how the C library's heap falls into pieces
-    is chance, and moves a host's peak by several percent.
+    tasks. A standard deviation of one seed is missing, not 0. Where some seeds failed, the means
+    are over the others, and ``status`` says so. ``recovery`` and ``tie_group`` are those of the
+    score before them, that with most signal (:func:`bench.records.measures.chief_scores`).
+    ``repair_peak_memory_mib_low`` and ``_high`` are the range over all bases and seeds of the same
+    training: how the C library's heap falls into pieces is chance, and moves a host's peak by
+    several percent.
 
     Args:
         records: all records.
         scores: of the same records (see :mod:`bench.statistics.scores`).
     """
-    names = shown_scores(records)
+    names, chief = shown_scores(records), next(iter(chief_scores(scores)), None)
     found = by_identity(scores)
     memory = _memory_ranges(records)
     rows = [
@@ -81,7 +81,8 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
             "sparsity_requested": group[0]["sparsity"]["requested"],
             "sparsity_achieved": mean(record["sparsity"]["achieved"] for record in group),
             **_row_scores(found.get(row, {}), names),
-            **costs(group, [name for name, cost in COSTS.items() if cost.main]),
+            **{key: found.get(row, {}).get(chief, {}).get(key) for key in OF_CHIEF},
+            **costs(group, [name for name, cost in COSTS.items() if cost.in_table1]),
             **memory.get(_training(row), {}),
         }
         for row, group in by_row(records).items()
@@ -89,8 +90,8 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     columns = [*IDENTITY, "seeds", "status", "sparsity_requested", "sparsity_achieved"]
     for name in names:
         columns += [f"{name}{part}" for part in PARTS_OF_A_SCORE]
-        columns += ["recovery", "tie_group"] if name == AVERAGE else []
-    columns += [name for name, cost in COSTS.items() if cost.main]
+        columns += OF_CHIEF if name == chief else []
+    columns += [name for name, cost in COSTS.items() if cost.in_table1]
     table = pd.DataFrame(rows, columns=[*columns, f"{MEMORY}_low", f"{MEMORY}_high"])
     return as_counts(table, ["tie_group"])
 
@@ -139,8 +140,6 @@ def _row_scores(scores: dict[str, dict], names: Iterable[str]) -> dict:
             name: score.get("mean"),
             **{f"{name}_{part}": score.get(part) for part in ("std", "ci_low", "ci_high")},
         }
-        if name == AVERAGE:
-            row |= {"recovery": score.get("recovery"), "tie_group": score.get("tie_group")}
     return row
 
 
@@ -197,7 +196,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     rows = [found.get(tuple(row), {}) for row in table[IDENTITY].itertuples(index=False)]
     parts_of_scores = {f"{name}{part}" for name in names for part in PARTS_OF_A_SCORE}
     hidden = {
-        "tie_group",
+        *OF_CHIEF[1:],
         f"{MEMORY}_low",
         f"{MEMORY}_high",
         *(["seeds"] if (table["seeds"] == 1).all() else []),
@@ -207,11 +206,11 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
             heading = kinds[column].heading(column)
             shown[heading] = [score_text(row.get(column, {})) for row in rows]
             best[heading] = [row.get(column, {}).get("best", False) for row in rows]
-        elif column == MEMORY:
-            ends = zip(table[f"{MEMORY}_low"], table[f"{MEMORY}_high"], strict=True)
-            shown[COSTS[MEMORY].heading] = [
-                f"{number(value)} ({number(low)} to {number(high)})" if pd.notna(value) else ""
-                for value, (low, high) in zip(table[column], ends, strict=True)
+        elif f"{column}_low" in table:
+            heading = COSTS[column].heading if column in COSTS else column
+            shown[heading] = [
+                with_ends(row[column], row[f"{column}_low"], row[f"{column}_high"])
+                for row in table.to_dict("records")
             ]
         elif column not in parts_of_scores | hidden:
             heading = COSTS[column].heading if column in COSTS else HEADINGS.get(column, column)
