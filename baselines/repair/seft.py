@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -23,6 +23,11 @@ from seft.model import LOG_NAME
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
+
+
+# Where options do not say how often positions evolve: about how many evolutions a training has (the
+# paper's T / R), how few at the least, and how many windows fit from one to the next.
+EVOLUTIONS, FEWEST, WINDOWS = 30, 4, 4
 
 
 class DeltaOptions(FrozenBaseOptions):
@@ -50,8 +55,11 @@ class DeltaOptions(FrozenBaseOptions):
 class EvolvingOptions(DeltaOptions):
     """Options of a method whose positions evolve."""
 
-    evolve_every: int = Field(
-        seft.SeftConfig.evolve_every, description="Optimizer steps from one evolution to the next."
+    evolve_every: int | None = Field(
+        None,
+        description="Optimizer steps from one evolution to the next. Null: as many as give about "
+        "30 evolutions, as in the paper, but at least four windows and at most a quarter of the "
+        "training.",
     )
     accumulate_steps: int = Field(
         seft.SeftConfig.accumulate_steps,
@@ -71,6 +79,17 @@ class EvolvingOptions(DeltaOptions):
         description="c: windows keep the gradient of about 2 c + 1 candidates for each delta "
         "instead of a whole layer's.",
     )
+
+    def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
+        options = self.for_steps(EVOLUTIONS * seft.SeftConfig.evolve_every)
+        return super(EvolvingOptions, options).config(seed, pattern)
+
+    def for_steps(self, steps: int) -> Self:
+        if self.evolve_every is not None:
+            return self
+        window = self.accumulate_steps
+        every = min(max(round(steps / EVOLUTIONS), WINDOWS * window), steps // FEWEST)
+        return self.model_copy(update={"evolve_every": max(every, window)})
 
 
 class SeftOptions(EvolvingOptions):

@@ -33,21 +33,30 @@ def place_of(repair: str) -> tuple:
 
 
 def changes(records: Iterable[dict], of: str) -> dict[str, str]:
-    """The variants of a repair, and in words which of its options they change."""
-    options = {
-        record["cell"]["repair"]: record["config"]["resolved"].get("repair") or {}
-        for record in records
-    }
+    """The variants of a repair, and in words which of its options at a budget they change."""
+    options: dict[str, dict[str, dict]] = {}
+    for record in records:
+        cell = record["cell"]
+        used = record["config"]["resolved"].get("repair") or {}
+        options.setdefault(cell["repair"], {})[cell["budget"]] = used
     default = options.get(of, {})
     return {
-        name: ", ".join(
-            f"{key}: {shown(value)} instead of {shown(default[key])}"
-            for key, value in changed.items()
-            if key in default and value != default[key]
+        name: "; ".join(
+            dict.fromkeys(
+                _difference(changed, default.get(budget, {})) for budget, changed in at.items()
+            )
         )
-        for name, changed in options.items()
-        if name not in REPAIRS and changed.get("of") == of
+        for name, at in options.items()
+        if name not in REPAIRS and any(changed.get("of") == of for changed in at.values())
     }
+
+
+def _difference(changed: dict, default: dict) -> str:
+    return ", ".join(
+        f"{key}: {shown(value)} instead of {shown(default[key])}"
+        for key, value in changed.items()
+        if key in default and value != default[key]
+    )
 
 
 def shown(value) -> str:

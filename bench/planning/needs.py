@@ -10,6 +10,7 @@ from math import ceil
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
+from bench.cells import NO_BUDGET
 from bench.config import Config
 from bench.models.shape import Shape, shape_of
 from bench.planning.speeds import SPEED
@@ -55,6 +56,7 @@ class Job:
         model: of the job.
         pruner, pattern: of its base; None for the dense model.
         repair: whose training is made, or merged; None for neither.
+        budget: of that training.
     """
 
     rule: str
@@ -62,6 +64,7 @@ class Job:
     pruner: str | None = None
     pattern: str | None = None
     repair: str | None = None
+    budget: str = NO_BUDGET
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,11 @@ def needs(config: Config, job: Job, device: str) -> Needs:
     if job.rule in ("repair", "try_learning_rate"):
         processes = config.processes(job.repair) if job.rule == "repair" else 1
         block = activation_bytes(config, job, shape, element)
-        batch = config.training.batch_size // processes
+        training = config.training_at(job.budget)
+        batch = training.batch_size // processes
         memory = training_memory(config, job, shape, model, processes) + batch * block
-        tokens = config.training.blocks * config.training.length
         return Needs(
-            work=training_work(shape, config.method(job.repair), tokens),
+            work=training_work(shape, config.method(job.repair), training.tokens),
             processes=processes,
             seconds=seconds,
             host=memory if device == "cpu" else model,
@@ -173,7 +176,7 @@ def weights_left(job: Job, shape: Shape) -> int:
 
 def trained_numbers(config: Config, job: Job, shape: Shape) -> int:
     """How many numbers a repair trains; one without a rank trains every weight that is left."""
-    options, method = config.repair_options(job.repair), config.method(job.repair)
+    options, method = config.repair_options(job.repair, job.budget), config.method(job.repair)
     rank = options.get("match_rank") or options.get("rank")
     sides = shape.layers.values()
     if method == "spp":
@@ -191,7 +194,7 @@ def base_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
 
 def training_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of a trained repair on disk."""
-    options = config.repair_options(job.repair)
+    options = config.repair_options(job.repair, job.budget)
     trained = trained_numbers(config, job, shape)
     if "match_rank" in options:
         return DELTA_BYTES * trained
@@ -223,7 +226,7 @@ def training_memory(config: Config, job: Job, shape: Shape, model: int, processe
     These are of a layer or two at a time, and of the layers that gather them for an evolution.
     Processes share all but the weights that they begin with, and where these are.
     """
-    options = config.repair_options(job.repair)
+    options = config.repair_options(job.repair, job.budget)
     largest = max(outputs * inputs for outputs, inputs in shape.layers.values())
     windows = 0
     if "evolve_every" in options:
@@ -236,7 +239,7 @@ def training_memory(config: Config, job: Job, shape: Shape, model: int, processe
 
 def activation_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of one block of tokens: what is kept for the backward, and the logits."""
-    dropout = config.repair_options(job.repair).get("dropout")
+    dropout = config.repair_options(job.repair, job.budget).get("dropout")
     hidden, intermediate = KEPT_WITH_DROPOUT if dropout else KEPT
     kept = shape.blocks * (hidden * shape.hidden + intermediate * shape.intermediate)
     return config.training.length * (kept * element // 2 + LOGITS_BYTES * shape.vocabulary)
