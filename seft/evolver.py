@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from seft.layer import SeftLinear
 from seft.model import SeftModel
-from seft.topology import evolve, random_scores
+from seft.selection import random_scores
+from seft.topology import evolve
 from seft.window import Means, Window, candidates
 
 

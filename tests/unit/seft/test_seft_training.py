@@ -6,7 +6,7 @@ from seft_loop import adamw, make_llama, train
 
 import seft
 from seft.layer import SeftLinear
-from seft.topology import random_scores
+from seft.selection import random_scores
 
 
 def start(total_steps=20, dtype=torch.float32, **options):
