@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pruner import Pruner
-from baselines.repair import REPAIRS
+from baselines.repair import REPAIRS, build_repair
+from baselines.repair.base import Repair
 from bench.cells import DEFAULT_BUDGET, NO_BUDGET, Cell
 from bench.config.checkpoints import Checkpoints
 from bench.config.evaluation import Evaluation
@@ -128,6 +129,10 @@ class Config(Strict):
         """The smallest and the largest budget of the sweep; where it has one, that."""
         budgets = [name for name in self.tokens if name in self.tuning.budgets]
         return list(dict.fromkeys([budgets[0], budgets[-1]]))
+
+    def built(self, repair: str, budget: str) -> Repair:
+        """A repair that trains, with its options at a budget, for a base of any pattern."""
+        return build_repair(repair, **self.repair_options(repair, budget))
 
     def processes(self, repair: str) -> int:
         """How many processes a training of ``repair`` is shared by."""
