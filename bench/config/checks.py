@@ -94,7 +94,7 @@ def tuning_is_of_known_names(config: Config) -> Iterator[str]:
     yield from _unknown("tuning.model", config.tuning.model, config.models)
     yield from _unknown("tuning.pruner", config.tuning.pruner, PRUNERS)
     for name in config.tuning.learning_rates:
-        yield from _unknown("tuning.learning_rates", name, TRAININGS)
+        yield from _unknown("tuning.learning_rates", name, [*TRAININGS, *config.variants])
         yield from _without_options(config, name if name in TRAININGS else None)
 
 

@@ -72,7 +72,7 @@ BAD = [
     ("evaluation.tasks.wiki.context_length", ..., ["evaluation.tasks.wiki", "context_length"]),
     ("evaluation.tasks.winogrande.split", "train", ["winogrande.split", "'train'", "trained"]),
     ("evaluation.tasks.winogrande.data", ..., ["winogrande.data: missing", "lm-eval's own task"]),
-    ("evaluation.tasks", {"wiki": None}, ["evaluation.tasks", "at least one task"]),
+    ("evaluation.tasks", {"wiki": None}, ["evaluation.tasks", "at least one entry"]),
     ("evaluation.tasks.wiki.revision", "0" * 40, ["wiki", "revision", "only of a task of lm-eval"]),
     ("calibration.sampling", "some", ["calibration.sampling", "'some'", "'documents'"]),
     ("calibration.samples", 100_000, ["calibration.samples", "100000", "25600000", "1600524"]),
