@@ -104,7 +104,7 @@ BAD = [
     ("tuning.pruner", "wnada", ["tuning.pruner", "'wnada'", "magnitude, wanda"]),
     ("repair.masked-lora", ..., ["repair.masked-lora", "missing", "tuning.learning_rates"]),
     ("repair.spiel.mask", "evolve", ["repair.spiel.mask", "'evolve'", "unknown key", "match_rank"]),
-    ("pruning.wanda.allocation", "own", ["wanda.allocation", "'own'", "'uniform' or 'owl'"]),
+    ("pruning.wanda.allocation", "own", ["wanda.allocation", "'own'", "'owl' or 'owl-minmax'"]),
     ("pruning.sparsegpt.damping", -1, ["pruning.sparsegpt", "damping is -1", "0 or more"]),
     ("variants.mine", {"of": "sfet"}, ["variants.mine.of", "'sfet'", "full, lora, spp, seft"]),
     ("variants.mine", {"of": "lora-dense"}, ["variants.mine.of", "'lora-dense'", "full, lora"]),
