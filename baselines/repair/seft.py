@@ -151,6 +151,7 @@ class Seft(Repair):
             trainables(model).values(),
             lr=self.options.learning_rate,
             weight_decay=self.options.weight_decay,
+            ramp=model.seft_config.ramp,
         )
 
     def callbacks(self) -> list["TrainerCallback"]:
