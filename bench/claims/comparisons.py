@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from bench.cells import DENSE, UNREPAIRED
+from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.measures import ANSWERS, AVERAGE, COSTS
-from bench.records.rows import by_row, score_parts, shown_value
+from bench.records.rows import budgets, by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 
@@ -34,8 +34,8 @@ class Comparison:
     """One comparison of a claim.
 
     Attributes:
-        place: its model, pruner, pattern, against and task; None where the metric has no such
-            thing, ``all`` where it is over several.
+        place: its model, pruner, pattern, budget, against and task; None where the metric has no
+            such thing, ``all`` where it is over several.
         evidence: None where nothing was measured.
         lacks: why not, where it was not.
     """
@@ -51,12 +51,16 @@ class Grid:
     Args:
         records: all records.
         items: their results item by item.
+
+    Attributes:
+        budgets: at which anything was trained, from the smallest to the largest.
     """
 
     def __init__(self, records: list[dict], items: dict[Row, Tasks]):
         self.rows = by_row(records)
         self.items = items
         self.scores = score_parts(records)
+        self.budgets = budgets(records) or [DEFAULT_BUDGET]
         sparse = [row for row in self.rows if row[1] != DENSE]
         self.measured = {
             key: list(dict.fromkeys(row[place] for row in sparse))
@@ -64,8 +68,8 @@ class Grid:
         }
         self.names = {name for row in sparse for name in row}
 
-    def comparisons(self, claim: Claim) -> list[Comparison]:
-        """Every comparison of a claim, whether its cells were measured or not."""
+    def comparisons(self, claim: Claim, budget: str) -> list[Comparison]:
+        """Every comparison of a claim at a budget, whether its cells were measured or not."""
         groups: dict[tuple, list[dict]] = {}
         for place in self._places(claim):
             key = tuple(
@@ -74,7 +78,7 @@ class Grid:
             )
             groups.setdefault(key, []).append(place)
         return [
-            self._comparison(claim, dict(zip(AXES, key, strict=True)), places)
+            self._comparison(claim, budget, dict(zip(AXES, key, strict=True)), places)
             for key, places in groups.items()
         ]
 
@@ -97,11 +101,11 @@ class Grid:
             return [name for name in self.scores if name.endswith(f"_{PERPLEXITY}")]
         return [None]
 
-    def _comparison(self, claim: Claim, place: dict, places: list[dict]) -> Comparison:
+    def _comparison(self, claim: Claim, budget: str, place: dict, places: list[dict]) -> Comparison:
         parts, lacks = [], []
         for one in places:
             base = (one["model"], one["pruner"], one["pattern"])
-            found = self._evidence(claim, base, one["against"], one["task"])
+            found = self._evidence(claim, budget, base, one["against"], one["task"])
             if isinstance(found, Lack):
                 lacks.append(replace(found, base="-".join(base[1:])))
             else:
@@ -109,13 +113,16 @@ class Grid:
         evidence = type(parts[0]).pooled(parts) if parts else None
         if parts and evidence is None:
             lacks.append(Lack("no seed in common", base=POOLED))
-        return Comparison(place, evidence, list(dict.fromkeys(lacks)))
+        return Comparison({**place, "budget": budget}, evidence, list(dict.fromkeys(lacks)))
 
     def _evidence(
-        self, claim: Claim, base: tuple, against: str | None, task: str | None
+        self, claim: Claim, budget: str, base: tuple, against: str | None, task: str | None
     ) -> Evidence | Lack:
         """The evidence at one base, or why there is none."""
-        rows = {name: (*base, name) for name in (claim.cells.repair, against) if name is not None}
+        if len(self.budgets) < claim.budgets:
+            return Lack(f"{len(self.budgets)} of at least {claim.budgets} budgets run")
+        names = [name for name in (claim.cells.repair, against) if name is not None]
+        rows = {name: Cell(*base, name, 0, budget).row for name in names}
         for name in (*base, *rows):
             if name not in self.names:
                 return Lack("not in this grid", name)
@@ -153,7 +160,7 @@ class Grid:
         return Ratio(logarithms) if logarithms else Lack("not measured in one seed of both")
 
     def _drift(self, row: Row) -> Largest | Lack:
-        base = next((r for r in self.rows.get((*row[:3], UNREPAIRED), ()) if r["metrics"]), None)
+        base = next((r for r in self._unrepaired(row) if r["metrics"]), None)
         if base is None:
             return Lack("not run", "the unrepaired base")
         ours = [record["sparsity"] for record in self.rows[row] if record["status"] == "ok"]
@@ -161,8 +168,11 @@ class Grid:
             return Lack("not recorded", "the sparsity at its evolutions")
         return Largest([_largest_drift(s, base["sparsity"]["layers"]) for s in ours])
 
+    def _unrepaired(self, row: Row) -> list[dict]:
+        return self.rows.get(Cell(*row[:3], UNREPAIRED, 0).row, [])
+
     def _diverged(self, row: Row) -> Share | Lack:
-        base = self.rows.get((*row[:3], UNREPAIRED), [])
+        base = self._unrepaired(row)
         corpora = self._tasks(PERPLEXITY)
         seeds = []
         for record in self.rows[row]:

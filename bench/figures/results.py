@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.cells import DENSE, Cell
+from bench.cells import DENSE, NO_BUDGET, Cell
 from bench.figures.style import in_order, looks, pattern_order
 from bench.records.history import read_histories
 from bench.records.measures import Kind, chief_scores, kinds_of
@@ -65,6 +65,28 @@ class Results:
             comparisons=kept(self.comparisons),
             histories=histories,
         )
+
+    def at(self, budget: str) -> "Results":
+        """Those of one budget; what is not trained is among them."""
+
+        def kept(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[frame["budget"].isin([budget, NO_BUDGET])]
+
+        return replace(
+            self,
+            scores=kept(self.scores),
+            costs=kept(self.costs),
+            comparisons=kept(self.comparisons),
+            histories={
+                cell: history for cell, history in self.histories.items() if cell.budget == budget
+            },
+        )
+
+    @property
+    def budgets(self) -> list[str]:
+        """At which anything was trained, from the smallest to the largest."""
+        trained = self.scores[self.scores["budget"] != NO_BUDGET]
+        return list(trained.sort_values(["tokens", "budget"])["budget"].unique())
 
     @property
     def pruners(self) -> list[str]:

@@ -8,6 +8,7 @@ from baselines.pruning.pattern import Pattern
 from bench.figures.results import Results
 from bench.figures.style import (
     REFERENCE,
+    band,
     key,
     legend,
     panels,
@@ -66,14 +67,7 @@ def _draw_repair(
     line, points = scores[~structured], scores[structured]
     if len(line) > 1:
         axis.plot(line["x"], line["mean"], **style)
-        axis.fill_between(
-            line["x"],
-            line["ci_low"],
-            line["ci_high"],
-            color=style["color"],
-            alpha=0.12,
-            linewidth=0,
-        )
+        band(axis, line["x"], line["ci_low"], line["ci_high"], style)
     else:
         points = scores
     if not points.empty:

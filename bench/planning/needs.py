@@ -10,6 +10,7 @@ from math import ceil
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
+from bench.cells import NO_BUDGET
 from bench.config import Config
 from bench.models.shape import Shape, shape_of
 from bench.planning.speeds import SPEED
@@ -34,8 +35,6 @@ TIME_MARGIN = 2
 TRAINED_BYTES = 20
 START_BYTES = 8
 CHECKPOINT_BYTES = 2 * 12
-# Bytes on disk of a delta: where it is, its value, and a position that was removed for it.
-DELTA_BYTES = 12
 # Bytes in bfloat16 that a block keeps of a token for the backward, for each feature of the hidden
 # states and of the MLP; dropout keeps more.
 KEPT = (20, 8)
@@ -55,6 +54,7 @@ class Job:
         model: of the job.
         pruner, pattern: of its base; None for the dense model.
         repair: whose training is made, or merged; None for neither.
+        budget: of that training.
     """
 
     rule: str
@@ -62,6 +62,7 @@ class Job:
     pruner: str | None = None
     pattern: str | None = None
     repair: str | None = None
+    budget: str = NO_BUDGET
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,11 @@ def needs(config: Config, job: Job, device: str) -> Needs:
     if job.rule in ("repair", "try_learning_rate"):
         processes = config.processes(job.repair) if job.rule == "repair" else 1
         block = activation_bytes(config, job, shape, element)
-        batch = config.training.batch_size // processes
+        training = config.training_at(job.budget)
+        batch = training.batch_size // processes
         memory = training_memory(config, job, shape, model, processes) + batch * block
-        tokens = config.training.blocks * config.training.length
         return Needs(
-            work=training_work(shape, config.method(job.repair), tokens),
+            work=training_work(shape, config.method(job.repair), training.tokens),
             processes=processes,
             seconds=seconds,
             host=memory if device == "cpu" else model,
@@ -172,15 +173,12 @@ def weights_left(job: Job, shape: Shape) -> int:
 
 
 def trained_numbers(config: Config, job: Job, shape: Shape) -> int:
-    """How many numbers a repair trains; one without a rank trains every weight that is left."""
-    options, method = config.repair_options(job.repair), config.method(job.repair)
-    rank = options.get("match_rank") or options.get("rank")
-    sides = shape.layers.values()
-    if method == "spp":
-        return shape.blocks * sum(rank * inputs + outputs for outputs, inputs in sides)
-    if rank is not None:
-        return shape.blocks * sum(rank * (inputs + outputs) for outputs, inputs in sides)
-    return shape.prunable if method == "full-dense" else weights_left(job, shape)
+    """How many numbers a repair trains."""
+    repair, left = config.built(job.repair, job.budget), weights_left(job, shape) / shape.prunable
+    return shape.blocks * sum(
+        repair.numbers(outputs, inputs, ceil(left * outputs * inputs))
+        for outputs, inputs in shape.layers.values()
+    )
 
 
 def base_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
@@ -191,11 +189,8 @@ def base_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
 
 def training_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of a trained repair on disk."""
-    options = config.repair_options(job.repair)
-    trained = trained_numbers(config, job, shape)
-    if "match_rank" in options:
-        return DELTA_BYTES * trained
-    return (4 if "rank" in options else element) * trained
+    saved = config.built(job.repair, job.budget).saved_bytes or element
+    return saved * trained_numbers(config, job, shape)
 
 
 def pruning_memory(config: Config, job: Job, shape: Shape, element: int) -> int:
@@ -223,20 +218,17 @@ def training_memory(config: Config, job: Job, shape: Shape, model: int, processe
     These are of a layer or two at a time, and of the layers that gather them for an evolution.
     Processes share all but the weights that they begin with, and where these are.
     """
-    options = config.repair_options(job.repair)
     largest = max(outputs * inputs for outputs, inputs in shape.layers.values())
-    windows = 0
-    if "evolve_every" in options:
-        share = options["accumulate_steps"] / options["evolve_every"] if options["stagger"] else 1
-        windows = max(largest, ceil(share * shape.prunable))
+    layers = shape.blocks * [*shape.layers.values()]
+    gathered = config.built(job.repair, job.budget).gathered_bytes(layers)
     trained = trained_numbers(config, job, shape)
-    memory = (model + TRAINED_BYTES * trained) // processes + 4 * (windows + 3 * largest)
+    memory = (model + TRAINED_BYTES * trained) // processes + gathered + 4 * 3 * largest
     return memory if processes == 1 else max(memory, model + START_BYTES * trained)
 
 
 def activation_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of one block of tokens: what is kept for the backward, and the logits."""
-    dropout = config.repair_options(job.repair).get("dropout")
+    dropout = config.repair_options(job.repair, job.budget).get("dropout")
     hidden, intermediate = KEPT_WITH_DROPOUT if dropout else KEPT
     kept = shape.blocks * (hidden * shape.hidden + intermediate * shape.intermediate)
     return config.training.length * (kept * element // 2 + LOGITS_BYTES * shape.vocabulary)

@@ -3,7 +3,8 @@
 import json
 
 from bench.cells import IDENTITY
-from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, kinds_of
+from bench.evaluation.tasks import ANSWER_BPB
+from bench.records.measures import ANSWERS, COSTS, KINDS, MEMORY, Kind, chief_scores, kinds_of
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.report.sources import Sources, plain
 from bench.statistics.comparisons import Verdict
@@ -24,7 +25,6 @@ def board(sources: Sources) -> dict:
     table, scores = sources.results.costs, sources.results.scores
     kinds, chief = kinds_of(scores), chief_scores(scores)
     names = [*chief, *(name for name in kinds if name not in chief)]
-    details = {name for name, kind in kinds.items() if kind is kinds.get(ANSWERS)} - {ANSWERS}
     scored = {
         (tuple(row[key] for key in IDENTITY), row["task"]): row
         for row in plain(scores.assign(best=stands_out(scores)))
@@ -60,7 +60,11 @@ def board(sources: Sources) -> dict:
                 "name": name,
                 "heading": kinds[name].heading(name),
                 "lower": kinds[name].lower_is_better,
-                "group": "chief" if name in chief else "detail" if name in details else "task",
+                "group": "chief"
+                if name in chief
+                else "detail"
+                if name in details(kinds)
+                else "task",
             }
             for name in names
         ],
@@ -72,10 +76,16 @@ def board(sources: Sources) -> dict:
     }
 
 
+def details(kinds: dict[str, Kind]) -> set[str]:
+    """The scores that are shown in the drawer alone: bits per byte of single tasks."""
+    return {name for name, kind in kinds.items() if kind is KINDS[ANSWER_BPB]} - {ANSWERS}
+
+
 def pairs(sources: Sources) -> list[dict]:
-    """The comparisons, by the heading of their score, those by which repairs are judged first."""
+    """The comparisons in the scores that have columns, those by which repairs are judged first."""
     scores, comparisons = sources.results.scores, sources.results.comparisons
     chief, kinds = chief_scores(scores), kinds_of(scores)
+    comparisons = comparisons[~comparisons["task"].isin(details(kinds))]
     settled = dict.fromkeys((Verdict.BETTER.value, Verdict.WORSE.value), "significant")
     names = {name: n for n, name in enumerate(dict.fromkeys([*chief, *kinds]))}
     table = comparisons.assign(

@@ -12,9 +12,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.cells import DENSE
+from bench.cells import BASE, DEFAULT_BUDGET, UNREPAIRED, suffix
 from bench.claims.verdicts import Verdict
-from bench.figures import OF_MODEL, OF_PATTERN
+from bench.figures import OF_BUDGETS, OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
 from bench.paths import ROOT
 from bench.records.measures import chief_scores
@@ -23,7 +23,6 @@ from bench.report.board import board, cells, pairs
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
 from bench.report.summary import summary
-from bench.statistics.comparisons import BASE
 from bench.tables.answer import MINUS
 from bench.tables.table1 import caption
 
@@ -45,7 +44,7 @@ def build_page(sources: Sources) -> str:
     environment.filters["number"] = lambda value: _number(value, ",.6g")
     records = [record for _, record in sources.records]
     results = sources.results
-    rows = results.costs[results.costs["pruner"] != DENSE]
+    trained = results.costs[results.costs["repair"] != UNREPAIRED]
     library = _datatables()
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     script = f'import DataTable from "{library["uri"]}";\n{script}'
@@ -54,8 +53,8 @@ def build_page(sources: Sources) -> str:
         claims=claims,
         verdicts={v.value: sum(claim["verdict"] == v for claim in claims) for v in Verdict},
         summaries=[summary(sources, task) for task in chief_scores(results.scores)],
-        keys=[key for key in BASE if rows[key].nunique() > 1],
-        alike=_alike(rows),
+        keys=[key for key in BASE if trained[key].nunique() > 1],
+        alike=_alike(trained),
         reproduction=reproduction,
         cards=cards(sources),
         facts=_facts(records),
@@ -63,7 +62,9 @@ def build_page(sources: Sources) -> str:
         tolerance=SPARSITY_TOLERANCE,
         models=list(results.costs["model"].unique()),
         patterns=results.patterns,
-        captions={name: _caption(name) for name in (*OF_MODEL, *OF_PATTERN)},
+        # By what stands for each in the names of figures.
+        budgets={suffix(budget): budget for budget in results.budgets} or {"": DEFAULT_BUDGET},
+        captions={name: _caption(name) for name in (*OF_BUDGETS, *OF_PATTERN, *OF_MODEL)},
         colours={name: results.looks[name]["color"] for name in in_order(results.costs["repair"])},
         payload={
             "board": packed(board(sources)),
@@ -80,7 +81,7 @@ def build_page(sources: Sources) -> str:
 
 
 def _alike(rows: pd.DataFrame) -> str:
-    """What all rows of the table have in common, which has no column."""
+    """What all repaired rows of the table have in common, which has no column."""
     shown = {"model": "{}", "pattern": "{}", "seeds": "{} seeds a row"}
     alike = [
         text.format(pattern_label(rows[key].iloc[0]) if key == "pattern" else rows[key].iloc[0])

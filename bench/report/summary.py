@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
+from bench.cells import BASE
 from bench.figures.style import in_order, pattern_label
 from bench.records.measures import kinds_of
 from bench.report.sources import Sources
-from bench.statistics.comparisons import BASE, Verdict, reference_of
+from bench.statistics.comparisons import Verdict, reference_of
 from bench.tables.answer import Answer, answers, short
 
 # What a matrix counts of a repair against the reference.
@@ -42,7 +43,7 @@ def summary(sources: Sources, task: str) -> dict:
         "reference": reference,
         "judged": judged,
         "answers": [(base_name(a.base, bases), a.sentence) for a in found],
-        "best": best.most_common(),
+        "best": sorted(((name, best[name]) for name in repairs if best[name]), key=lambda b: -b[1]),
         "open": sum(not answer.best for answer in found),
         "heads": heads(bases),
         "rows": [_row(name, found, best[name], reference) for name in repairs],

@@ -1,12 +1,12 @@
 """Figures and the page, made of records and of the tables made of them."""
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.figures import OF_MODEL, OF_PATTERN
+from bench.cells import DEFAULT_BUDGET
+from bench.figures import places
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import whole
@@ -14,17 +14,16 @@ from bench.report import Sources, build_page
 
 
 def draw_figures(results: Results, folder: Path) -> list[Path]:
-    """Draw all figures of these results into a folder; their paths as SVG."""
-    wanted = []
+    """Draw all figures of these results into a folder, budget by budget; their paths as SVG."""
+    budgets, wanted = results.budgets or [DEFAULT_BUDGET], {}
     for model in results.costs["model"].unique():
-        patterns = results.of(model).patterns
-        wanted += [((model,), name) for name in OF_MODEL]
-        wanted += [((model, pattern), name) for pattern, name in product(patterns, OF_PATTERN)]
+        wanted |= places(model, results.of(model).patterns, budgets)
     drawn = []
-    for where, name in tqdm(wanted, desc="figures", leave=False):
-        stem = folder.joinpath(*where, name)
-        write(stem, name, results, *where)
-        drawn.append(stem.with_suffix(".svg"))
+    for path, of in tqdm(wanted.items(), desc="figures", leave=False):
+        ours = results.at(of["budget"]) if "budget" in of else results
+        where = [of[key] for key in ("model", "pattern") if key in of]
+        write(folder / path, of["figure"], ours, *where)
+        drawn.append((folder / path).with_suffix(".svg"))
     return drawn
 
 

@@ -33,10 +33,10 @@ naming, either way (:mod:`bench.records.measures`): two one-sided tests (Schuirm
 2.5 %, not corrected for their number. Else ``better`` or ``worse`` where the difference is
 significant, and ``inconclusive`` where it is not. Of one seed there is ``no verdict``.
 
-**Tie groups.** Repairs are taken from best to worst; each shares the group of the best repair in
-it, unless it differs from that one, significantly and not equal in the sense above: then it opens
-the next group. Rows that are not as sparse as was asked (``lora-dense``) are in no group, nor are
-those that have no items in common with the others.
+**Tie groups.** The first is the best repair and all that do not differ from it, significantly and
+not equal in the sense above; the next is the best of the rest and all of these that do not differ
+from that one, and so on. Rows that are not as sparse as was asked (``lora-dense``) are in no group,
+nor are those that have no items in common with the others.
 
 **Bits per byte of the right answer** are numbers of an item, as a document's loss is: permutation
 and t tests, and means over items and over tasks as of accuracies. Fewer are better.

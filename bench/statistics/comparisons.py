@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bench.cells import DENSE, UNREPAIRED
+from bench.cells import BASE, UNREPAIRED
 from bench.config.variants import method_of
 from bench.records.measures import Kind, kind_of
-from bench.records.rows import by_row, score_metrics, score_parts
+from bench.records.rows import by_base, by_row, score_metrics, score_parts
 from bench.statistics.bootstrap import (
     DECIMALS,
     Resampled,
@@ -23,7 +23,6 @@ from bench.statistics.bootstrap import (
 from bench.statistics.items import Items, Row, common_items, common_seeds
 from bench.statistics.significance import ALPHA, holm, is_negligible, mcnemar_p, permutation_p
 
-BASE = ["model", "pruner", "pattern"]
 DIFFERENCE = ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
 DIFFERENCE += ["verdict"]
 COLUMNS = [*BASE, "task", "metric", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
@@ -98,7 +97,8 @@ def pair(a: Tasks, b: Tasks, parts: list[str]) -> Pair | None:
 
 
 def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFrame:
-    """One row a score and pair of repairs of a base; see :mod:`bench.statistics` for the tests.
+    """One row a score and pair of repairs of a base at a budget; :mod:`bench.statistics` has the
+    tests.
 
     Pairs that have nothing to be compared on have no row.
 
@@ -106,10 +106,6 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
         records: all records.
         items: their results item by item.
     """
-    bases: dict[tuple, list[str]] = {}
-    for *base, repair in by_row(records):
-        if DENSE not in base:
-            bases.setdefault(tuple(base), []).append(repair)
     scores, metrics = score_parts(records), score_metrics(records)
     methods = {
         (name := record["cell"]["repair"]): method_of(name, record["config"]["resolved"])
@@ -117,10 +113,10 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
     }
     rows = [
         dict(zip(BASE, base, strict=True)) | {"task": task, "metric": metrics[task]} | row
-        for base, repairs in bases.items()
+        for base, repairs in by_base(by_row(records)).items()
         for task, parts in scores.items()
         for row in _compared(
-            {name: items.get((*base, name), {}) for name in repairs},
+            {name: items.get(row, {}) for name, row in repairs.items()},
             parts,
             methods,
             kind_of(metrics[task]),

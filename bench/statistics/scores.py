@@ -1,14 +1,17 @@
 """Every score with its errors, its interval, its recovery and its tie group."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from bench.cells import DENSE, IDENTITY, UNREPAIRED, dense_cell
+from bench.cells import BASE, DENSE, IDENTITY, UNREPAIRED, Cell, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.measures import kind_of
+from bench.records.measures import kind_of, kinds_of
 from bench.records.rows import (
+    budget_tokens,
+    by_base,
     by_row,
     is_sparse,
     score_metrics,
@@ -27,17 +30,19 @@ from bench.statistics.comparisons import pair
 from bench.statistics.items import Items, Row
 from bench.statistics.significance import is_negligible, tie_groups
 
-COLUMNS = [*IDENTITY, "task", "metric", "seeds", "items", "mean", "std", "se_seeds", "se_items"]
-COLUMNS += ["ci_low", "ci_high", "recovery", "recovery_low", "recovery_high", "tie_group"]
+COLUMNS = [*IDENTITY, "tokens", "task", "metric", "seeds", "items", "mean", "std"]
+COLUMNS += ["se_seeds", "se_items", "ci_low", "ci_high"]
+COLUMNS += ["recovery", "recovery_low", "recovery_high", "tie_group"]
 
 
 def scores_table(
     records: list[dict], items: dict[Row, dict[str, Items]], comparisons: pd.DataFrame
 ) -> pd.DataFrame:
-    """Long: one row a (model, pruner, pattern, repair) and score, accuracies in percent.
+    """Long: one row a (model, pruner, pattern, budget, repair) and score, accuracies in percent.
 
-    ``mean`` and ``std`` are over the seeds that succeeded, as they were recorded; errors and
-    interval are missing without results item by item. See :mod:`bench.statistics`.
+    ``tokens`` are those of the budget, 0 where nothing is trained. ``mean`` and ``std`` are over
+    the seeds that succeeded, as they were recorded; errors and interval are missing without results
+    item by item. See :mod:`bench.statistics`.
 
     Args:
         records: all records.
@@ -49,6 +54,7 @@ def scores_table(
     rows = [
         {
             **dict(zip(IDENTITY, row, strict=True)),
+            "tokens": budget_tokens(group[0]),
             "task": task,
             "metric": metrics[task],
             **_summary(group, parts),
@@ -142,11 +148,8 @@ def _recovery_interval(
 
 def _ends(row) -> tuple[tuple, tuple]:
     """The rows of the dense model and of the unrepaired base of a row."""
-    dense = dense_cell(row.model)
-    return (
-        (row.model, dense.pruner, dense.pattern, dense.repair),
-        (row.model, row.pruner, row.pattern, UNREPAIRED),
-    )
+    base = Cell(row.model, row.pruner, row.pattern, UNREPAIRED, seed=0)
+    return dense_cell(row.model).row, base.row
 
 
 def _keys(table: pd.DataFrame) -> list[tuple]:
@@ -156,26 +159,34 @@ def _keys(table: pd.DataFrame) -> list[tuple]:
 def _tie_groups(
     table: pd.DataFrame, comparisons: pd.DataFrame, sparse: set[tuple]
 ) -> dict[tuple, int]:
-    """The tie group of each (model, pruner, pattern, repair, task) that has one."""
-    base = ["model", "pruner", "pattern", "task"]
+    """The tie group of each row and task that has one.
+
+    What is not trained has one at each budget of its base, and is given the last of them.
+    """
     compared: dict[tuple, dict[frozenset, bool]] = {}
     for row in comparisons.itertuples():
-        family = compared.setdefault(tuple(getattr(row, key) for key in base), {})
+        family = compared.setdefault(tuple(getattr(row, key) for key in (*BASE, "task")), {})
         margin = kind_of(row.metric).negligible
         family[frozenset((row.repair_a, row.repair_b))] = bool(
             row.significant and not is_negligible(row.ci_low, row.ci_high, margin)
         )
     # What was not measured item by item ties with nothing.
     ranked = table[(table["pruner"] != DENSE) & table["items"].notna()]
-    groups = {}
-    for key, family in ranked.groupby(base, sort=False):
-        pairs = compared.get(key, {})
-        best_first = family.sort_values(
-            "mean", ascending=kind_of(family["metric"].iloc[0]).lower_is_better, kind="stable"
-        )["repair"]
-        names = [name for name in best_first if (*key[:3], name) in sparse]
+    means = dict(zip(_keys(ranked), ranked["mean"], strict=True))
+    rows = dict.fromkeys(tuple(row) for *row, _ in means)
+    groups: dict[tuple, int] = {}
+    for (base, repairs), (task, kind) in product(by_base(rows).items(), kinds_of(table).items()):
+        pairs = compared.get((*base, task), {})
+        scored = {
+            name: means[*row, task]
+            for name, row in repairs.items()
+            if row in sparse and (*row, task) in means
+        }
+        names = sorted(scored, key=scored.get, reverse=not kind.lower_is_better)
         if len(names) > 1:
             names = [a for a in names if any(frozenset((a, b)) in pairs for b in names)]
         found = tie_groups(names, lambda a, b, pairs=pairs: pairs.get(frozenset((a, b))))
-        groups |= {(*key[:3], name, key[3]): number for name, number in found.items()}
+        for name, number in found.items():
+            key = (*repairs[name], task)
+            groups[key] = max(number, groups.get(key, 1))
     return groups

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.cells import DENSE, UNREPAIRED
+from bench.cells import BASE, DEFAULT_BUDGET, DENSE, UNREPAIRED
 from bench.records.measures import MEMORY, TIME, Kind, chief_scores, kinds_of
-from bench.statistics.comparisons import BASE, Verdict, less, reference_of
+from bench.statistics.comparisons import Verdict, less, reference_of
 from bench.tables.table1 import stands_out
 
 MINUS = "\N{MINUS SIGN}"
@@ -15,10 +15,10 @@ MINUS = "\N{MINUS SIGN}"
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known of one base in one score.
+    """What is known of one base, repaired at one budget, in one score.
 
     Attributes:
-        base: its model, pruner and pattern.
+        base: its model, pruner, pattern and budget.
         sentence: which repairs are best, by how much, how surely, and at what cost.
         scores: by repair, of what is ranked: as sparse as was asked, and compared item by item.
         against: of these, but the reference, the row of
@@ -37,7 +37,7 @@ class Answer:
 def answers(
     scores: pd.DataFrame, comparisons: pd.DataFrame, costs: pd.DataFrame, task: str
 ) -> Iterator[Answer]:
-    """The answer for each base that something was repaired of.
+    """The answer for each base and budget that something was repaired of.
 
     Args:
         scores: ``results/scores.csv``.
@@ -51,10 +51,11 @@ def answers(
     compared = dict(list(comparisons[comparisons["task"] == task].groupby(BASE)))
     spent = dict(list(costs.set_index("repair").groupby(BASE)))
     dense = scores[scores["pruner"] == DENSE].set_index("model")["mean"]
-    for base, rows in scores[scores["pruner"] != DENSE].groupby(BASE, sort=False):
-        rows = rows.set_index("repair").sort_values("mean", ascending=kind.lower_is_better)
-        if set(rows.index) == {UNREPAIRED}:
-            continue
+    is_trained = scores["repair"] != UNREPAIRED
+    untrained = dict(list(scores[~is_trained].groupby(BASE[:-1])))
+    for base, trained in scores[is_trained].groupby(BASE, sort=False):
+        rows = pd.concat([untrained.get(base[:-1]), trained]).set_index("repair")
+        rows = rows.sort_values("mean", ascending=kind.lower_is_better)
         pairs = compared.get(base, comparisons[:0])
         ends = {"unrepaired": rows["mean"].get(UNREPAIRED), "dense": dense.get(base[0])}
         ends = [f"{name} {short(value)}" for name, value in ends.items() if value is not None]
@@ -74,7 +75,8 @@ def in_words(scores: pd.DataFrame, comparisons: pd.DataFrame, costs: pd.DataFram
     """A line for each base, in the score with most signal; see :func:`answers`."""
     for task in chief_scores(scores)[:1]:
         for answer in answers(scores, comparisons, costs, task):
-            yield f"{' '.join(answer.base)}: {answer.sentence}"
+            names = [name for name in answer.base if name != DEFAULT_BUDGET]
+            yield f"{' '.join(names)}: {answer.sentence}"
 
 
 def _best(

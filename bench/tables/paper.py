@@ -1,9 +1,9 @@
-"""The tables of a paper beside the main one: sparsity, N:M, cost, and what SEFT is made of."""
+"""The tables of a paper beside the main one: sparsity, N:M, cost, and what options are worth."""
 
 import pandas as pd
 
 from baselines.pruning.pattern import Pattern
-from bench.cells import DENSE, IDENTITY, dense_cell
+from bench.cells import BASE, DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.measures import ANSWERS, AVERAGE, COSTS, kinds_of
@@ -16,21 +16,15 @@ from bench.tables.table1 import (
     by_identity,
     caption,
     costs,
+    one_budget,
     score_text,
 )
 
-METHOD = ["model", "pruner", "repair"]
-ABLATIONS = {
-    "spiel": "no mask adaptation: sparsity is lost (the parent method, with its schedule)",
-    "spiel-static-mask": "grows inside the base's mask alone (the parent method's schedule)",
-    "static": "no evolution: random positions inside the mask",
-    "random-grow": "grows at random instead of where the gradient is large",
-}
-"""The registered repairs that are SEFT with one of its parts changed, and which."""
+METHOD = ["model", "pruner", "budget", "repair"]
 
 
 def table2(scores: pd.DataFrame) -> pd.DataFrame:
-    """Perplexity against sparsity: a row a (model, pruner, repair), unstructured patterns across.
+    """Perplexity against sparsity: unstructured patterns across, a row a pruner, budget and repair.
 
     Columns ``<pattern>_<corpus>_perplexity`` with ``_std``, ``_ci_low``, ``_ci_high`` and
     ``_tie_group``; ``dense_<corpus>_perplexity`` is the dense model's.
@@ -39,7 +33,7 @@ def table2(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def table3(scores: pd.DataFrame) -> pd.DataFrame:
-    """N:M patterns: a row a (model, pruner, repair), with the average accuracy and perplexity.
+    """N:M patterns across, a row a pruner, budget and repair: average accuracy and perplexity.
 
     Columns as in :func:`table2`, and ``<pattern>_average``.
     """
@@ -50,7 +44,8 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
 def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """:func:`table2` or :func:`table3` to read."""
     found, kinds = by_identity(scores), kinds_of(scores)
-    shown, best = {name: table[name] for name in METHOD}, dict.fromkeys(METHOD, False)
+    labels = [name for name in METHOD if name not in one_budget(table)]
+    shown, best = {name: table[name] for name in labels}, dict.fromkeys(labels, False)
     for column in table.columns:
         pattern, _, task = column.partition("_")
         if task not in kinds:
@@ -66,7 +61,7 @@ def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         pd.DataFrame(shown, dtype=str),
         pd.DataFrame(best, index=table.index),
         f"{caption(records)}. {SCORES_CAPTION}",
-        METHOD,
+        labels,
     )
 
 
@@ -94,6 +89,7 @@ def _on_device(record: dict) -> bool:
 
 def table4_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`table4` to read."""
+    table = table.drop(columns=one_budget(table))
     shown = table.dropna(axis="columns", how="all").map(number)
     headings = {name: cost.heading for name, cost in COSTS.items()}
     shown = shown.rename(columns=headings)
@@ -106,26 +102,29 @@ def table4_sheet(table: pd.DataFrame) -> Sheet:
 
 
 def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
-    """SEFT against SEFT with a part or an option changed: a row a base, variant and score.
+    """Each variant against the repair that it is a variant of: a row a base, budget and score.
 
-    ``difference`` is the variant's score less SEFT's, paired, with its 95 % interval.
-    ``ABLATIONS`` changes a part; options are changed by what the configuration makes a variant of
-    SEFT.
+    ``difference`` is the variant's score less that of the repair it is a variant ``of``, paired,
+    with its 95 % interval.
     """
-    changed = ABLATIONS | changes(records, "seft")
-    rows = less(comparisons, "seft")
-    rows = rows[rows["repair"].isin(changed)].rename(columns={"repair": "variant", "other": "seft"})
-    rows.insert(rows.columns.get_loc("variant") + 1, "changed", rows["variant"].map(changed))
-    return rows.reset_index(drop=True)
+    parts = [less(comparisons[:0], "").assign(of="", changed="")]
+    for name, (of, changed) in changes(records).items():
+        rows = less(comparisons, of)
+        parts.append(rows[rows["repair"] == name].assign(of=of, changed=changed))
+    table = pd.concat(parts).sort_index(kind="stable")
+    table = table.rename(columns={"repair": "variant", "other": "mean_of"})
+    first = [*BASE, "of", "variant", "changed", "task", "metric", "seeds", "items", "mean_of"]
+    return table[[*first, *table.columns.drop(first)]].reset_index(drop=True)
 
 
 def ablations_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`ablations` to read: averages, bits per byte of answers, and perplexities."""
-    labels = ["model", "pruner", "pattern", "variant", "changed", "task"]
+    labels = [*BASE, "of", "variant", "changed", "task"]
+    labels = [name for name in labels if name not in one_budget(table)]
     read = table["task"].isin([AVERAGE, ANSWERS]) | (table["metric"] == PERPLEXITY)
     table = table[read].reset_index(drop=True)
     shown = table[labels].astype(str)
-    for name in ("seft", "mean"):
+    for name in ("mean_of", "mean"):
         shown[name] = [number(value) for value in table[name]]
     shown["difference"] = [
         with_interval(row.difference, row.ci_low, row.ci_high) for row in table.itertuples()
@@ -134,9 +133,9 @@ def ablations_sheet(table: pd.DataFrame) -> Sheet:
     best = pd.DataFrame(False, index=shown.index, columns=shown.columns)
     best["difference"] = table["significant"].astype(bool)
     about = (
-        "SEFT with one part changed, less SEFT (of perplexities in nats a token); ± is half of the "
-        "95 % interval. Bold: the difference is significant after Holm's correction. The verdict "
-        "is of the variant."
+        "A variant less what it is a variant of, of perplexities in nats a token; ± is half of "
+        "the 95 % interval. Bold: the difference is significant after Holm's correction. The "
+        "verdict is of the variant."
     )
     return Sheet(shown, best, about, labels)
 
@@ -174,8 +173,7 @@ def _across(scores: pd.DataFrame, patterns: list[str], tasks: list[str]) -> pd.D
     return table.astype({name: "Int64" for name in columns if name.endswith("_tie_group")})
 
 
-def _row(model: str, pruner: str, repair: str, pattern: str) -> tuple:
+def _row(model: str, pruner: str, budget: str, repair: str, pattern: str) -> tuple:
     if pattern == DENSE:
-        dense = dense_cell(model)
-        return (model, dense.pruner, dense.pattern, dense.repair)
-    return (model, pruner, pattern, repair)
+        return dense_cell(model).row
+    return (model, pruner, pattern, budget, repair)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from bench.cells import IDENTITY
+from bench.cells import BASE, DEFAULT_BUDGET, IDENTITY, NO_BUDGET
 from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, kinds_of
 from bench.records.rows import (
     by_row,
@@ -56,7 +56,7 @@ def _budget(record: dict) -> dict:
 
 
 def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
-    """Wide: one row a (model, pruner, pattern, repair), mean and deviation over its seeds.
+    """Wide: one row a (model, pruner, pattern, budget, repair), mean and deviation over its seeds.
 
     Accuracies are in percent; of the bits per byte of the right answer there is the mean over
     tasks. A standard deviation of one seed is missing, not 0. Where some seeds failed, the means
@@ -115,7 +115,7 @@ def shown_scores(records: list[dict]) -> list[str]:
 
 
 def by_identity(scores: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
-    """The scores of each (model, pruner, pattern, repair), by their names, with ``best``."""
+    """The scores of each row of the tables, by their names, with ``best``."""
     found: dict[tuple, dict[str, dict]] = {}
     for score in scores.assign(best=stands_out(scores)).to_dict("records"):
         found.setdefault(tuple(score[key] for key in IDENTITY), {})[score["task"]] = score
@@ -128,8 +128,15 @@ def stands_out(scores: pd.DataFrame) -> pd.Series:
     Args:
         scores: ``results/scores.csv``.
     """
-    last = scores.groupby([*IDENTITY[:-1], "task"])["tie_group"].transform("max")
-    return ((scores["tie_group"] == 1) & (last > 1)).fillna(False).astype(bool)
+    groups, untrained = scores["tie_group"].astype(float), scores["budget"] == NO_BUDGET
+    base = [scores[key] for key in (*BASE[:-1], "task")]
+    last = [
+        groups.groupby([*base, scores["budget"]]).transform("max"),
+        # What is not trained is ranked at every budget.
+        groups.where(untrained).groupby(base).transform("max"),
+        groups.groupby(base).transform("max").where(untrained),
+    ]
+    return (groups == 1) & (pd.concat(last, axis=1).max(axis=1) > 1)
 
 
 def _row_scores(scores: dict[str, dict], names: Iterable[str]) -> dict:
@@ -145,8 +152,8 @@ def _row_scores(scores: dict[str, dict], names: Iterable[str]) -> dict:
 
 def _training(row: tuple) -> tuple:
     """What the memory of a training depends on: not on the pruner, nor on the seed."""
-    model, _, pattern, repair = row
-    return model, pattern, repair
+    model, _, *rest = row
+    return model, *rest
 
 
 def _memory_ranges(records: list[dict]) -> dict[tuple, dict]:
@@ -200,6 +207,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         f"{MEMORY}_low",
         f"{MEMORY}_high",
         *(["seeds"] if (table["seeds"] == 1).all() else []),
+        *one_budget(table),
     }
     for column in table.dropna(axis="columns", how="all"):
         if column in names:
@@ -219,6 +227,11 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     text = pd.DataFrame(shown)
     marked = pd.DataFrame(best, index=text.index).reindex(columns=text.columns, fill_value=False)
     return Sheet(text, marked, about, IDENTITY)
+
+
+def one_budget(table: pd.DataFrame) -> list[str]:
+    """The column of the budgets, if a table to read can do without: all is of the default one."""
+    return ["budget"] if table["budget"].isin([DEFAULT_BUDGET, NO_BUDGET]).all() else []
 
 
 def score_text(score: dict) -> str:

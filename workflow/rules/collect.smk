@@ -48,8 +48,7 @@ onsuccess:
         from bench.tables.answer import in_words
 
         scores, comparisons, costs = (
-            pd.read_csv(f"results/{name}.csv")
-            for name in ("scores", "comparisons", "table1")
+            pd.read_csv(f"results/{name}.csv") for name in ("scores", "comparisons", "table1")
         )
         print(f"\n{table.read_text()}")
         print(*in_words(scores, comparisons, costs), sep="\n")

@@ -1,16 +1,11 @@
 HISTORIES = [history_path(cell) for cell in CONFIG.cells()]
 # Each figure, by its path, with what Snakemake's own report says beside it.
 FIGURES = {
-    f"results/figures/{'/'.join(where.values())}/{name}": {"figure": name, **where}
-    for places, names in (
-        ([{"model": m} for m in CONFIG.grid.models], OF_MODEL),
-        (
-            [{"model": m, "pattern": p} for m in CONFIG.grid.models for p in CONFIG.grid.patterns],
-            OF_PATTERN,
-        ),
-    )
-    for where in places
-    for name in names
+    f"results/figures/{path}": labels
+    for model in CONFIG.grid.models
+    for path, labels in figure_places(
+        model, CONFIG.grid.patterns, CONFIG.trained_budgets() or [DEFAULT_BUDGET]
+    ).items()
 }
 
 

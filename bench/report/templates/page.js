@@ -60,8 +60,12 @@ const settings = {
 };
 const language = { search: "search", lengthMenu: "_MENU_ rows" };
 // Of bases, the parts that not all rows have in common.
+const NO_BUDGET = "none";
 const placeOf = (row) =>
-  keys.map((key) => (key === "pattern" ? patternLabel(row[key]) : row[key])).join(" ");
+  keys
+    .filter((key) => key !== "budget" || row[key] !== NO_BUDGET)
+    .map((key) => (key === "pattern" ? patternLabel(row[key]) : row[key]))
+    .join(" ");
 
 // ---- Table
 
@@ -156,7 +160,7 @@ const values = (rows, key) => [...new Set(rows.flatMap((row) => row[key]))];
 // A choice of one is none.
 const fill = (form, rows) => {
   for (const select of form.querySelectorAll("select")) {
-    const found = values(rows, select.name);
+    const found = values(rows, select.name).filter((value) => select.name !== "budget" || value !== NO_BUDGET);
     select.parentElement.hidden = found.length < 2;
     for (const value of found)
       select.append(new Option(select.name === "pattern" ? patternLabel(value) : value, value));
@@ -174,11 +178,15 @@ const filtered = (form, table, matches) => {
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();
 };
-const isEqual = (row, key, value) => [row[key]].flat().some((own) => String(own) === value);
+const isEqual = (row, key, value) =>
+  [row[key]].flat().some((own) => String(own) === value) || (key === "budget" && row.budget === NO_BUDGET);
 
 const makeBoard = async () => {
   const board = await unpack("board");
   const element = document.getElementById("board");
+  // So that repairs stand below each other.
+  const widest = board.rows.reduce((most, row) => Math.max(most, placeOf(row).length), 0);
+  document.body.style.setProperty("--place", `${widest}ch`);
   const table = new DataTable(element, {
     ...settings,
     data: board.rows,
@@ -269,8 +277,9 @@ const cellHtml = (cell, pool) => {
 };
 
 const openDrawer = async (row, names) => {
-  const { model, pruner, pattern, repair } = row;
-  const title = pruner === "dense" ? [model, "dense"] : [model, pruner, patternLabel(pattern), repair];
+  const { model, pruner, pattern, budget, repair } = row;
+  const at = keys.includes("budget") && budget !== NO_BUDGET ? [budget] : [];
+  const title = pruner === "dense" ? [model, "dense"] : [model, pruner, patternLabel(pattern), repair, ...at];
   drawer.querySelector("h2").textContent = title.join(" · ");
   const scores = names.map(({ name }, n) => {
     const [mean, low, high, , tie] = row.scores[n];
@@ -304,10 +313,10 @@ const turned = (row) => ({
 const forest = (row, widest) => {
   if (row.ci_low == null) return "";
   const [low, middle, high] = [row.ci_low, row.difference, row.ci_high].map(
-    (value) => 100 + 97 * Math.max(-1, Math.min(1, value / widest))
+    (value) => 75 + 72 * Math.max(-1, Math.min(1, value / widest))
   );
-  return html`<svg class="${row.verdict}" viewBox="0 0 200 14" width="200" height="14" aria-hidden="true"
-    ><path d="M0 7H200M100 0V14"/><path class="interval" d="M${low} 7H${high}"/><circle cx="${middle}" cy="7" r="3"/></svg>`;
+  return html`<svg class="${row.verdict}" viewBox="0 0 150 14" width="150" height="14" aria-hidden="true"
+    ><path d="M0 7H150M75 0V14"/><path class="interval" d="M${low} 7H${high}"/><circle cx="${middle}" cy="7" r="3"/></svg>`;
 };
 
 const makePairs = async () => {
@@ -375,11 +384,12 @@ const makePairs = async () => {
 const makeFigures = async () => {
   const drawn = await unpack("figures");
   const form = document.querySelector("#figures form");
-  const { model, pattern } = form.elements;
+  const { model, pattern, budget } = form.elements;
   const show = () => {
     for (const figure of document.querySelectorAll("[data-figure]")) {
       const found = drawn[figure.dataset.figure] ?? {};
-      const svg = found[model.value] ?? found[`${model.value}/${pattern.value}`];
+      const at = `${model.value}${figure.dataset.figure === "budget" ? "" : budget.value}`;
+      const svg = found[at] ?? found[`${at}/${pattern.value}`];
       figure.hidden = svg === undefined;
       if (svg === undefined) continue;
       const image = figure.querySelector("img");
