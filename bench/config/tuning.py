@@ -16,6 +16,10 @@ def _short(rate: float) -> float:
     return rate
 
 
+def _wanted(rates: dict[str, list[float] | None]) -> dict[str, list[float]]:
+    return {name: values for name, values in rates.items() if values is not None}
+
+
 Rate = Annotated[PositiveFloat, AfterValidator(_short)]
 
 
@@ -29,6 +33,9 @@ class Tuning(Strict):
         default=[DEFAULT_BUDGET],
         description="As in `grid`; the sweep is made at the smallest and at the largest.",
     )
-    learning_rates: dict[str, Annotated[list[Rate], Field(min_length=1)]] = Field(
-        description="Learning rates to try; the same number for each trained repair."
+    learning_rates: Annotated[
+        dict[str, Annotated[list[Rate], Field(min_length=1)] | None], AfterValidator(_wanted)
+    ] = Field(
+        description="Learning rates to try; the same number for each trained repair. Null leaves "
+        "out one that a configuration underneath has."
     )
