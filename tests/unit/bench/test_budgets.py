@@ -171,6 +171,16 @@ def test_the_text_of_a_smaller_budget_is_packed_alike():
     assert validation[0] == validation[1] == validation[2]
 
 
+def test_the_sweep_is_at_the_smallest_and_the_largest_budget():
+    swept = {
+        BUDGETS: ["default", "x16"],
+        ("x16", "x4"): ["x4", "x16"],
+        ("x4",): ["x4"],
+    }
+    for names, expected in swept.items():
+        assert config(tuning={"budgets": names}).swept_budgets() == expected
+
+
 def test_processes_share_the_batch_of_each_budget():
     with pytest.raises(ValueError, match=r"a divisor of budgets\.x4\.batch_size, which is 3$"):
         config(
