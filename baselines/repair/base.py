@@ -1,9 +1,9 @@
 """The interface of every repair, and what the repairs that put in layers of their own share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.distributed
@@ -42,6 +42,20 @@ class FrozenBaseOptions(TrainingOptions):
     )
 
 
+class Evolutions(NamedTuple):
+    """How often the positions that a method trains evolve.
+
+    Attributes:
+        every: Optimizer steps from one evolution of a layer to the next.
+        window: Those of them whose gradients an evolution looks at.
+        in_turn: Whether layers evolve one after another.
+    """
+
+    every: int
+    window: int
+    in_turn: bool
+
+
 class Repair(ABC):
     """A repair: makes a pruned model trainable, and a trained one plain again.
 
@@ -66,6 +80,22 @@ class Repair(ABC):
 
     keeps_sparsity: ClassVar[bool] = True
     """Whether the merged model is as sparse as its base, group by group where that is N:M."""
+
+    rank_option: ClassVar[str | None] = None
+    """Name of the option that is the rank r of LoRA where r (outputs + inputs) numbers train."""
+
+    products: ClassVar[int] = 3
+    """Products with a matrix of a layer's size that training takes a token: mostly forward,
+    gradient of the input, and gradient of the weight or of what stands for it.
+    """
+
+    held_bytes: ClassVar[int] = 12
+    """Bytes that training holds a number that trains, but for its gradient: itself and AdamW's two
+    moments in float32, and where it is.
+    """
+
+    saved_bytes: ClassVar[int | None] = 4
+    """Bytes that `save` takes a number that trains; None: as many as a weight of the base."""
 
     def __init__(self, *, pattern: Pattern | None = None, **options):
         """Set up the method.
@@ -111,6 +141,25 @@ class Repair(ABC):
     def trainable_parameters(self, model: nn.Module) -> int:
         """How many numbers of a wrapped model train."""
         return sum(parameter.numel() for parameter in trainables(model).values())
+
+    def numbers(self, outputs: int, inputs: int, nonzero: int) -> int:
+        """How many numbers train of a layer that has so many weights that are not zero."""
+        if self.rank_option is None:
+            return nonzero
+        return getattr(self.options, self.rank_option) * (outputs + inputs)
+
+    @property
+    def evolutions(self) -> Evolutions | None:
+        """How often the positions that train evolve; None if they never do."""
+        return None
+
+    def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
+        """Bytes of gradients that are gathered for evolutions, at the most, before they happen.
+
+        Args:
+            layers: Outputs and inputs of each layer that trains.
+        """
+        return 0
 
     def seconds_evolving(self, model: nn.Module) -> float:
         """Seconds the training so far has spent on choosing which weights train."""

@@ -35,6 +35,8 @@ class Lora(AdapterRepair):
     Options = LoraOptions
     paper = "Hu et al., ICLR 2022, arXiv 2106.09685"
     training = "lora"
+    rank_option = "rank"
+    products = 2  # The base is frozen: there is no gradient of its weights.
 
     def adapter(self, model: nn.Module, seed: int) -> "LoraConfig":
         from peft import LoraConfig

@@ -7,8 +7,9 @@ weight.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 import seft
 from baselines.pruning.pattern import Pattern
-from baselines.repair.base import FrozenBaseOptions, Repair, trainables
+from baselines.repair.base import Evolutions, FrozenBaseOptions, Repair, trainables
 from seft.model import LOG_NAME
 
 if TYPE_CHECKING:
@@ -115,6 +116,10 @@ class Seft(Repair):
     Options = SeftOptions
     paper = "Xiao et al. 2025, arXiv 2505.24037"
     training = "seft"
+    rank_option = "match_rank"
+    products = 2  # The gradient is taken at the positions alone.
+    held_bytes = 28  # An age, the position and the base's weight, and those that were removed.
+    saved_bytes = 12  # A delta, its position, and one that was removed for it.
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         return seft.get_seft_model(model, self.options.config(seed, self.pattern))
@@ -129,6 +134,21 @@ class Seft(Repair):
 
     def callbacks(self) -> list["TrainerCallback"]:
         return [seft.SeftCallback()]
+
+    @property
+    def evolutions(self) -> Evolutions | None:
+        config = self.options.config(seed=0)
+        if config.init == "random" and config.drop_fraction == 0:
+            return None
+        return Evolutions(config.evolve_every, config.accumulate_steps, config.stagger)
+
+    def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
+        evolutions = self.evolutions
+        if evolutions is None:
+            return 0
+        windows = [4 * outputs * inputs for outputs, inputs in layers]
+        share = evolutions.window / evolutions.every if evolutions.in_turn else 1
+        return max(*windows, ceil(share * sum(windows)))
 
     def seconds_evolving(self, model: nn.Module) -> float:
         return model.seconds_evolving
