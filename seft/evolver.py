@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from seft.layer import SeftLinear
 from seft.model import SeftModel
-from seft.topology import evolve, random_scores
+from seft.selection import random_scores
+from seft.topology import evolve
 from seft.window import Means, Window, candidates
 
 
@@ -57,8 +58,8 @@ class Evolver:
         self.offsets = {
             name: number * period // len(self.layers) for number, name in enumerate(self.layers)
         }
-        first = self.config.accumulate_steps + max(self.offsets.values())
-        if self.config.init == "gradient" and total_steps < first:
+        first = self.config.accumulate_steps
+        if self.config.init != "random" and total_steps < first:
             raise ValueError(
                 f"total_steps={total_steps} ends before the first positions are chosen, at step "
                 f"{first}: lower accumulate_steps"
@@ -74,7 +75,11 @@ class Evolver:
         Args:
             optimizer: the optimizer that holds the deltas; its state follows them.
             step: optimizer steps taken so far, this one included.
+
+        Raises:
+            ValueError: its `ramp` is not that of the configuration, or it has no moments to seed.
         """
+        self._check_ramp(optimizer)
         for name, layer in self.layers.items():
             layer.write_back()
             if layer.window is not None and self._next_evolution(name, step - 1) == step:
@@ -87,18 +92,23 @@ class Evolver:
             layer.window, layer.has_evolver = None, False
 
     def _next_evolution(self, name: str, step: int) -> int:
-        """The first step after `step` at which a layer's evolution is due."""
-        selected, offset = len(self.layers[name].indices) > 0, self.offsets[name]
-        period = self.config.evolve_every if selected else self.config.accumulate_steps
+        """The first step after `step` at which a layer's evolution is due.
+
+        All layers choose their first positions at step A, and begin again if that fails.
+        """
+        if len(self.layers[name].indices):
+            period, offset = self.config.evolve_every, self.offsets[name]
+        else:
+            period, offset = self.config.accumulate_steps, 0
         return (max(step - offset, 0) // period + 1) * period + offset
 
     def _warn_if_too_short(self):
         """Warn where a layer evolves at most once after its first positions are chosen."""
         config, total = self.config, self.total_steps
-        chosen = config.accumulate_steps if config.init == "gradient" else 0
+        chosen = 0 if config.init == "random" else config.accumulate_steps
         evolutions = min(
             sum(
-                step - offset > chosen and config.drop_rate(step, total) > 0
+                step > chosen and config.drop_rate(step, total) > 0
                 for step in range(offset + config.evolve_every, total + 1, config.evolve_every)
             )
             for offset in self.offsets.values()
@@ -108,6 +118,14 @@ class Evolver:
                 f"total_steps={total} is too short to evolve every layer more than once with "
                 f"evolve_every={config.evolve_every}: lower evolve_every",
                 stacklevel=3,
+            )
+
+    def _check_ramp(self, optimizer: Optimizer):
+        wanted = self.config.ramp
+        if any(group.get("ramp", 0) != wanted for group in optimizer.param_groups):
+            raise ValueError(
+                f"moments={self.config.moments!r} needs an optimizer with ramp={wanted}, such as "
+                f"seft.AdamW(..., ramp={wanted})"
             )
 
     def _entries_to_drop(self, layer: SeftLinear, step: int) -> int:
@@ -127,7 +145,12 @@ class Evolver:
 
     def _candidates(self, layer: SeftLinear, gradient: Tensor) -> Tensor:
         count = self.config.candidates * len(layer.delta)
-        return candidates(gradient, layer.weight, layer.topology, count, self.config.mask)
+        return candidates(gradient, layer.weight, layer.topology, count, self._mask(layer))
+
+    def _mask(self, layer: SeftLinear) -> str:
+        """How the next evolution of a layer treats the mask."""
+        first = not len(layer.indices)
+        return "fixed" if first and self.config.init == "inside" else self.config.mask
 
     @torch.no_grad()
     def _evolve(self, name: str, optimizer: Optimizer, step: int):
@@ -147,7 +170,7 @@ class Evolver:
                 layer.delta,
                 means.gradient,
                 drop=self._entries_to_drop(layer, step),
-                mask=config.mask,
+                mask=self._mask(layer),
                 group=config.pattern and config.pattern[1],
                 preference=preference,
             )

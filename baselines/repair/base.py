@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.distributed
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.pruning.layers import prunable_layers
 from baselines.pruning.pattern import Pattern
-from seft.storage import pack, unpack
+from seft.storage import STORAGES, pack, unpack
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -24,6 +24,9 @@ STATE_FILE = "repair.safetensors"
 class RepairOptions(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The options of a repair that does not train."""
 
+    fixed: ClassVar[dict[str, Any]] = {}
+    """What makes the method what it is: options of the repair it is a `variant_of`, not its own."""
+
 
 class TrainingOptions(RepairOptions):
     """The options that every repair that trains has."""
@@ -31,11 +34,15 @@ class TrainingOptions(RepairOptions):
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     weight_decay: NonNegativeFloat = Field(0.0, description="Decoupled weight decay of AdamW.")
 
+    def for_steps(self, steps: int) -> Self:
+        """These options, with what they leave to the number of optimizer steps of a training."""
+        return self
+
 
 class FrozenBaseOptions(TrainingOptions):
     """The options of a repair that changes no weight of its base until it merges."""
 
-    storage: Literal["dense", "bitmask"] = Field(
+    storage: Literal[STORAGES] = Field(
         "dense",
         description="How the base's weights are held while training: dense, or as a bit mask and "
         "the non-zero values, unpacked one layer at a time; the results are the same.",
@@ -68,6 +75,9 @@ class Repair(ABC):
 
     Options: ClassVar[type[RepairOptions]]
     """The method's options, with their descriptions."""
+
+    variant_of: ClassVar[str | None] = None
+    """Name of the repair that is this one but for the options that ``Options.fixed`` sets."""
 
     paper: ClassVar[str | None] = None
     """Where the method comes from; None for a control."""
@@ -161,9 +171,17 @@ class Repair(ABC):
         """
         return 0
 
+    def gathering(self, model: nn.Module) -> float:
+        """Fraction of the layers of a wrapped model that gather gradients at present."""
+        return 0.0
+
+    def evolution_log(self, model: nn.Module) -> list[dict]:
+        """An entry an evolution of a layer, in the form of ``seft``'s log, of a wrapped model."""
+        return []
+
     def seconds_evolving(self, model: nn.Module) -> float:
         """Seconds the training so far has spent on choosing which weights train."""
-        return 0.0
+        return sum(entry["seconds"] for entry in self.evolution_log(model))
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write what tells a wrapped model from its base; of several processes the first does."""
@@ -178,7 +196,7 @@ class Repair(ABC):
 
     @staticmethod
     def evolution(folder: str | Path) -> list[dict]:
-        """What ``save`` wrote of each evolution of each layer, in the form of ``seft``'s log."""
+        """What ``save`` wrote of the log of evolutions."""
         return []
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:

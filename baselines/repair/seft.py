@@ -2,19 +2,21 @@
 while the least sensitive weights are removed, so that each layer stays as sparse as it was.
 
 By default layers evolve in turn (`stagger`), each as often as in the paper, where all evolve at
-once. All at once, the windows of dense gradients are the most that a training holds: 4 bytes a
-weight.
+once; their first positions are chosen at the same step. All at once, the windows of dense gradients
+are the most that a training holds: 4 bytes a weight.
 """
 
+import inspect
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, create_model, model_validator
 from torch import Tensor, nn
 
 import seft
@@ -26,11 +28,20 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
+# Where options do not say how often positions evolve: about how many evolutions a training has (the
+# paper's T / R), how few at the least, and how many windows fit from one to the next.
+EVOLUTIONS, FEWEST, WINDOWS = 30, 4, 4
+
+
+def described(cls: type) -> dict[str, str]:
+    """What a class's docstring says of each of its attributes."""
+    attributes = inspect.getdoc(cls).partition("Attributes:\n")[2]
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", attributes, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
 class DeltaOptions(FrozenBaseOptions):
     """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
-
-    fixed: ClassVar[dict[str, Any]] = {}
-    """Those of its options that make the method what it is: no option of the method."""
 
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate.")
     match_rank: PositiveInt = Field(
@@ -44,57 +55,69 @@ class DeltaOptions(FrozenBaseOptions):
 
     def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
         """The library's configuration, for a base of this pattern."""
-        options = self.model_dump(include={field.name for field in fields(seft.SeftConfig)})
+        options = self.model_dump(include=OF_THE_LIBRARY.keys())
         return seft.SeftConfig(**options, **self.fixed, seed=seed)
 
 
-class EvolvingOptions(DeltaOptions):
+OF_THE_LIBRARY = {field.name: field for field in fields(seft.SeftConfig)}
+
+
+def with_options(base: type[DeltaOptions], *names: str, **narrower) -> type[DeltaOptions]:
+    """Options and further ones of the library, as it declares them.
+
+    Args:
+        base: The options to add to.
+        names: Of options.
+        narrower: Of options that do not take all that the library does, with their types.
+    """
+    about = described(seft.SeftConfig)
+    types = {name: OF_THE_LIBRARY[name].type for name in names} | narrower
+    added = {
+        name: (kind, Field(OF_THE_LIBRARY[name].default, description=about[name]))
+        for name, kind in types.items()
+    }
+    return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **added)
+
+
+class EvolvingOptions(
+    with_options(DeltaOptions, "accumulate_steps", "drop_fraction", "stagger", "candidates")
+):
     """Options of a method whose positions evolve."""
 
-    evolve_every: int = Field(
-        seft.SeftConfig.evolve_every, description="Optimizer steps from one evolution to the next."
-    )
-    accumulate_steps: int = Field(
-        seft.SeftConfig.accumulate_steps,
-        description="Optimizer steps whose mean gradient an evolution uses; at most evolve_every.",
-    )
-    drop_fraction: float = Field(
-        seft.SeftConfig.drop_fraction,
-        description="Fraction of a layer's deltas that an evolution drops at the start.",
-    )
-    stagger: bool = Field(
-        True,
-        description="Layers evolve in turn, each every `evolve_every` steps, so that few gradient "
-        "windows are in memory at a time; false: all at once, in 4 bytes a weight.",
-    )
-    candidates: int | None = Field(
-        seft.SeftConfig.candidates,
-        description="c: windows keep the gradient of about 2 c + 1 candidates for each delta "
-        "instead of a whole layer's.",
+    evolve_every: int | None = Field(
+        None,
+        description="Optimizer steps from one evolution of a layer to the next. Null: as many as "
+        "give about 30 evolutions, as in the paper, but at least four windows and at most a "
+        "quarter of the training.",
     )
 
+    def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
+        # Of a training as long as the library's own period is for, where the length is not known.
+        options = self.for_steps(EVOLUTIONS * seft.SeftConfig.evolve_every)
+        return super(EvolvingOptions, options).config(seed, pattern)
 
-class SeftOptions(EvolvingOptions):
+    def for_steps(self, steps: int) -> Self:
+        if self.evolve_every is not None:
+            return self
+        window = self.accumulate_steps
+        every = min(max(round(steps / EVOLUTIONS), WINDOWS * window), steps // FEWEST)
+        return self.model_copy(update={"evolve_every": max(every, window)})
+
+
+class SeftOptions(
+    with_options(
+        EvolvingOptions,
+        "schedule",
+        "stop_fraction",
+        "init",
+        "moments",
+        mask=Literal["evolve", "fixed"],  # With "free" it is no longer as sparse.
+    )
+):
     """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
 
-    schedule: str = Field(
-        seft.SeftConfig.schedule, description="How that fraction falls to 0: cosine or linear."
-    )
-    stop_fraction: float = Field(
-        seft.SeftConfig.stop_fraction,
-        description="Fraction of the training after which nothing is dropped.",
-    )
-    init: str = Field(
-        seft.SeftConfig.init, description="The first positions: by gradient, or random."
-    )
-    moments: str = Field(
-        seft.SeftConfig.moments,
-        description="AdamW's moments of a grown delta: zero (reset), or the means of the window, "
-        "as old as it (seeded).",
-    )
-    mask: Literal["evolve", "fixed"] = Field(
-        seft.SeftConfig.mask, description="Grow anywhere, or inside the base's mask alone."
-    )
+    fixed = {"growth": "gradient"}
+
     nm: Literal["fixed", "evolve"] = Field(
         "fixed",
         description="On an N:M base: grow inside the mask alone, as the paper does, or let zeros "
@@ -130,6 +153,7 @@ class Seft(Repair):
             trainables(model).values(),
             lr=self.options.learning_rate,
             weight_decay=self.options.weight_decay,
+            ramp=model.seft_config.ramp,
         )
 
     def callbacks(self) -> list["TrainerCallback"]:
@@ -143,15 +167,21 @@ class Seft(Repair):
         return Evolutions(config.evolve_every, config.accumulate_steps, config.stagger)
 
     def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
-        evolutions = self.evolutions
+        evolutions, init = self.evolutions, self.options.config(seed=0).init
         if evolutions is None:
             return 0
         windows = [4 * outputs * inputs for outputs, inputs in layers]
-        share = evolutions.window / evolutions.every if evolutions.in_turn else 1
-        return max(*windows, ceil(share * sum(windows)))
+        if evolutions.in_turn and init == "random":
+            return max(*windows, ceil(sum(windows) * evolutions.window / evolutions.every))
+        # All layers choose their first positions at the same step.
+        return sum(windows)
 
-    def seconds_evolving(self, model: nn.Module) -> float:
-        return model.seconds_evolving
+    def gathering(self, model: nn.Module) -> float:
+        layers = model.seft_layers.values()
+        return sum(layer.window is not None for layer in layers) / len(layers)
+
+    def evolution_log(self, model: nn.Module) -> list[dict]:
+        return model.evolution_log
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write the deltas in SEFT's format."""

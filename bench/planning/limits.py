@@ -130,7 +130,7 @@ def _remedies(config: Config, job: Job, device: Device, limits: Limits) -> Itera
         return
     recomputing = config.training.model_copy(update={"activation_checkpointing": True})
     changes = {"training.activation_checkpointing: true": {"training": recomputing}}
-    options = config.repair_options(job.repair) | {"of": config.method(job.repair)}
+    options = config.repair_options(job.repair, job.budget) | {"of": config.method(job.repair)}
     if "storage" in options:
         packed = Variant(**options | {"storage": "bitmask"})
         changes["storage: bitmask"] = {"variants": config.variants | {"packed": packed}}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from baselines.pruning.pattern import Pattern
+from bench.cells import NO_BUDGET
 from bench.config import Config
 from bench.models.shape import Shape, shape_of
 from bench.planning.speeds import Device
@@ -38,6 +39,7 @@ class Job:
         model: of the job.
         pruner, pattern: of its base; None for the dense model.
         repair: whose training is made, or merged; None for neither.
+        budget: of that training.
     """
 
     rule: str
@@ -45,6 +47,7 @@ class Job:
     pruner: str | None = None
     pattern: str | None = None
     repair: str | None = None
+    budget: str = NO_BUDGET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +131,7 @@ def _pruning(config: Config, job: Job, shape: Shape, element: int) -> Needs:
 def _training(
     config: Config, job: Job, shape: Shape, element: int, device: str, available: int | None
 ) -> Needs:
-    repair, settings = config.built(job.repair), config.training
+    repair, settings = config.built(job.repair, job.budget), config.training_at(job.budget)
     processes = config.processes(job.repair) if job.rule == "repair" else 1
     sparsity = Pattern.parse(job.pattern).sparsity
     memory = training_memory(
@@ -142,10 +145,9 @@ def _training(
     )
     micro_batch = memory.micro_batch(settings.batch_size // processes, available)
     recomputing = settings.activation_checkpointing
-    tokens = settings.blocks * settings.length
     trained = trained_numbers(repair, shape, sparsity)
     return Needs(
-        work=training_work(shape, repair, tokens, recomputing=recomputing),
+        work=training_work(shape, repair, settings.tokens, recomputing=recomputing),
         passes=3 * shape.blocks * settings.blocks // (processes * micro_batch),
         processes=processes,
         device=memory.peak(micro_batch),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.cells import Cell, base_folder, dense_cell, record_path, training_folder
+from bench.cells import NO_BUDGET, Cell, base_folder, dense_cell, record_path, training_folder
 from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
 from bench.config.variants import training_of
@@ -138,8 +138,8 @@ class Plan:
     def _savings(self) -> Iterator[tuple[float, str]]:
         """Hours that a smaller grid or budget would save, and what is made smaller."""
         grid, hours = self.config.grid, self.estimates["hours"]
-        for key in ("model", "pruner", "pattern", "repair"):
-            of = hours.groupby(self.estimates[key]).sum()
+        for key in ("model", "pruner", "pattern", "repair", "budget"):
+            of = hours.groupby(self.estimates[key]).sum().drop(NO_BUDGET, errors="ignore")
             if len(of) > 1:
                 yield from ((of[name], f"grid.{key}s without {name}") for name in of.index)
         seeds = len(grid.seeds)
@@ -213,8 +213,8 @@ def _jobs(
             made[base] = of_base("prune")
         if training is not None:
             folder = training_folder(config.checkpoints, cell, training)
-            made[folder] = of_base("repair", repair=training)
-        made[record_path(cell)] = of_base("evaluate", repair=training)
+            made[folder] = of_base("repair", repair=training, budget=cell.budget)
+        made[record_path(cell)] = of_base("evaluate", repair=training, budget=cell.budget)
     return (job for path, job in made.items() if not is_made(path))
 
 

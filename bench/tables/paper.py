@@ -1,9 +1,9 @@
-"""The tables of a paper beside the main one: sparsity, N:M, cost, and what SEFT is made of."""
+"""The tables of a paper beside the main one: sparsity, N:M, cost, and what options are worth."""
 
 import pandas as pd
 
 from baselines.pruning.pattern import Pattern
-from bench.cells import DENSE, IDENTITY, dense_cell
+from bench.cells import BASE, DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.rows import ANSWERS, AVERAGE, by_row, mean, repair_cost
@@ -14,12 +14,13 @@ from bench.tables.table1 import (
     by_identity,
     caption,
     is_best,
+    one_budget,
     peak_memory_mib,
     score_text,
     stage_cost,
 )
 
-METHOD = ["model", "pruner", "repair"]
+METHOD = ["model", "pruner", "budget", "repair"]
 HEADINGS = {
     "repair_cost_seconds": "repair + merge s",
     "_peak_memory_mib": " MiB",
@@ -30,17 +31,10 @@ HEADINGS = {
     "_": " ",
 }
 STAGES = ("prune", "repair", "merge", "evaluate")
-ABLATIONS = {
-    "spiel": "no mask adaptation: sparsity is lost (the parent method, with its schedule)",
-    "spiel-static-mask": "grows inside the base's mask alone (the parent method's schedule)",
-    "static": "no evolution: random positions inside the mask",
-    "random-grow": "grows at random instead of where the gradient is large",
-}
-"""The registered repairs that are SEFT with one of its parts changed, and which."""
 
 
 def table2(scores: pd.DataFrame) -> pd.DataFrame:
-    """Perplexity against sparsity: a row a (model, pruner, repair), unstructured patterns across.
+    """Perplexity against sparsity: unstructured patterns across, a row a pruner, budget and repair.
 
     Columns ``<pattern>_<corpus>_perplexity`` with ``_std``, ``_ci_low``, ``_ci_high`` and
     ``_tie_group``; ``dense_<corpus>_perplexity`` is the dense model's.
@@ -49,7 +43,7 @@ def table2(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def table3(scores: pd.DataFrame) -> pd.DataFrame:
-    """N:M patterns: a row a (model, pruner, repair), with the average accuracy and perplexity.
+    """N:M patterns across, a row a pruner, budget and repair: average accuracy and perplexity.
 
     Columns as in :func:`table2`, and ``<pattern>_average``.
     """
@@ -60,7 +54,8 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
 def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """:func:`table2` or :func:`table3` to read."""
     found = by_identity(scores)
-    shown, best = {name: table[name] for name in METHOD}, dict.fromkeys(METHOD, False)
+    labels = [name for name in METHOD if name not in one_budget(table)]
+    shown, best = {name: table[name] for name in labels}, dict.fromkeys(labels, False)
     for column in table.columns:
         pattern, _, task = column.partition("_")
         if task not in set(scores["task"]):
@@ -76,7 +71,7 @@ def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         pd.DataFrame(shown, dtype=str),
         pd.DataFrame(best, index=table.index),
         f"{caption(records)}. {SCORES_CAPTION}",
-        METHOD,
+        labels,
     )
 
 
@@ -117,6 +112,7 @@ def table4(records: list[dict]) -> pd.DataFrame:
 
 def table4_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`table4` to read."""
+    table = table.drop(columns=one_budget(table))
     shown = table.dropna(axis="columns", how="all").map(number)
     shown.columns = [reworded(column, HEADINGS) for column in shown.columns]
     return Sheet(
@@ -128,33 +124,33 @@ def table4_sheet(table: pd.DataFrame) -> Sheet:
 
 
 def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
-    """SEFT against SEFT with a part or an option changed: a row a base, variant and score.
+    """Each variant against the repair that it is a variant of: a row a base, budget and score.
 
-    ``difference`` is the variant's score less SEFT's, paired, with its 95 % interval.
-    ``ABLATIONS`` changes a part; options are changed by what the configuration makes a variant of
-    SEFT.
+    ``difference`` is the variant's score less that of the repair it is a variant ``of``, paired,
+    with its 95 % interval.
     """
-    changed = ABLATIONS | changes(records, "seft")
+    changed = changes(records)
     rows = []
     for row in comparisons.to_dict("records"):
-        pair = (row["repair_a"], row["repair_b"])
-        variant = next((name for name in pair if name in changed), None)
-        if "seft" not in pair or variant is None:
+        a, b = row["repair_a"], row["repair_b"]
+        swapped = changed.get(b, ("",))[0] == a
+        if not swapped and changed.get(a, ("",))[0] != b:
             continue
-        swapped = pair[0] == "seft"
+        of, variant = (a, b) if swapped else (b, a)
         # Not -x, which makes -0 of 0.
         ends = (
             (0 - row["ci_high"], 0 - row["ci_low"]) if swapped else (row["ci_low"], row["ci_high"])
         )
         rows.append(
             {
-                **{key: row[key] for key in ("model", "pruner", "pattern")},
+                **{key: row[key] for key in BASE},
+                "of": of,
                 "variant": variant,
-                "changed": changed[variant],
+                "changed": changed[variant][1],
                 "task": row["task"],
                 "seeds": row["seeds"],
                 "items": row["items"],
-                "seft": row["mean_a"] if swapped else row["mean_b"],
+                "mean_of": row["mean_a"] if swapped else row["mean_b"],
                 "mean": row["mean_b"] if swapped else row["mean_a"],
                 "difference": 0 - row["difference"] if swapped else row["difference"],
                 "ci_low": ends[0],
@@ -162,18 +158,19 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
                 **{key: row[key] for key in ("test", "p_value", "p_holm", "significant")},
             }
         )
-    columns = ["model", "pruner", "pattern", "variant", "changed", "task", "seeds", "items"]
-    columns += ["seft", "mean", "difference", "ci_low", "ci_high", "test", "p_value", "p_holm"]
+    columns = [*BASE, "of", "variant", "changed", "task", "seeds", "items"]
+    columns += ["mean_of", "mean", "difference", "ci_low", "ci_high", "test", "p_value", "p_holm"]
     return pd.DataFrame(rows, columns=[*columns, "significant"])
 
 
 def ablations_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`ablations` to read: averages, bits per byte of answers, and perplexities."""
-    labels = ["model", "pruner", "pattern", "variant", "changed", "task"]
+    labels = [*BASE, "of", "variant", "changed", "task"]
+    labels = [name for name in labels if name not in one_budget(table)]
     read = table["task"].isin([AVERAGE, ANSWERS]) | table["task"].str.endswith(f"_{PERPLEXITY}")
     table = table[read].reset_index(drop=True)
     shown = table[labels].astype(str)
-    for name in ("seft", "mean"):
+    for name in ("mean_of", "mean"):
         shown[name] = [number(value) for value in table[name]]
     shown["difference"] = [
         with_interval(row.difference, row.ci_low, row.ci_high) for row in table.itertuples()
@@ -181,7 +178,7 @@ def ablations_sheet(table: pd.DataFrame) -> Sheet:
     best = pd.DataFrame(False, index=shown.index, columns=shown.columns)
     best["difference"] = table["significant"].astype(bool)
     about = (
-        "SEFT with one part changed, less SEFT; ± is half of the 95 % interval. Bold: the "
+        "A variant less what it is a variant of; ± is half of the 95 % interval. Bold: the "
         "difference is significant after Holm's correction."
     )
     return Sheet(shown, best, about, labels)
@@ -220,8 +217,7 @@ def _across(scores: pd.DataFrame, patterns: list[str], tasks: list[str]) -> pd.D
     return table.astype({name: "Int64" for name in columns if name.endswith("_tie_group")})
 
 
-def _row(model: str, pruner: str, repair: str, pattern: str) -> tuple:
+def _row(model: str, pruner: str, budget: str, repair: str, pattern: str) -> tuple:
     if pattern == DENSE:
-        dense = dense_cell(model)
-        return (model, dense.pruner, dense.pattern, dense.repair)
-    return (model, pruner, pattern, repair)
+        return dense_cell(model).row
+    return (model, pruner, pattern, budget, repair)

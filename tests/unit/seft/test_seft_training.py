@@ -6,12 +6,12 @@ from seft_loop import adamw, make_llama, train
 
 import seft
 from seft.layer import SeftLinear
-from seft.topology import random_scores
+from seft.selection import random_scores
 
 
 def start(total_steps=20, dtype=torch.float32, **options):
     """A SEFT model of the tiny LLaMA before its first step, with optimizer and evolver."""
-    defaults = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2}
+    defaults = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
     model = seft.get_seft_model(make_llama(dtype), seft.SeftConfig(**defaults | options))
     return model, adamw(model), seft.Evolver(model, total_steps)
 
@@ -62,8 +62,12 @@ def test_input_gradient_is_that_of_the_plain_layer():
     assert torch.equal(x.grad, y.grad)
 
 
-def test_the_window_chooses_the_largest_mean_gradients(tokens):
-    model, optimizer, evolver = start(mask="free", accumulate_steps=3)
+@pytest.mark.parametrize(
+    ("options", "inside"), [({"mask": "free"}, False), ({"init": "inside"}, True)]
+)
+def test_the_window_chooses_the_largest_mean_gradients(tokens, options, inside):
+    model, optimizer, evolver = start(accumulate_steps=3, **options)
+    masks = {name: mask_of(layer) for name, layer in model.seft_layers.items()}
     mean = {name: torch.zeros_like(layer.weight) for name, layer in model.seft_layers.items()}
     for step in range(1, 4):
         rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
@@ -71,8 +75,25 @@ def test_the_window_chooses_the_largest_mean_gradients(tokens):
             mean[name] += gradient / 3
         train(model, tokens, optimizer, evolver, [step])
     for name, layer in model.seft_layers.items():
-        expected = mean[name].view(-1).abs().topk(len(layer.delta)).indices.sort().values
+        score = mean[name].view(-1).abs()
+        if inside:
+            score[~masks[name]] = -1
+        expected = score.topk(len(layer.delta)).indices.sort().values
         assert layer.indices.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("pattern", "candidates"), [(None, None), (None, 3), ((2, 4), None)])
+def test_a_start_inside_the_mask_leaves_it_to_later_evolutions(tokens, pattern, candidates):
+    options = {"density": 0.05, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
+    config = seft.SeftConfig(init="inside", pattern=pattern, candidates=candidates, **options)
+    model = seft.get_seft_model(make_llama(pattern=pattern), config)
+    optimizer, evolver = adamw(model), seft.Evolver(model, total_steps=40)
+    train(model, tokens, optimizer, evolver, range(1, 4))
+    assert all(len(layer.indices) == len(layer.delta) for layer in model.seft_layers.values())
+    assert all(layer.overlap == 1 for layer in model.seft_layers.values())
+    train(model, tokens, optimizer, evolver, range(4, 21))
+    assert any(layer.overlap < 1 for layer in model.seft_layers.values())
+    assert all(layer.structural_entries == layer.budget for layer in model.seft_layers.values())
 
 
 def test_nothing_changes_before_the_first_selection(tokens):
@@ -218,11 +239,24 @@ def test_staggered_layers_evolve_in_turn(tokens):
         total_steps=100, evolve_every=14, accumulate_steps=1, stagger=True
     )
     for step in range(1, 43):
-        assert sum(layer.window is not None for layer in model.seft_layers.values()) <= 2
+        gathering = sum(layer.window is not None for layer in model.seft_layers.values())
+        assert gathering <= (2 if step > 1 else 14)
         train(model, tokens, optimizer, evolver, [step])
     for offset, name in enumerate(model.seft_layers):
         steps = [entry["step"] for entry in model.evolution_log if entry["layer"] == name]
-        assert steps == [s for s in (1 + offset, 14 + offset, 28 + offset, 42 + offset) if s <= 42]
+        assert steps == [s for s in (1, 14 + offset, 28 + offset, 42 + offset) if s <= 42]
+
+
+@pytest.mark.parametrize("init", ["gradient", "random"])
+def test_layers_in_turn_start_as_layers_at_once_do(tokens, init):
+    """With the same positions after the first selection; only later evolutions differ."""
+    runs = []
+    for stagger in (False, True):
+        model, optimizer, evolver = start(100, init=init, evolve_every=14, stagger=stagger)
+        train(model, tokens, optimizer, evolver, range(1, 14))
+        runs.append(model.state_dict())
+    started = [name for name in runs[0] if "window" not in name]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in started)
 
 
 def test_candidates_bound_the_window(tokens):
@@ -241,11 +275,15 @@ def test_enough_candidates_change_nothing(trained):
     assert all(torch.equal(whole[name], limited[name]) for name in whole)
 
 
-def plain_adam(delta, mean, square, age, gradients, lr=0.01):
-    """Adam from its definition, taken up at some age where its corrected moments are known."""
+def plain_adam(delta, mean, square, age, gradients, lr=0.01, ramp=None):
+    """Adam from its definition, taken up at some age where its corrected moments are known.
+
+    With a ramp, the first moment is multiplied by min(age / ramp, 1) whenever it is updated.
+    """
     first, second = mean * (1 - 0.9**age), square * (1 - 0.999**age)
     for step, gradient in enumerate(gradients, start=1):
         first = 0.9 * first + 0.1 * gradient
+        first = first * min((age + step) / ramp, 1) if ramp else first
         second = 0.999 * second + 0.001 * gradient**2
         rate = lr / (1 - 0.9 ** (age + step))
         delta = delta - rate * first / ((second / (1 - 0.999 ** (age + step))).sqrt() + 1e-8)
@@ -312,6 +350,29 @@ def test_seeds_of_an_optimizer_with_one_count_are_as_old_as_all_its_entries(toke
         assert grown.any()
         mean = optimizer.state[layer.delta]["exp_avg"][grown] / (1 - 0.9**4)
         torch.testing.assert_close(mean, gradients[name].view(-1)[layer.indices[grown]])
+
+
+@pytest.mark.parametrize(("moments", "ramp"), [("ramp", 0), ("reset", 100)])
+def test_a_ramp_has_to_be_that_of_the_configuration(tokens, moments, ramp):
+    model, _, evolver = start(moments=moments)
+    optimizer = seft.AdamW([p for p in model.parameters() if p.requires_grad], ramp=ramp)
+    with pytest.raises(ValueError, match=rf"moments='{moments}' needs an .* ramp={100 - ramp},"):
+        train(model, tokens, optimizer, evolver, [1])
+
+
+def test_ramped_entries_start_with_nothing_and_let_their_moments_in(tokens):
+    model, optimizer, evolver = start(moments="ramp", evolve_every=10, mask="free")
+    history = {name: [] for name in model.seft_layers}
+    for step in range(1, 7):
+        rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
+        for name, gradient in dense_gradients(model, tokens[rows]).items():
+            history[name].append(gradient.view(-1).double())
+        train(model, tokens, optimizer, evolver, [step])
+    for name, layer in model.seft_layers.items():
+        gradients = torch.stack(history[name])[2:, layer.indices]
+        nothing = torch.zeros(len(layer.delta), dtype=torch.float64)
+        expected = plain_adam(nothing, nothing, nothing, 0, gradients, ramp=100)
+        torch.testing.assert_close(layer.delta.double(), expected, rtol=1e-3, atol=1e-8)
 
 
 def test_seeded_moments_need_an_optimizer_that_has_them(tokens):
@@ -391,7 +452,7 @@ def test_a_training_too_short_for_a_selection_is_refused():
         (12, {}, False),  # after steps 4 and 8; the rate is 0 from step 9.6
         (9, {}, True),  # after step 4 alone
         (12, {"stop_fraction": 0.5}, True),
-        (12, {"stagger": True}, True),  # the last layer after steps 7 and, at rate 0, 11
+        (12, {"stagger": True}, True),  # the last layer after step 7 and, at rate 0, step 11
         (16, {"stagger": True}, False),
         (12, {"accumulate_steps": 4}, True),  # step 4 chooses the first positions
         (12, {"accumulate_steps": 4, "init": "random"}, False),
