@@ -117,6 +117,21 @@ BAD = [
     ("variants.a/b", {"of": "lora"}, ["variants", "'a/b'", "letters, digits and hyphens"]),
     ("variants", {"mine": 3}, ["variants.mine", "3"]),
     ("grid.repairs", ["none", "mine"], ["grid.repairs", "'mine'", "unknown"]),
+    ("grid.budgets", ["x4"], ["grid.budgets", "'x4'", "unknown; allowed: default"]),
+    ("grid.budgets", [], ["grid.budgets", "[]", "at least 1"]),
+    ("tuning.budgets", ["x4"], ["tuning.budgets", "'x4'", "unknown; allowed: default"]),
+    ("budgets.x4", {"steps": 0}, ["budgets.x4.steps", "0", "greater than 0"]),
+    ("budgets.x4", {"length": 64}, ["budgets.x4.length", "64", "unknown key", "steps, batch_size"]),
+    ("budgets.default", {"steps": 9}, ["budgets", "'default'", "a name other than `default`"]),
+    ("budgets.none", {"steps": 9}, ["budgets", "'none'", "and `none`"]),
+    ("budgets.a@b", {"steps": 9}, ["budgets", "'a@b'", "letters, digits and hyphens"]),
+    ("budgets.x4", {"repair": {"lroa": {}}}, ["budgets.x4.repair", "'lroa'", "unknown", "lora"]),
+    ("budgets.x4", {"repair": {"lora-dense": {}}}, ["budgets.x4.repair", "'lora-dense'"]),
+    (
+        "budgets.x4",
+        {"repair": {"lora": {"learning_rate": 0}}},
+        ["budgets.x4.repair.lora.learning_rate", "0", "greater than 0"],
+    ),
 ]
 
 
