@@ -99,6 +99,11 @@ class Repair(ABC):
     gradient of the input, and gradient of the weight or of what stands for it.
     """
 
+    held_bytes: ClassVar[int] = 12
+    """Bytes that training holds a number that trains, but for its gradient: itself and AdamW's two
+    moments in float32, and where it is.
+    """
+
     saved_bytes: ClassVar[int | None] = 4
     """Bytes that `save` takes a number that trains; None: as many as a weight of the base."""
 

@@ -36,6 +36,7 @@ class Lora(AdapterRepair):
     paper = "Hu et al., ICLR 2022, arXiv 2106.09685"
     training = "lora"
     rank_option = "rank"
+    products = 2  # The base is frozen: there is no gradient of its weights.
 
     def adapter(self, model: nn.Module, seed: int) -> "LoraConfig":
         from peft import LoraConfig

@@ -64,7 +64,7 @@ class Settings:
         options: its options.
         model: folder of a base of the workflow's, or of a model, which is pruned by magnitude
             where it is dense. None: ``shape``.
-        shape: a name in ``SHAPES``.
+        shape: of a model of random weights, as keys of a ``LlamaConfig``.
         sparsity: fraction that is pruned of a dense model.
         length, batch: tokens a sequence, sequences a batch.
         warmup, steps: optimizer steps before the timing, and timed.
@@ -77,7 +77,7 @@ class Settings:
     method: str
     options: dict
     model: str | None
-    shape: str | None
+    shape: dict | None
     sparsity: float
     length: int
     batch: int
@@ -157,7 +157,7 @@ def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Mod
     if settings.model is None:
         torch.manual_seed(settings.seed)
         with device:
-            config = LlamaConfig(**SHAPES[settings.shape])
+            config = LlamaConfig(**settings.shape)
             model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     elif (Path(settings.model) / BASE_FILE).exists():
         dense = ROOT / dense_model(settings.model)

@@ -181,7 +181,7 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         method=name,
         options=options,
         model=None if given.shape else str(folder_of(given).resolve()),
-        shape=given.shape,
+        shape=SHAPES.get(given.shape),
         sparsity=given.sparsity,
         length=given.length,
         batch=given.batch,
