@@ -57,7 +57,7 @@ class Pruner(ABC):
     def check_pattern(self, pattern: Pattern) -> None:
         """Raise ValueError if these options do not apply to a pattern, whatever the model."""
         if self.allocation in owl.FURTHEST:
-            owl.check_pattern(self.allocation, pattern)
+            owl.check_allocation(self.allocation, pattern)
 
     def statistic(self, width: int, device: torch.device) -> Statistic:
         """A new statistic for a layer with ``width`` inputs; only asked of a pruner that

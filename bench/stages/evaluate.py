@@ -290,7 +290,8 @@ def _evaluate(
     result.sparsity |= {"achieved": report.sparsity, "layers": report.layers}
     if job.trained is None:
         return
-    evolution = REPAIRS[method_of(job.cell.repair, job.resolved)].evolution(Path(job.trained))
+    repair = REPAIRS[method_of(job.cell.repair, job.resolved)]
+    evolution = repair.saved_evolution_log(job.trained)
     result.sparsity["evolution"] = sparsity_ranges(evolution)
     result.course = _history(job, evolution, network)
 

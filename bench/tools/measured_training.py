@@ -297,16 +297,16 @@ def persistent(model: nn.Module, own: list[Tensor]) -> tuple[int, int]:
 
 def evolution(repair: Repair, model: nn.Module, warmup: list[Step], step_seconds: float) -> dict:
     """What evolving costs: see :func:`measure`."""
-    log, evolutions = repair.evolution_log(model), repair.evolutions
+    log, schedule = repair.evolution_log(model), repair.evolution_schedule
     if not log:
         return {"evolving_seconds": 0.0, "evolving_share": 0.0}
     layers = {entry["layer"] for entry in log}
     once = repair.seconds_evolving(model) / len(log) * len(layers)
     gathering = [step.seconds for step in warmup if step.gathering == 1]
     extra = 0.0
-    if gathering and not evolutions.in_turn:
+    if gathering and not schedule.in_turn:
         extra = max(0.0, median(gathering) - step_seconds)
-    share = (once + evolutions.window * extra) / (evolutions.every * step_seconds)
+    share = (once + schedule.window * extra) / (schedule.every * step_seconds)
     return {"evolving_seconds": once, "evolving_share": share}
 
 

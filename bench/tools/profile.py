@@ -175,8 +175,8 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         repair.rank_option: given.rank,
     }
     options = {key: value for key, value in common.items() if key in fields} | own
-    evolutions = build_repair(name, **options).evolutions
-    in_turn = evolutions is not None and evolutions.in_turn
+    schedule = build_repair(name, **options).evolution_schedule
+    in_turn = schedule is not None and schedule.in_turn
     return Settings(
         method=name,
         options=options,

@@ -6,7 +6,7 @@ from functools import cache
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from baselines.sources import imported
+from baselines.imports import imported
 from bench.cells import (
     DEFAULT_BUDGET,
     NO_BUDGET,
