@@ -25,11 +25,21 @@ class RepairOptions(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False)
     """The options of a repair that does not train."""
 
 
-class TrainingOptions(RepairOptions):
+class OptimizerOptions(RepairOptions):
     """The options that every repair that trains has."""
 
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     weight_decay: NonNegativeFloat = Field(0.0, description="Decoupled weight decay of AdamW.")
+
+
+class TrainingOptions(OptimizerOptions):
+    """The options of a repair that trains on what the model predicts."""
+
+    objective: Literal["next-token", "distill"] = Field(
+        "next-token",
+        description="What is learnt: the text's next token, or the dense model's distribution of "
+        "it (KL divergence, temperature 1), for which the dense model runs beside.",
+    )
 
 
 class FrozenBaseOptions(TrainingOptions):
@@ -76,6 +86,16 @@ class Repair(ABC):
         """
         self.pattern = pattern
         self.options = self.Options(**options)
+
+    @property
+    def objective(self) -> str | None:
+        """What it learns (see `TrainingOptions`); None where that is a matter of its own."""
+        return getattr(self.options, "objective", None)
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether its training is handed the dense model."""
+        return self.objective == "distill"
 
     @abstractmethod
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
