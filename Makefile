@@ -1,11 +1,15 @@
 # Everything runs in .venv, made from requirements.lock and made anew when the lock changes.
+# A variable is given behind the target: make table1 CONFIG=config/smoke.yaml DIR=tried
+## Makes .venv; 3.11 or newer
 PYTHON ?= python3
-# One file, or several in quotes: each is laid over those before it.
+## The grid; several files in quotes: each is laid over those before it
 CONFIG ?= config/config.yaml
+## CPU cores to use at once
 CORES ?= all
-PROFILE ?= profiles/default
-# Where resources/, results/ and reports/ of the grid lie: a folder for each grid keeps them apart.
+## Where resources/, results/ and reports/ of the grid lie; one folder a grid keeps them apart
 DIR ?= .
+## For plan: where the jobs would run
+PROFILE ?= profiles/default
 
 VENV := .venv
 # Named after the digest of the lock, whatever the time of the file.
@@ -54,7 +58,7 @@ test: test-unit test-browser test-workflow test-real  ## All tests, fast ones fi
 .NOTPARALLEL: test
 
 # Tensors are tiny there: a process a core, not a thread.
-test-unit: $(STAMP)
+test-unit: $(STAMP)  ## Those that take seconds; also test-browser, test-workflow, test-real
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest --numprocesses auto tests/unit
 
 # Runs of the workflow side by side: much of each is one process after the other.
@@ -93,4 +97,6 @@ lock:  ## Write requirements.lock and environment.yml anew, from what pyproject.
 	rm -rf .lock build
 
 help:  ## This list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@echo 'make TARGET [VARIABLE=value ...]'; echo
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 15
+	@echo; awk '/^## /{text = substr($$0, 4); next} text && $$2 == "?=" {print $$1 "\t" text " [" $$3 "]"} {text = ""}' $(MAKEFILE_LIST) | expand -t 15

@@ -3,21 +3,13 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from seft.storage import STORAGES
 
 CONFIG_NAME = "seft_config.json"
-
-CHOICES = {
-    "schedule": ("cosine", "linear"),
-    "init": ("gradient", "random"),
-    "growth": ("gradient", "random"),
-    "moments": ("reset", "seeded"),
-    "mask": ("evolve", "fixed", "free"),
-    "storage": STORAGES,
-}
 
 
 @dataclass
@@ -30,45 +22,46 @@ class SeftConfig:
     inside the mask the same with ``mask="fixed"``.
 
     Attributes:
-        density: active entries of a layer, as a fraction of its m * n entries. Give exactly one
+        density: Active entries of a layer, as a fraction of its m * n entries. Give exactly one
             of `density` and `match_rank`.
-        match_rank: rank r of the LoRA whose parameter count is matched: k = r * (m + n).
-        target_modules: which `nn.Linear` layers of the decoder blocks are trained: name suffixes,
+        match_rank: Rank r of the LoRA whose parameter count is matched: k = r * (m + n).
+        target_modules: Which `nn.Linear` layers of the decoder blocks are trained: name suffixes,
             or one regular expression that matches the whole name. None: all of them. Never
             targets: layers outside the decoder blocks (embeddings, `lm_head`), routers of a mixture
             of experts, and layers with one output.
-        exclude_modules: layers taken out of the targets, in the same notation.
-        layers_to_transform: indices of the decoder blocks to train. None: all.
-        modules_to_save: name suffixes of further modules that are trained whole (in the model's
+        exclude_modules: Layers taken out of the targets, in the same notation.
+        layers_to_transform: Indices of the decoder blocks to train. None: all.
+        modules_to_save: Name suffixes of further modules that are trained whole (in the model's
             dtype) and saved with the deltas.
-        evolve_every: R, optimizer steps from one evolution of a layer to the next.
-        accumulate_steps: A, optimizer steps over which the dense gradient is averaged before an
+        evolve_every: R, the optimizer steps from one evolution of a layer to the next.
+        accumulate_steps: A, the optimizer steps over which the dense gradient is averaged before an
             evolution, at most R. The first A steps choose the first positions and train nothing.
-        drop_fraction: p0, fraction of a layer's active entries dropped at the start of training.
-        schedule: how the fraction falls to 0: half a cosine, or a line.
-        stop_fraction: fraction of training after which nothing is dropped any more.
-        init: the first positions: largest accumulated |gradient| of the whole layer, or random
-            positions inside the mask, from the first step on.
-        growth: what growth prefers: large accumulated |gradient|, or nothing (random).
-        moments: optimizer moments and age of a grown entry: both zero ("reset"); or, as in SpIEL,
-            the window's means, biased as moments of the window's age are, and that age ("seeded",
-            not for float16 with loss scaling; see `seft.evolver.seed_state`).
-        mask: "evolve": growth anywhere, then the least sensitive weights are removed so that the
-            layer stays as sparse as it was; "fixed": growth inside the base's mask alone; "free":
+        drop_fraction: p0, the fraction of a layer's active entries that an evolution drops at the
+            start of training.
+        schedule: How that fraction falls to 0: on half a cosine, or on a line.
+        stop_fraction: Fraction of training after which nothing is dropped any more.
+        init: The first positions: those of the whole layer with the largest accumulated gradient,
+            or random ones inside the mask, from the first step on.
+        growth: What growth prefers: a large accumulated gradient, or nothing (random).
+        moments: Optimizer moments and age of a grown entry: "reset", both zero; "seeded", as in
+            SpIEL, the window's means, biased as moments of the window's age are, and that age (not
+            for float16 with loss scaling; see `seft.evolver.seed_state`).
+        mask: "evolve", growth anywhere, then the least sensitive weights are removed so that the
+            layer stays as sparse as it was; "fixed", growth inside the base's mask alone; "free",
             growth anywhere and nothing is removed (the layer loses sparsity).
         pattern: (N, M), with mask "evolve": N of every M consecutive inputs are pruned and growth
             and adaptation keep it so. With the other masks no pattern is needed: "fixed", the
             paper's choice for such bases, keeps any. None: unstructured.
-        stagger: spread the layers' evolutions over the R steps. A window takes 4 bytes for each
-            entry of its layer. All layers in step, that is twice the targets' bfloat16 weights
-            for A of every R steps, the most that SEFT ever takes; staggered, about A / R of it at
-            any time. The last layers then choose their first positions up to R steps later.
-        candidates: c, keep in a window the gradient of c * k candidates to grow and as many to
-            remove, chosen from its first micro-batch, at 8 bytes each. None: of all m * n entries.
-        storage: how the weights of the targets are held: "dense"; or "bitmask", their mask and the
+        stagger: Layers evolve in turn, spread over the R steps, not all at once; their first
+            positions all choose at step A. A window takes 4 bytes for each entry of its layer: all
+            layers at once, that is twice the targets' bfloat16 weights for A steps, the most that
+            SEFT ever takes; in turn, about A / R of it at any time.
+        candidates: c, the windows keep the gradient of c * k candidates to grow and as many to
+            remove, chosen from the first micro-batch, at 8 bytes each. None: of all m * n entries.
+        storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the
             same, bit for bit.
-        seed: seed of everything random.
+        seed: Seed of everything random.
     """
 
     density: float | None = None
@@ -80,16 +73,16 @@ class SeftConfig:
     evolve_every: int = 60
     accumulate_steps: int = 5
     drop_fraction: float = 0.2
-    schedule: str = "cosine"
+    schedule: Literal["cosine", "linear"] = "cosine"
     stop_fraction: float = 0.8
-    init: str = "gradient"
-    growth: str = "gradient"
-    moments: str = "reset"
-    mask: str = "evolve"
+    init: Literal["gradient", "random"] = "gradient"
+    growth: Literal["gradient", "random"] = "gradient"
+    moments: Literal["reset", "seeded"] = "reset"
+    mask: Literal["evolve", "fixed", "free"] = "evolve"
     pattern: tuple[int, int] | None = None
-    stagger: bool = False
+    stagger: bool = True
     candidates: int | None = None
-    storage: str = "dense"
+    storage: Literal[STORAGES] = "dense"
     seed: int = 0
 
     def __post_init__(self):
@@ -122,8 +115,10 @@ class SeftConfig:
             if self.candidates is not None:
                 raise ValueError("candidates cannot be limited where pattern is given")
         self._check("seed", whole, lambda s: True, "a whole number")
-        for name, allowed in CHOICES.items():
-            self._check(name, str, allowed.__contains__, f"one of {', '.join(allowed)}")
+        for field in fields(self):
+            if get_origin(field.type) is Literal:
+                allowed = get_args(field.type)
+                self._check(field.name, str, allowed.__contains__, f"one of {', '.join(allowed)}")
 
     def _check(self, name: str, kind: type, valid, allowed: str):
         value = getattr(self, name)

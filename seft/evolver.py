@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from seft.layer import SeftLinear
 from seft.model import SeftModel
-from seft.topology import evolve, random_scores
+from seft.selection import random_scores
+from seft.topology import evolve
 from seft.window import Means, Window, candidates
 
 
@@ -57,8 +58,8 @@ class Evolver:
         self.offsets = {
             name: number * period // len(self.layers) for number, name in enumerate(self.layers)
         }
-        first = self.config.accumulate_steps + max(self.offsets.values())
-        if self.config.init == "gradient" and total_steps < first:
+        first = self.config.accumulate_steps
+        if self.config.init != "random" and total_steps < first:
             raise ValueError(
                 f"total_steps={total_steps} ends before the first positions are chosen, at step "
                 f"{first}: lower accumulate_steps"
@@ -87,18 +88,23 @@ class Evolver:
             layer.window, layer.has_evolver = None, False
 
     def _next_evolution(self, name: str, step: int) -> int:
-        """The first step after `step` at which a layer's evolution is due."""
-        selected, offset = len(self.layers[name].indices) > 0, self.offsets[name]
-        period = self.config.evolve_every if selected else self.config.accumulate_steps
+        """The first step after `step` at which a layer's evolution is due.
+
+        All layers choose their first positions at step A, and begin again if that fails.
+        """
+        if len(self.layers[name].indices):
+            period, offset = self.config.evolve_every, self.offsets[name]
+        else:
+            period, offset = self.config.accumulate_steps, 0
         return (max(step - offset, 0) // period + 1) * period + offset
 
     def _warn_if_too_short(self):
         """Warn where a layer evolves at most once after its first positions are chosen."""
         config, total = self.config, self.total_steps
-        chosen = config.accumulate_steps if config.init == "gradient" else 0
+        chosen = 0 if config.init == "random" else config.accumulate_steps
         evolutions = min(
             sum(
-                step - offset > chosen and config.drop_rate(step, total) > 0
+                step > chosen and config.drop_rate(step, total) > 0
                 for step in range(offset + config.evolve_every, total + 1, config.evolve_every)
             )
             for offset in self.offsets.values()

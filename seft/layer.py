@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from seft.selection import highest
 from seft.storage import BitmaskLinear, positions_of
-from seft.topology import Topology, highest
+from seft.topology import Topology
 from seft.window import Window
 
 

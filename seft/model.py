@@ -16,8 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 from seft.blocks import decoder_blocks, target_layers
 from seft.config import SeftConfig, write_atomically
 from seft.layer import BitmaskSeftLinear, SeftLinear, seft_linear
+from seft.selection import random_scores
 from seft.storage import BitmaskLinear, plain
-from seft.topology import random_scores
 from seft.window import Window
 
 # The Trainer takes up a training from a file of this name.

@@ -1,20 +1,14 @@
 """One evolution of a layer's active entries: drop, grow, adapt. Plain tensors, no module."""
 
 import math
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-# Prime, so that a sample does not run along the columns of a weight.
-SAMPLING_STRIDE = 61
-# Scores that are made in one go: on a CPU what stays in its cache, on a GPU what keeps it busy.
-# So no temporary tensor but flags is as large as the weight.
-SPAN, SPAN_ON_GPU = 2**16, 2**22
+from seft.selection import best, lowest, rank_in_group
+
 # A gradient that was not measured: it compares with nothing, so it is never among the best.
 UNKNOWN = math.nan
 
@@ -89,199 +83,195 @@ def evolve(
             number of structural entries. None: the layer keeps its own.
         preference: what growth prefers, (m * n,). None: the |gradient|.
     """
-    live = weight.view(-1)
-    indices, base, removed, removed_base = topology
-    indices, removed = indices.long(), removed.long()
-    size = group or len(live)
-    marks = torch.zeros_like(live, dtype=torch.bool)
-
-    def among(positions: Tensor, others: Tensor) -> Tensor:
-        """Which of `positions` are among `others`."""
-        marks.index_fill_(0, others, True)
-        found = marks.index_select(0, positions)
-        marks.index_fill_(0, others, False)
-        return found
-
-    def count(*positions: Tensor) -> Tensor:
-        """Number of positions in each group whose mask keeps its size."""
-        if not group:
-            return torch.tensor([sum(map(len, positions))], device=live.device)
-        return torch.bincount(torch.cat(positions) // group, minlength=len(live) // group)
-
-    def preferred(where: slice | Tensor) -> Tensor:
-        return gradient[where].abs() if preference is None else preference[where]
-
-    def sensitivity(where: slice | Tensor) -> Tensor:
-        return (live[where].float() * gradient[where]).abs_()
-
-    # Drop.
-    weakest = lowest(delta.abs(), drop)
-    stays = torch.ones_like(indices, dtype=torch.bool)
-    stays[weakest] = False
-
-    # Grow.
-    eligible = live.bool().index_fill_(0, indices, True) if mask == "fixed" else ~marks
-    eligible.index_fill_(0, indices[stays], False)
-    wanted = len(delta) - int(stays.sum())
-    chosen = best(preferred, wanted, eligible)
-    fresh = ~among(chosen, indices)
-    if group:
-        # A group makes room for at most as many grown entries as it has structural ones.
-        room = count(live.nonzero().view(-1), indices[live[indices] == 0])
-        while True:
-            new = chosen[fresh]
-            surplus = new[rank_in_group(-preferred(new), new // group) >= room[new // group]]
-            if not len(surplus):
-                break
-            eligible[surplus] = False
-            chosen = best(preferred, wanted, eligible)
-            fresh = ~among(chosen, indices)
-    stays |= among(indices, chosen)
-    gone, slots = indices[~stays], stays.nonzero().view(-1)
-    live[gone] = base[~stays]
-    active, active_base = indices[slots], base[slots]
-    grown = chosen[fresh]
-    grown_base = live[grown]
-
-    # Adapt. Every active entry without a base weight is one more than the base had, and every
-    # removed base weight one less.
-    out = back = indices[:0]
+    layer = _Layer(weight.view(-1), topology, len(delta), gradient, preference, group)
+    layer.drop(lowest(delta.abs(), drop))
+    layer.grow(inside=mask == "fixed")
     if mask == "evolve":
-        excess = count(active[active_base == 0], grown[grown_base == 0]) - count(removed)
+        layer.adapt()
+    return layer.evolution()
+
+
+class _Layer:
+    """A layer in the middle of an evolution.
+
+    Attributes:
+        live: effective weight, (m * n,).
+        indices, base, removed, removed_base: as in `Topology`.
+        stays: which of `indices` stay active; beside them are those that have `grown`.
+        grown: positions of entries that start afresh.
+        dropped, out, back: numbers of entries dropped, removed from the mask and brought back.
+    """
+
+    def __init__(
+        self,
+        live: Tensor,
+        topology: Topology,
+        k: int,
+        gradient: Tensor,
+        preference: Tensor | None,
+        group: int | None,
+    ):
+        self.live, self.k, self.group = live, k, group
+        self.gradient, self.preference = gradient, preference
+        self.indices, self.base, self.removed, self.removed_base = topology
+        self.index = self.indices.dtype
+        self.indices, self.removed = self.indices.long(), self.removed.long()
+        self.effective = live[self.indices]
+        self.stays = torch.ones_like(self.indices, dtype=torch.bool)
+        self.grown = self.indices[:0]
+        self.dropped = self.out = self.back = 0
+        self.marks = torch.zeros_like(live, dtype=torch.bool)
+
+    def drop(self, weakest: Tensor):
+        """Step 1 of the method: the weakest entries take their base weights again.
+
+        One that has none leaves the mask.
+        """
+        self.stays[weakest] = False
+        self.live[self.indices[weakest]] = self.base[weakest]
+
+    def grow(self, inside: bool):
+        """Step 2: the preferred of the other positions, or of those inside the mask, are active.
+
+        They start from the effective weight, so nothing changes. One that has just been dropped is
+        left as it was.
+        """
+        eligible = self.live.bool() if inside else ~self.marks
+        eligible[self._staying] = False
+        chosen = best(self._preferred, self._vacant, eligible)
+        if self.group:
+            room = self._room()
+            while len(surplus := self._surplus(chosen, room)):
+                eligible[surplus] = False
+                chosen = best(self._preferred, self._vacant, eligible)
+        again = self._among(self.indices, chosen)
+        self.live[self.indices[again]] = self.effective[again]
+        self.stays |= again
+        self.dropped = len(self.indices) - len(self._staying)
+        self.grown = chosen[~self._among(chosen, self.indices)]
+
+    def adapt(self):
+        """Step 3: the mask, of the layer or of each group, gets its number of entries again.
+
+        Active entries that leave it make room for the preferred positions inside.
+        """
+        excess = self._excess()
         if (excess > 0).any():
-            eligible = live.bool().index_fill_(0, active, True).index_fill_(0, grown, False)
-            if group:
-                rows = (excess > 0).nonzero()
-                members = (rows * group + torch.arange(group, device=live.device)).view(-1)
-                members = members[eligible[members]]
-                rank = rank_in_group(sensitivity(members), members // group)
-                out = members[rank < excess[members // group]]
-            else:
-                out = best(lambda span: sensitivity(span).neg_(), int(excess), eligible)
-            leaves = among(active, out)
-            idle = out[~among(out, active)]
-            # An active entry without a base weight has nothing to come back to.
-            based = leaves & (active_base != 0)
-            removed = torch.cat([removed, idle, active[based]])
-            removed_base = torch.cat([removed_base, live[idle], active_base[based]])
-            live[out] = 0
-            slots, active, active_base = slots[~leaves], active[~leaves], active_base[~leaves]
+            self._remove(excess)
         if (excess < 0).any():
-            lost = (removed_base * gradient[removed]).abs()
-            lost[among(removed, torch.cat([active, grown]))] = -1
-            rank = rank_in_group(-lost, removed // size)
-            returns = rank < -excess[removed // size]
-            back = removed[returns]
-            live[back] = removed_base[returns]
-            removed, removed_base = removed[~returns], removed_base[~returns]
-        vacant = len(delta) - len(active) - len(grown)
-        if vacant:
-            eligible = live.bool().index_fill_(0, torch.cat([active, grown]), False)
-            grown = torch.cat([grown, best(preferred, vacant, eligible)])
-            grown_base = live[grown]
+            self._bring_back(-excess)
+        if self._vacant:
+            eligible = self.live.bool()
+            eligible[self._active] = False
+            self.grown = torch.cat([self.grown, best(self._preferred, self._vacant, eligible)])
 
-    indices, order = torch.cat([active, grown]).sort()
-    removed, removed_order = removed.sort()
-    dtype = topology.indices.dtype
-    return Evolution(
-        topology=Topology(
-            indices.to(dtype),
-            torch.cat([active_base, grown_base])[order],
-            removed.to(dtype),
-            removed_base[removed_order],
-        ),
-        origin=torch.cat([slots, torch.full_like(grown, -1)])[order],
-        dropped=len(gone),
-        grown=len(grown),
-        reactivated=int((grown_base == 0).sum()),
-        removed=len(out),
-        restored=len(back),
-    )
+    def evolution(self) -> Evolution:
+        """What has happened."""
+        slots, grown_base = self.stays.nonzero().view(-1), self.live[self.grown]
+        indices, order = self._active.sort()
+        removed, removed_order = self.removed.sort()
+        return Evolution(
+            topology=Topology(
+                indices.to(self.index),
+                torch.cat([self.base[slots], grown_base])[order],
+                removed.to(self.index),
+                self.removed_base[removed_order],
+            ),
+            origin=torch.cat([slots, torch.full_like(self.grown, -1)])[order],
+            dropped=self.dropped,
+            grown=len(self.grown),
+            reactivated=int((grown_base == 0).sum()),
+            removed=self.out,
+            restored=self.back,
+        )
 
+    def _remove(self, excess: Tensor):
+        """Set the least sensitive weights of the mask to zero; grown ones stay."""
+        eligible = self.live.bool()
+        eligible[self._staying] = True
+        eligible[self.grown] = False
+        if self.group:
+            inside = torch.arange(self.group, device=excess.device)
+            inside = ((excess > 0).nonzero() * self.group + inside).view(-1)
+            inside = inside[eligible[inside]]
+            group = inside // self.group
+            out = inside[rank_in_group(self._sensitivity(inside), group) < excess[group]]
+        else:
+            out = best(lambda span: self._sensitivity(span).neg_(), int(excess), eligible)
+        leaves = self._among(self.indices, out) & self.stays
+        self.stays &= ~leaves
+        self.live[self.indices[leaves]] = self.base[leaves]
+        # An active entry without a base weight has none to bring back.
+        lost = out[self.live[out] != 0]
+        self.removed = torch.cat([self.removed, lost])
+        self.removed_base = torch.cat([self.removed_base, self.live[lost]])
+        self.live[out] = 0
+        self.out = len(out)
 
-def best(score: Callable[[slice], Tensor], count: int, eligible: Tensor) -> Tensor:
-    """Ascending positions of the `count` largest of many scores; ties: lower first.
+    def _bring_back(self, missing: Tensor):
+        """Give the most sensitive of the removed entries their base weights again."""
+        sensitivity = (self.removed_base * self.gradient[self.removed]).abs()
+        sensitivity[self._among(self.removed, self._active)] = -1
+        group = self.removed // (self.group or len(self.live))
+        back = rank_in_group(-sensitivity, group) < missing[group]
+        self.live[self.removed[back]] = self.removed_base[back]
+        self.removed, self.removed_base = self.removed[~back], self.removed_base[~back]
+        self.back = int(back.sum())
 
-    All eligible positions if there are fewer.
+    @property
+    def _staying(self) -> Tensor:
+        """Positions that were active and stay so."""
+        return self.indices[self.stays]
 
-    Args:
-        score: gives the scores of a slice of the positions; NaN is never among the largest.
-        count: how many.
-        eligible: which positions may be chosen, bool, one entry a position.
-    """
-    sample = slice(None, None, SAMPLING_STRIDE)
-    rank = 16 + 3 * count // (2 * SAMPLING_STRIDE)
-    if 4 * rank < len(eligible[sample]):
-        # Most entries are far too small: what exceeds a quantile of a sample holds the largest.
-        scores = torch.where(eligible[sample], score(sample), -torch.inf)
-        bound = scores.nan_to_num_(nan=-torch.inf).topk(rank).values[-1].item()
-        positions, scores = _from(bound, score, eligible)
-        if len(positions) >= count:
-            return positions[_highest(scores, count)]
-    positions, scores = _from(-torch.inf, score, eligible)
-    return positions[_highest(scores, count)]
+    @property
+    def _active(self) -> Tensor:
+        return torch.cat([self._staying, self.grown])
 
+    @property
+    def _vacant(self) -> int:
+        """Number of entries without a position."""
+        return self.k - len(self._active)
 
-def _from(
-    bound: float, score: Callable[[slice], Tensor], eligible: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The eligible positions whose score is at least `bound`, ascending, and their scores."""
-    positions, scores = [], []
-    step = SPAN_ON_GPU if eligible.is_cuda else SPAN
-    for start in range(0, len(eligible), step):
-        values = score(slice(start, start + step))
-        found = _at_least(bound, values, eligible[start : start + step])
-        positions.append(found + start)
-        scores.append(values[found])
-    return torch.cat(positions), torch.cat(scores)
+    def _preferred(self, where: slice | Tensor) -> Tensor:
+        """How much growth prefers some positions."""
+        return self.gradient[where].abs() if self.preference is None else self.preference[where]
 
+    def _sensitivity(self, where: slice | Tensor) -> Tensor:
+        """How much the loss depends on the weights of some positions being there."""
+        return (self.live[where].float() * self.gradient[where]).abs_()
 
-def _at_least(bound: float, score: Tensor, eligible: Tensor) -> Tensor:
-    if score.is_cuda:
-        return (score >= bound).logical_and_(eligible).nonzero().view(-1)
-    # On a CPU, NumPy compares and searches several times faster than torch.
-    found = (score.numpy() >= bound) & eligible.numpy()
-    return torch.from_numpy(np.flatnonzero(found))
+    def _excess(self) -> Tensor:
+        """By how many entries the mask, of the layer or of each group, is larger than it was.
 
+        Every active entry without a base weight is one more than the base has, and every removed
+        base weight one less.
+        """
+        staying, base = self._staying, self.base[self.stays]
+        more = staying[base == 0], self.grown[self.live[self.grown] == 0]
+        return self._count(*more) - self._count(self.removed)
 
-def highest(score: Tensor, count: int) -> Tensor:
-    """Ascending positions of the `count` largest entries of a flat tensor; ties: lower first.
+    def _room(self) -> Tensor:
+        """The number of entries that the mask of each group has to keep."""
+        staying = self._staying
+        mask = self.live.nonzero().view(-1), staying[self.live[staying] == 0]
+        return self._count(*mask) - self._excess()
 
-    All positions if there are fewer.
-    """
-    return best(score.__getitem__, count, torch.ones_like(score, dtype=torch.bool))
+    def _surplus(self, chosen: Tensor, room: Tensor) -> Tensor:
+        """Chosen positions that adaptation could make no room for in their group."""
+        new = chosen[~self._among(chosen, self.indices)]
+        group = new // self.group
+        return new[rank_in_group(-self._preferred(new), group) >= room[group]]
 
+    def _count(self, *positions: Tensor) -> Tensor:
+        """Number of positions in the layer, (1,), or in each of its groups."""
+        if not self.group:
+            return torch.tensor([sum(map(len, positions))], device=self.live.device)
+        groups = len(self.live) // self.group
+        return torch.bincount(torch.cat(positions) // self.group, minlength=groups)
 
-def _highest(score: Tensor, count: int) -> Tensor:
-    if count == 0 or count >= len(score):
-        return torch.arange(min(count, len(score)), device=score.device)
-    cut = score.kthvalue(len(score) - count + 1).values.item()
-    taken = _at_least(cut, score, torch.ones_like(score, dtype=torch.bool))
-    if surplus := len(taken) - count:
-        equal = (score[taken] == cut).nonzero().view(-1)
-        stays = torch.ones_like(taken, dtype=torch.bool)
-        stays[equal[-surplus:]] = False
-        taken = taken[stays]
-    return taken
-
-
-def lowest(score: Tensor, count: int) -> Tensor:
-    """Ascending positions of the `count` smallest entries of a flat tensor; ties: lower first."""
-    return highest(-score, count)
-
-
-def rank_in_group(score: Tensor, group: Tensor) -> Tensor:
-    """How many entries of the same group have a smaller score, or an equal one and come before."""
-    order = score.argsort(stable=True)
-    order = order[group[order].argsort(stable=True)]
-    group = group[order]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - torch.searchsorted(group, group)
-    return rank
-
-
-def random_scores(weight: Tensor, seed: int, layer: str, step: int) -> Tensor:
-    """Uniform scores for every position of a weight, (m * n,); the same on every device."""
-    seed = random.Random(f"{seed} {layer} {step}").getrandbits(63)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(weight.numel(), generator=generator).to(weight.device)
+    def _among(self, positions: Tensor, others: Tensor) -> Tensor:
+        """Which of some positions are among others."""
+        self.marks.index_fill_(0, others, True)
+        found = self.marks.index_select(0, positions)
+        self.marks.index_fill_(0, others, False)
+        return found

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed
 
+from seft.selection import best
 from seft.storage import positions_of
-from seft.topology import Topology, best
+from seft.topology import Topology
 
 
 class Means(NamedTuple):

@@ -1,9 +1,9 @@
 """The interface of every repair, and what the repairs that put in layers of their own share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.distributed
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.pruning.layers import prunable_layers
 from baselines.pruning.pattern import Pattern
-from seft.storage import pack, unpack
+from seft.storage import STORAGES, pack, unpack
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -23,6 +23,9 @@ STATE_FILE = "repair.safetensors"
 
 class RepairOptions(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The options of a repair that does not train."""
+
+    fixed: ClassVar[dict[str, Any]] = {}
+    """What makes the method what it is: options of the repair it is a `variant_of`, not its own."""
 
 
 class OptimizerOptions(RepairOptions):
@@ -45,11 +48,25 @@ class TrainingOptions(OptimizerOptions):
 class FrozenBaseOptions(TrainingOptions):
     """The options of a repair that changes no weight of its base until it merges."""
 
-    storage: Literal["dense", "bitmask"] = Field(
+    storage: Literal[STORAGES] = Field(
         "dense",
         description="How the base's weights are held while training: dense, or as a bit mask and "
         "the non-zero values, unpacked one layer at a time; the results are the same.",
     )
+
+
+class Evolutions(NamedTuple):
+    """How often the positions that a method trains evolve.
+
+    Attributes:
+        every: Optimizer steps from one evolution of a layer to the next.
+        window: Those of them whose gradients an evolution looks at.
+        in_turn: Whether layers evolve one after another.
+    """
+
+    every: int
+    window: int
+    in_turn: bool
 
 
 class Repair(ABC):
@@ -65,6 +82,9 @@ class Repair(ABC):
     Options: ClassVar[type[RepairOptions]]
     """The method's options, with their descriptions."""
 
+    variant_of: ClassVar[str | None] = None
+    """Name of the repair that is this one but for the options that ``Options.fixed`` sets."""
+
     paper: ClassVar[str | None] = None
     """Where the method comes from; None for a control."""
 
@@ -76,6 +96,17 @@ class Repair(ABC):
 
     keeps_sparsity: ClassVar[bool] = True
     """Whether the merged model is as sparse as its base, group by group where that is N:M."""
+
+    rank_option: ClassVar[str | None] = None
+    """Name of the option that is the rank r of LoRA where r (outputs + inputs) numbers train."""
+
+    products: ClassVar[int] = 3
+    """Products with a matrix of a layer's size that training takes a token: mostly forward,
+    gradient of the input, and gradient of the weight or of what stands for it.
+    """
+
+    saved_bytes: ClassVar[int | None] = 4
+    """Bytes that `save` takes a number that trains; None: as many as a weight of the base."""
 
     def __init__(self, *, pattern: Pattern | None = None, **options):
         """Set up the method.
@@ -132,9 +163,36 @@ class Repair(ABC):
         """How many numbers of a wrapped model train."""
         return sum(parameter.numel() for parameter in trainables(model).values())
 
+    def numbers(self, outputs: int, inputs: int, nonzero: int) -> int:
+        """How many numbers train of a layer that has so many weights that are not zero."""
+        if self.rank_option is None:
+            return nonzero
+        return getattr(self.options, self.rank_option) * (outputs + inputs)
+
+    @property
+    def evolutions(self) -> Evolutions | None:
+        """How often the positions that train evolve; None if they never do."""
+        return None
+
+    def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
+        """Bytes of gradients that are gathered for evolutions, at the most, before they happen.
+
+        Args:
+            layers: Outputs and inputs of each layer that trains.
+        """
+        return 0
+
+    def gathering(self, model: nn.Module) -> float:
+        """Fraction of the layers of a wrapped model that gather gradients at present."""
+        return 0.0
+
+    def evolution_log(self, model: nn.Module) -> list[dict]:
+        """An entry an evolution of a layer, in the form of ``seft``'s log, of a wrapped model."""
+        return []
+
     def seconds_evolving(self, model: nn.Module) -> float:
         """Seconds the training so far has spent on choosing which weights train."""
-        return 0.0
+        return sum(entry["seconds"] for entry in self.evolution_log(model))
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write what tells a wrapped model from its base; of several processes the first does."""
@@ -149,7 +207,7 @@ class Repair(ABC):
 
     @staticmethod
     def evolution(folder: str | Path) -> list[dict]:
-        """What ``save`` wrote of each evolution of each layer, in the form of ``seft``'s log."""
+        """What ``save`` wrote of the log of evolutions."""
         return []
 
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:

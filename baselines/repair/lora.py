@@ -35,6 +35,7 @@ class Lora(AdapterRepair):
     Options = LoraOptions
     paper = "Hu et al., ICLR 2022, arXiv 2106.09685"
     training = "lora"
+    rank_option = "rank"
 
     def adapter(self, model: nn.Module, seed: int) -> "LoraConfig":
         from peft import LoraConfig

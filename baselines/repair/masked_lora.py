@@ -35,6 +35,7 @@ class MaskedLora(FrozenLayerRepair):
     Options = MaskedLoraOptions
     paper = "Muñoz et al., Findings of EMNLP 2024, arXiv 2410.03750"
     training = "masked-lora"
+    rank_option = "rank"
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "MaskedLoraLinear":
         options = self.options

@@ -17,3 +17,4 @@ class RandomGrow(Seft):
     Options = RandomGrowOptions
     paper = None
     training = "random-grow"
+    variant_of = "seft"

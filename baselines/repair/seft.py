@@ -2,34 +2,41 @@
 while the least sensitive weights are removed, so that each layer stays as sparse as it was.
 
 By default layers evolve in turn (`stagger`), each as often as in the paper, where all evolve at
-once. All at once, the windows of dense gradients are the most that a training holds: 4 bytes a
-weight.
+once; their first positions are chosen at the same step. All at once, the windows of dense gradients
+are the most that a training holds: 4 bytes a weight.
 """
 
+import inspect
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, create_model, model_validator
 from torch import Tensor, nn
 
 import seft
 from baselines.pruning.pattern import Pattern
-from baselines.repair.base import FrozenBaseOptions, Repair, trainables
+from baselines.repair.base import Evolutions, FrozenBaseOptions, Repair, trainables
 from seft.model import LOG_NAME
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
+def described(cls: type) -> dict[str, str]:
+    """What a class's docstring says of each of its attributes."""
+    attributes = inspect.getdoc(cls).partition("Attributes:\n")[2]
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", attributes, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
 class DeltaOptions(FrozenBaseOptions):
     """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
-
-    fixed: ClassVar[dict[str, Any]] = {}
-    """Those of its options that make the method what it is: no option of the method."""
 
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate.")
     match_rank: PositiveInt = Field(
@@ -43,57 +50,49 @@ class DeltaOptions(FrozenBaseOptions):
 
     def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
         """The library's configuration, for a base of this pattern."""
-        options = self.model_dump(include={field.name for field in fields(seft.SeftConfig)})
+        options = self.model_dump(include=OF_THE_LIBRARY.keys())
         return seft.SeftConfig(**options, **self.fixed, seed=seed)
 
 
-class EvolvingOptions(DeltaOptions):
-    """Options of a method whose positions evolve."""
-
-    evolve_every: int = Field(
-        seft.SeftConfig.evolve_every, description="Optimizer steps from one evolution to the next."
-    )
-    accumulate_steps: int = Field(
-        seft.SeftConfig.accumulate_steps,
-        description="Optimizer steps whose mean gradient an evolution uses; at most evolve_every.",
-    )
-    drop_fraction: float = Field(
-        seft.SeftConfig.drop_fraction,
-        description="Fraction of a layer's deltas that an evolution drops at the start.",
-    )
-    stagger: bool = Field(
-        True,
-        description="Layers evolve in turn, each every `evolve_every` steps, so that few gradient "
-        "windows are in memory at a time; false: all at once, in 4 bytes a weight.",
-    )
-    candidates: int | None = Field(
-        seft.SeftConfig.candidates,
-        description="c: windows keep the gradient of about 2 c + 1 candidates for each delta "
-        "instead of a whole layer's.",
-    )
+OF_THE_LIBRARY = {field.name: field for field in fields(seft.SeftConfig)}
 
 
-class SeftOptions(EvolvingOptions):
+def with_options(base: type[DeltaOptions], *names: str, **narrower) -> type[DeltaOptions]:
+    """Options and further ones of the library, as it declares them.
+
+    Args:
+        base: The options to add to.
+        names: Of options.
+        narrower: Of options that do not take all that the library does, with their types.
+    """
+    about = described(seft.SeftConfig)
+    types = {name: OF_THE_LIBRARY[name].type for name in names} | narrower
+    added = {
+        name: (kind, Field(OF_THE_LIBRARY[name].default, description=about[name]))
+        for name, kind in types.items()
+    }
+    return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **added)
+
+
+EvolvingOptions = with_options(
+    DeltaOptions, "evolve_every", "accumulate_steps", "drop_fraction", "stagger", "candidates"
+)
+
+
+class SeftOptions(
+    with_options(
+        EvolvingOptions,
+        "schedule",
+        "stop_fraction",
+        "init",
+        "moments",
+        mask=Literal["evolve", "fixed"],  # With "free" it is no longer as sparse.
+    )
+):
     """Options of `seft.SeftConfig`, with its defaults; `match_rank` stands for the budget."""
 
-    schedule: str = Field(
-        seft.SeftConfig.schedule, description="How that fraction falls to 0: cosine or linear."
-    )
-    stop_fraction: float = Field(
-        seft.SeftConfig.stop_fraction,
-        description="Fraction of the training after which nothing is dropped.",
-    )
-    init: str = Field(
-        seft.SeftConfig.init, description="The first positions: by gradient, or random."
-    )
-    moments: str = Field(
-        seft.SeftConfig.moments,
-        description="AdamW's moments of a grown delta: zero (reset), or the means of the window, "
-        "as old as it (seeded).",
-    )
-    mask: Literal["evolve", "fixed"] = Field(
-        seft.SeftConfig.mask, description="Grow anywhere, or inside the base's mask alone."
-    )
+    fixed = {"growth": "gradient"}
+
     nm: Literal["fixed", "evolve"] = Field(
         "fixed",
         description="On an N:M base: grow inside the mask alone, as the paper does, or let zeros "
@@ -115,6 +114,8 @@ class Seft(Repair):
     Options = SeftOptions
     paper = "Xiao et al. 2025, arXiv 2505.24037"
     training = "seft"
+    rank_option = "match_rank"
+    saved_bytes = 12  # A delta, its position, and one that was removed for it.
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         return seft.get_seft_model(model, self.options.config(seed, self.pattern))
@@ -130,8 +131,29 @@ class Seft(Repair):
     def callbacks(self) -> list["TrainerCallback"]:
         return [seft.SeftCallback()]
 
-    def seconds_evolving(self, model: nn.Module) -> float:
-        return model.seconds_evolving
+    @property
+    def evolutions(self) -> Evolutions | None:
+        config = self.options.config(seed=0)
+        if config.init == "random" and config.drop_fraction == 0:
+            return None
+        return Evolutions(config.evolve_every, config.accumulate_steps, config.stagger)
+
+    def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
+        evolutions, init = self.evolutions, self.options.config(seed=0).init
+        if evolutions is None:
+            return 0
+        windows = [4 * outputs * inputs for outputs, inputs in layers]
+        if evolutions.in_turn and init == "random":
+            return max(*windows, ceil(sum(windows) * evolutions.window / evolutions.every))
+        # All layers choose their first positions at the same step.
+        return sum(windows)
+
+    def gathering(self, model: nn.Module) -> float:
+        layers = model.seft_layers.values()
+        return sum(layer.window is not None for layer in layers) / len(layers)
+
+    def evolution_log(self, model: nn.Module) -> list[dict]:
+        return model.evolution_log
 
     def save(self, model: nn.Module, folder: str | Path) -> None:
         """Write the deltas in SEFT's format."""

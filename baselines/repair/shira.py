@@ -41,6 +41,8 @@ class Shira(AdapterRepair):
     Options = ShiraOptions
     paper = "Bhardwaj et al., NeurIPS 2024, arXiv 2406.13175"
     training = "shira"
+    rank_option = "match_rank"
+    saved_bytes = 12  # Positions, too.
 
     def adapter(self, model: nn.Module, seed: int) -> "ShiraConfig":
         from peft import ShiraConfig

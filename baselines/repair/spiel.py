@@ -26,6 +26,7 @@ class Spiel(Seft):
     Options = SpielOptions
     paper = "Ansell et al. 2024, arXiv 2401.16405"
     training = "spiel"
+    variant_of = "seft"
     keeps_sparsity = False
 
 
@@ -39,3 +40,4 @@ class SpielStaticMask(Seft):
     Options = SpielStaticMaskOptions
     paper = Spiel.paper
     training = "spiel-static-mask"
+    variant_of = "seft"

@@ -35,6 +35,10 @@ class Spp(FrozenLayerRepair):
     Options = SppOptions
     paper = "Lu et al., ICML 2024, arXiv 2405.16057"
     training = "spp"
+    products = 5  # The update has its own, forward and backward.
+
+    def numbers(self, outputs: int, inputs: int, nonzero: int) -> int:
+        return self.options.rank * inputs + outputs
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "SppLinear":
         options = self.options

@@ -17,3 +17,4 @@ class Static(Seft):
     Options = StaticOptions
     paper = None
     training = "static"
+    variant_of = "seft"

@@ -32,22 +32,32 @@ def place_of(repair: str) -> tuple:
     return place(repair, list(REPAIRS))
 
 
-def changes(records: Iterable[dict], of: str) -> dict[str, str]:
-    """The variants of a repair, and in words which of its options they change."""
-    options = {
-        record["cell"]["repair"]: record["config"]["resolved"].get("repair") or {}
-        for record in records
-    }
-    default = options.get(of, {})
+def changes(records: Iterable[dict]) -> dict[str, tuple[str, str]]:
+    """The variants among the repairs of records: of which repair, and in words what they change.
+
+    A registered repair can be a variant of another one, too: what makes it the one that it is are
+    options that are no longer its own.
+    """
+    variant_of, options = {}, {}
+    for record in records:
+        name, resolved = record["cell"]["repair"], record["config"]["resolved"]
+        method, own = REPAIRS.get(method_of(name, resolved)), resolved.get("repair") or {}
+        if method is not None:
+            options[name] = method.Options.fixed | own
+            variant_of[name] = own.get("of", method.variant_of)
     return {
-        name: ", ".join(
-            f"{key}: {shown(value)} instead of {shown(default[key])}"
-            for key, value in changed.items()
-            if key in default and value != default[key]
-        )
-        for name, changed in options.items()
-        if name not in REPAIRS and changed.get("of") == of
+        name: (of, _changed(options[name], options.get(of, {})))
+        for name, of in variant_of.items()
+        if of is not None
     }
+
+
+def _changed(options: dict, default: dict) -> str:
+    return ", ".join(
+        f"{key}: {shown(value)} instead of {shown(default[key])}"
+        for key, value in options.items()
+        if key in default and value != default[key]
+    )
 
 
 def shown(value) -> str:

@@ -6,7 +6,8 @@ from pydantic import BaseModel, Field
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pruner import Pruner
-from baselines.repair import REPAIRS
+from baselines.repair import REPAIRS, build_repair
+from baselines.repair.base import Repair
 from bench.cells import Cell
 from bench.config.checkpoints import Checkpoints
 from bench.config.evaluation import Evaluation
@@ -77,6 +78,10 @@ class Config(Strict):
             return options.model_dump()
         changed = type(options)(**options.model_dump() | self.variants[repair].model_extra)
         return {"of": method, **changed.model_dump()}
+
+    def built(self, repair: str) -> Repair:
+        """A repair that trains, with its options, for a base of any pattern."""
+        return build_repair(repair, **self.repair_options(repair))
 
     def processes(self, repair: str) -> int:
         """How many processes a training of ``repair`` is shared by."""

@@ -34,8 +34,6 @@ TIME_MARGIN = 2
 TRAINED_BYTES = 20
 START_BYTES = 8
 CHECKPOINT_BYTES = 2 * 12
-# Bytes on disk of a delta: where it is, its value, and a position that was removed for it.
-DELTA_BYTES = 12
 # Bytes in bfloat16 that a block keeps of a token for the backward, for each feature of the hidden
 # states and of the MLP; dropout keeps more.
 KEPT = (20, 8)
@@ -172,15 +170,12 @@ def weights_left(job: Job, shape: Shape) -> int:
 
 
 def trained_numbers(config: Config, job: Job, shape: Shape) -> int:
-    """How many numbers a repair trains; one without a rank trains every weight that is left."""
-    options, method = config.repair_options(job.repair), config.method(job.repair)
-    rank = options.get("match_rank") or options.get("rank")
-    sides = shape.layers.values()
-    if method == "spp":
-        return shape.blocks * sum(rank * inputs + outputs for outputs, inputs in sides)
-    if rank is not None:
-        return shape.blocks * sum(rank * (inputs + outputs) for outputs, inputs in sides)
-    return shape.prunable if method == "full-dense" else weights_left(job, shape)
+    """How many numbers a repair trains."""
+    repair, left = config.built(job.repair), weights_left(job, shape) / shape.prunable
+    return shape.blocks * sum(
+        repair.numbers(outputs, inputs, ceil(left * outputs * inputs))
+        for outputs, inputs in shape.layers.values()
+    )
 
 
 def base_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
@@ -191,11 +186,7 @@ def base_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
 
 def training_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of a trained repair on disk."""
-    options = config.repair_options(job.repair)
-    trained = trained_numbers(config, job, shape)
-    if "match_rank" in options:
-        return DELTA_BYTES * trained
-    return (4 if "rank" in options else element) * trained
+    return (config.built(job.repair).saved_bytes or element) * trained_numbers(config, job, shape)
 
 
 def pruning_memory(config: Config, job: Job, shape: Shape, element: int) -> int:
@@ -223,14 +214,10 @@ def training_memory(config: Config, job: Job, shape: Shape, model: int, processe
     These are of a layer or two at a time, and of the layers that gather them for an evolution.
     Processes share all but the weights that they begin with, and where these are.
     """
-    options = config.repair_options(job.repair)
     largest = max(outputs * inputs for outputs, inputs in shape.layers.values())
-    windows = 0
-    if "evolve_every" in options:
-        share = options["accumulate_steps"] / options["evolve_every"] if options["stagger"] else 1
-        windows = max(largest, ceil(share * shape.prunable))
+    gathered = config.built(job.repair).gathered_bytes(shape.blocks * [*shape.layers.values()])
     trained = trained_numbers(config, job, shape)
-    memory = (model + TRAINED_BYTES * trained) // processes + 4 * (windows + 3 * largest)
+    memory = (model + TRAINED_BYTES * trained) // processes + gathered + 4 * 3 * largest
     return memory if processes == 1 else max(memory, model + START_BYTES * trained)
 
 

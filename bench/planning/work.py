@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from baselines.pruning.pruner import Pruner
+from baselines.repair import REPAIRS
 from bench.evaluation.tasks import PERPLEXITY, TaskSpec
 from bench.models.shape import Shape
 
@@ -10,10 +11,6 @@ from bench.models.shape import Shape
 FLOAT32 = 3
 # Choosing what is pruned, a weight: as long as so many operations take.
 CHOICE = 2800
-# Products with matrices of a layer's size that a training takes, a token: forward, gradient of the
-# input, and gradient of the weight or of what stands for it.
-PRODUCTS = 3
-OTHER_PRODUCTS = {"spp": 5}
 # Layers of a block that see the same input.
 GROUPS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
 
@@ -56,8 +53,8 @@ def pruning_work(shape: Shape, pruner: Pruner, tokens: int) -> float:
 
 
 def training_work(shape: Shape, repair: str, tokens: int) -> float:
-    """Of training a repair on so many tokens."""
-    return 2 * OTHER_PRODUCTS.get(repair, PRODUCTS) * shape.parameters * tokens
+    """Of training a registered repair on so many tokens."""
+    return 2 * REPAIRS[repair].products * shape.parameters * tokens
 
 
 def evaluation_work(

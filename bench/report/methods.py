@@ -45,7 +45,7 @@ def _repair_card(name: str, method: str, records: list[dict], sources: Sources) 
     """The card of a repair that is ``method``, or a variant of it."""
     card = _card("repair", name, REPAIRS[method], REPAIRS[method].Options, records)
     if name != method:
-        changed = changes(records, method)[name]
+        _, changed = changes(records)[name]
         about = f"A variant of {method}" + (f" ({changed})." if changed else ".")
         card["definition"] = [about, card["definition"][0]]
     return card | {

@@ -1,4 +1,4 @@
-"""The tables of a paper beside the main one: sparsity, N:M, cost, and what SEFT is made of."""
+"""The tables of a paper beside the main one: sparsity, N:M, cost, and what options are worth."""
 
 import pandas as pd
 
@@ -30,13 +30,6 @@ HEADINGS = {
     "_": " ",
 }
 STAGES = ("prune", "repair", "merge", "evaluate")
-ABLATIONS = {
-    "spiel": "no mask adaptation: sparsity is lost (the parent method, with its schedule)",
-    "spiel-static-mask": "grows inside the base's mask alone (the parent method's schedule)",
-    "static": "no evolution: random positions inside the mask",
-    "random-grow": "grows at random instead of where the gradient is large",
-}
-"""The registered repairs that are SEFT with one of its parts changed, and which."""
 
 
 def table2(scores: pd.DataFrame) -> pd.DataFrame:
@@ -128,20 +121,19 @@ def table4_sheet(table: pd.DataFrame) -> Sheet:
 
 
 def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
-    """SEFT against SEFT with a part or an option changed: a row a base, variant and score.
+    """Each variant against the repair that it is a variant of: a row a base, variant and score.
 
-    ``difference`` is the variant's score less SEFT's, paired, with its 95 % interval.
-    ``ABLATIONS`` changes a part; options are changed by what the configuration makes a variant of
-    SEFT.
+    ``difference`` is the variant's score less that of the repair it is a variant ``of``, paired,
+    with its 95 % interval.
     """
-    changed = ABLATIONS | changes(records, "seft")
+    changed = changes(records)
     rows = []
     for row in comparisons.to_dict("records"):
-        pair = (row["repair_a"], row["repair_b"])
-        variant = next((name for name in pair if name in changed), None)
-        if "seft" not in pair or variant is None:
+        a, b = row["repair_a"], row["repair_b"]
+        swapped = changed.get(b, ("",))[0] == a
+        if not swapped and changed.get(a, ("",))[0] != b:
             continue
-        swapped = pair[0] == "seft"
+        of, variant = (a, b) if swapped else (b, a)
         # Not -x, which makes -0 of 0.
         ends = (
             (0 - row["ci_high"], 0 - row["ci_low"]) if swapped else (row["ci_low"], row["ci_high"])
@@ -149,12 +141,13 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
         rows.append(
             {
                 **{key: row[key] for key in ("model", "pruner", "pattern")},
+                "of": of,
                 "variant": variant,
-                "changed": changed[variant],
+                "changed": changed[variant][1],
                 "task": row["task"],
                 "seeds": row["seeds"],
                 "items": row["items"],
-                "seft": row["mean_a"] if swapped else row["mean_b"],
+                "mean_of": row["mean_a"] if swapped else row["mean_b"],
                 "mean": row["mean_b"] if swapped else row["mean_a"],
                 "difference": 0 - row["difference"] if swapped else row["difference"],
                 "ci_low": ends[0],
@@ -162,18 +155,18 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
                 **{key: row[key] for key in ("test", "p_value", "p_holm", "significant")},
             }
         )
-    columns = ["model", "pruner", "pattern", "variant", "changed", "task", "seeds", "items"]
-    columns += ["seft", "mean", "difference", "ci_low", "ci_high", "test", "p_value", "p_holm"]
+    columns = ["model", "pruner", "pattern", "of", "variant", "changed", "task", "seeds", "items"]
+    columns += ["mean_of", "mean", "difference", "ci_low", "ci_high", "test", "p_value", "p_holm"]
     return pd.DataFrame(rows, columns=[*columns, "significant"])
 
 
 def ablations_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`ablations` to read: averages, bits per byte of answers, and perplexities."""
-    labels = ["model", "pruner", "pattern", "variant", "changed", "task"]
+    labels = ["model", "pruner", "pattern", "of", "variant", "changed", "task"]
     read = table["task"].isin([AVERAGE, ANSWERS]) | table["task"].str.endswith(f"_{PERPLEXITY}")
     table = table[read].reset_index(drop=True)
     shown = table[labels].astype(str)
-    for name in ("seft", "mean"):
+    for name in ("mean_of", "mean"):
         shown[name] = [number(value) for value in table[name]]
     shown["difference"] = [
         with_interval(row.difference, row.ci_low, row.ci_high) for row in table.itertuples()
@@ -181,7 +174,7 @@ def ablations_sheet(table: pd.DataFrame) -> Sheet:
     best = pd.DataFrame(False, index=shown.index, columns=shown.columns)
     best["difference"] = table["significant"].astype(bool)
     about = (
-        "SEFT with one part changed, less SEFT; ± is half of the 95 % interval. Bold: the "
+        "A variant less what it is a variant of; ± is half of the 95 % interval. Bold: the "
         "difference is significant after Holm's correction."
     )
     return Sheet(shown, best, about, labels)

@@ -46,7 +46,6 @@ from bench.training.loss import (
     distillation_loss,
     next_token_loss,
 )
-from seft.layer import SeftLinear
 from seft.storage import Bitmask
 
 SHAPES = {
@@ -231,8 +230,7 @@ class Loop:
 
     def step(self, watch: AbstractContextManager | None = None) -> Step:
         """One optimizer step; ``watch`` is entered for the forward pass."""
-        layers = [m for m in self.model.modules() if isinstance(m, SeftLinear)]
-        gathering = sum(layer.window is not None for layer in layers) / max(1, len(layers))
+        gathering = self.repair.gathering(self.model)
         before = self.repair.seconds_evolving(self.model)
         start = self._now()
         with watch or nullcontext():
@@ -367,15 +365,16 @@ def persistent(model: nn.Module, own: list[Tensor]) -> tuple[int, int]:
 
 def evolution(repair: Repair, model: nn.Module, warmup: list[Step], step_seconds: float) -> dict:
     """What evolving costs: see :func:`measure`."""
-    log = getattr(model, "evolution_log", [])
+    log, evolutions = repair.evolution_log(model), repair.evolutions
     if not log:
         return {"evolving_seconds": 0.0, "evolving_share": 0.0}
-    once = repair.seconds_evolving(model) / len(log) * len(model.seft_layers)
+    layers = {entry["layer"] for entry in log}
+    once = repair.seconds_evolving(model) / len(log) * len(layers)
     gathering = [step.seconds for step in warmup if step.gathering == 1]
-    extra = max(0.0, median(gathering) - step_seconds) if gathering else 0.0
-    options = repair.options
-    period = options.evolve_every * step_seconds
-    share = (once + options.accumulate_steps * extra) / period
+    extra = 0.0
+    if gathering and not evolutions.in_turn:
+        extra = max(0.0, median(gathering) - step_seconds)
+    share = (once + evolutions.window * extra) / (evolutions.every * step_seconds)
     return {"evolving_seconds": once, "evolving_share": share}
 
 

@@ -18,8 +18,7 @@ medians over the repetitions and, as `_spread`, largest minus smallest:
 Bytes that are held are counted exactly. The peak is the allocator's on a GPU; on a CPU, where torch
 keeps no such count, it is the process's resident memory. The evolution that is timed is the first
 one, which places all entries and takes longer than those that follow. Where layers evolve in turn
-the warm-up lasts A + R steps, for only then do all of them hold positions: a layer that does not
-costs next to nothing.
+the warm-up lasts A + R steps, for only then do they gather gradients in turn.
 """
 
 import argparse
@@ -174,14 +173,12 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
     common = {
         "evolve_every": given.evolve_every,
         "accumulate_steps": given.accumulate_steps,
-        "match_rank": given.rank,
         "storage": storage,
+        repair.rank_option: given.rank,
     }
-    # The number of parameters of SPP is fixed by a rank of its own.
-    if name != "spp":
-        common["rank"] = given.rank
     options = {key: value for key, value in common.items() if key in fields} | own
-    in_turn = getattr(build_repair(name, **options).options, "stagger", False)
+    evolutions = build_repair(name, **options).evolutions
+    in_turn = evolutions is not None and evolutions.in_turn
     return Settings(
         method=name,
         options=options,

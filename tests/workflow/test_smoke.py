@@ -187,6 +187,31 @@ def test_a_cell_is_exported_as_a_plain_model(smoke, cell):
     assert sparsity_report(model).layers == record["sparsity"]["layers"]
 
 
+def test_a_job_runs_by_hand_on_the_inputs_of_its_own(smoke, tmp_path):
+    project = smoke.copy(tmp_path / "project")
+    cell = "tiny/wanda-s60/seft/seed0/record.json"
+    expected = records(project)[cell]
+    for target, status, said in [
+        (f"results/cells/{cell}", 0, "evaluate tiny wanda s60 seft 0: "),
+        ("results/nothing.csv", 1, "No rule to produce results/nothing.csv"),
+    ]:
+        command = [sys.executable, "-m", "bench", "job", target, "--configfile"]
+        run = subprocess.run(
+            [*command, "config/smoke.yaml"],
+            cwd=project.folder,
+            env=project.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == status, run.stderr
+        assert said in run.stderr
+    found = records(project)[cell]
+    assert found["metrics"] == expected["metrics"]
+    assert found["provenance"]["manifests"] == expected["provenance"]["manifests"]
+    # It was made anew: no two evaluations take the same time.
+    assert found["stages"]["evaluate"] != expected["stages"]["evaluate"]
+
+
 def test_the_sweep_gives_each_repair_the_same_number_of_trials(smoke):
     rates = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tuning"]["learning_rates"]
     planned = Counter(job.partition(" for ")[2] for job in smoke.planned("results/tuning.csv"))

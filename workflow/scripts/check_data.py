@@ -7,7 +7,7 @@ from bench.data import Parts, check
 from bench.jobs.job import Job
 from bench.planning.preflight import check_tasks_or_exit
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     check_tasks_or_exit(load_or_exit(smk.config))
     check(

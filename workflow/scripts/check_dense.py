@@ -3,6 +3,6 @@
 from bench.jobs.job import Job
 from bench.stages.dense import check_dense
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     check_dense(smk.wildcards.model, smk.params.band, smk.input.record, smk.output[0])

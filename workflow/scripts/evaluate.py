@@ -4,7 +4,7 @@ from bench.cells import Cell
 from bench.jobs.job import Job
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     w = smk.wildcards
     evaluation = EvaluationJob(

@@ -3,7 +3,7 @@
 from bench.jobs.job import Job
 from bench.stages.dense import evaluate_dense
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     evaluate_dense(
         smk.wildcards.model,

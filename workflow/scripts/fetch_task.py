@@ -11,7 +11,7 @@ from bench.jobs.job import Job
 from bench.planning.preflight import check_tasks_or_exit
 from bench.sources import fetch
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     task, folder = smk.wildcards.task, Path(smk.output[0])
     fetch(LmEvalSource(task=task, revision=smk.params.revision), folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.data import DataSpec, prepare
 from bench.jobs.job import Job
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     spec = DataSpec(**smk.params.spec)
     prepare(

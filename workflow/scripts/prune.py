@@ -4,7 +4,7 @@ from bench.cells import UNREPAIRED, Cell
 from bench.jobs.job import Job
 from bench.stages.prune import prune_base
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     w = smk.wildcards
     prune_base(

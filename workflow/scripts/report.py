@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.jobs.job import Job
 from bench.stages.report import report
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     report(
         smk.input.records,

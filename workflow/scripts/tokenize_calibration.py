@@ -3,7 +3,7 @@
 from bench.jobs.job import Job
 from bench.stages.tokenize import tokenize_calibration
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     tokenize_calibration(
         smk.input.model,

@@ -5,7 +5,7 @@ from bench.jobs.job import Job
 from bench.stages.repair import try_learning_rate
 from bench.stages.training_job import TrainingJob
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     w = smk.wildcards
     trial = TrainingJob(

@@ -4,7 +4,7 @@ from bench.files import advising, read_json, write_csv
 from bench.jobs.job import Job
 from bench.training.tuning import tuning_table
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job:
     smk = job.snakemake
     with advising("remove it and run again"):
         trials = [read_json(path) for path in smk.input.trials]

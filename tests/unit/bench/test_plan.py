@@ -147,11 +147,11 @@ def plan_of(tmp_path, monkeypatch):
 
 
 def test_it_is_said_which_jobs_do_not_fit(plan_of, capsys):
-    plan_of("gpu_memory_mib: 40000\nminutes: 2880\n")
+    plan_of("gpu_memory_mib: 60000\nminutes: 2880\n")
     said = capsys.readouterr().out
     (misfit,) = [line for line in said.splitlines() if line.startswith("Does not fit")]
     assert misfit.startswith("Does not fit: repair full of llama (1 jobs): up to ")
-    assert misfit.endswith("MiB of GPU memory; limit 40,000")
+    assert misfit.endswith("MiB of GPU memory; limit 60,000")
     assert "assumed" in said
 
 

@@ -59,6 +59,14 @@ def test_trainables_are_float32_and_counted(tiny, name, dtype):
     assert repair.trainable_parameters(model) == sum(tensor.numel() for tensor in tensors) > 0
 
 
+@every_trained
+def test_how_many_numbers_train_is_known_before(tiny, name):
+    repair, base = tiny.build(name), tiny.pruned_llama()
+    layers = [layer.weight for layer in prunable_layers(base).values()]
+    known = sum(repair.numbers(*weight.shape, int(weight.count_nonzero())) for weight in layers)
+    assert known == repair.trainable_parameters(repair.wrap(base, seed=0))
+
+
 @every_dtype
 @every_trained
 def test_exactly_the_trainables_train(tiny, name, dtype):

@@ -1,8 +1,11 @@
+from dataclasses import fields
+
 import pytest
 import torch
 
+import seft
 from baselines.pruning import Pattern, prunable_layers
-from baselines.repair import build_repair
+from baselines.repair import REPAIRS, build_repair
 
 
 def test_the_budget_is_that_of_lora(tiny):
@@ -59,6 +62,40 @@ def test_the_librarys_own_checks_are_one_line():
     with pytest.raises(ValueError, match=message) as error:
         build_repair("seft", evolve_every=3)
     assert "\n" not in str(error.value)
+
+
+def test_the_options_are_those_of_the_library():
+    """But for the targets, which are every repair's, and what the benchmark decides."""
+    library = {field.name: field for field in fields(seft.SeftConfig)}
+    options = REPAIRS["seft"].Options.model_fields
+    elsewhere = {"target_modules", "exclude_modules", "layers_to_transform", "modules_to_save"}
+    assert library.keys() - options.keys() == elsewhere | {"density", "growth", "pattern", "seed"}
+    for name in (library.keys() & options.keys()) - {"match_rank"}:
+        assert options[name].default == library[name].default
+        assert options[name].description
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("seft", {}, (60, 5, True)),
+        ("seft", {"stagger": False, "evolve_every": 9, "accumulate_steps": 2}, (9, 2, False)),
+        ("spiel", {}, (60, 5, True)),
+        ("static", {}, None),
+        ("seft", {"init": "random", "drop_fraction": 0}, None),
+        ("lora", {}, None),
+    ],
+)
+def test_what_evolves_and_how_often(name, options, expected):
+    assert build_repair(name, **options).evolutions == expected
+
+
+def test_layers_that_gather_gradients_are_counted(tiny):
+    repair = tiny.build("seft", evolve_every=4, accumulate_steps=2, stagger=False)
+    model = repair.wrap(tiny.pruned_llama(), seed=0)
+    assert repair.gathering(model) == 0
+    seft.Evolver(model, total_steps=20)
+    assert repair.gathering(model) == 1
 
 
 def test_evolving_is_timed(tiny):

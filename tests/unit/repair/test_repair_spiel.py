@@ -10,7 +10,7 @@ from torch import nn
 
 import seft
 from baselines.repair import build_repair
-from seft.topology import random_scores
+from seft.selection import random_scores
 
 OUTPUTS, INPUTS, TOKENS, STEPS = 5, 6, 4, 12
 # k = OUTPUTS + INPUTS entries, chosen after step 2; evolutions after steps 4 and 8.

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from seft.topology import UNKNOWN, Topology, evolve, highest, lowest
+from seft.selection import highest, lowest
+from seft.topology import UNKNOWN, Topology, evolve
 
 
 class Oracle:

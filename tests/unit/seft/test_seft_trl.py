@@ -35,9 +35,8 @@ def run(tokenizer, tmp_path):
     )
 
     def go(folder="run", resume=None, **arguments):
-        model = seft.get_seft_model(
-            make_llama(), seft.SeftConfig(density=0.1, evolve_every=4, accumulate_steps=2)
-        )
+        config = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
+        model = seft.get_seft_model(make_llama(), seft.SeftConfig(**config))
         defaults = {
             "max_steps": 16,
             "per_device_train_batch_size": 2,
