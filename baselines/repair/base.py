@@ -105,6 +105,11 @@ class Repair(ABC):
     gradient of the input, and gradient of the weight or of what stands for it.
     """
 
+    by_block: ClassVar[bool] = False
+    """Whether one decoder block trains at a time, on states of the whole text that lie, as the
+    dense model does, in the host's memory.
+    """
+
     saved_bytes: ClassVar[int | None] = 4
     """Bytes that `save` takes a number that trains; None: as many as a weight of the base."""
 

@@ -25,7 +25,6 @@ the host's memory: tokens times hidden size, twice.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -52,7 +51,10 @@ class Reconstruct(OwnLoop):
     Options = ReconstructOptions
     paper = "Guo et al. 2024, arXiv 2402.12419"
     training = "reconstruct"
-    needs_dense: ClassVar[bool] = True
+    needs_dense = True
+    by_block = True
+    products = 5  # The dense block gives a target, and the repaired one an input for the next.
+    saved_bytes = None
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
         model.requires_grad_(False)

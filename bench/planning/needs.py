@@ -116,11 +116,16 @@ def needs(config: Config, job: Job, device: str) -> Needs:
         batch = config.training.batch_size // processes
         memory = training_memory(config, job, shape, model, processes) + batch * block
         tokens = config.training.blocks * config.training.length
+        method, options = config.method(job.repair), config.repair_options(job.repair)
+        beside = 0
+        if config.built(job.repair).by_block:
+            # The dense model, and its states and those of the repaired one.
+            beside = model + 2 * element * tokens * shape.hidden
         return Needs(
-            work=training_work(shape, config.method(job.repair), tokens),
+            work=training_work(shape, method, options, tokens),
             processes=processes,
             seconds=seconds,
-            host=memory if device == "cpu" else model,
+            host=beside + (memory if device == "cpu" else model),
             device=memory if device == "cuda" else 0,
             spared=(batch - 1) * block,
             disk=training_bytes(config, job, shape, element),
@@ -212,21 +217,31 @@ def training_memory(config: Config, job: Job, shape: Shape, model: int, processe
     """Of a process of a training, without activations: its model, what trains, dense gradients.
 
     These are of a layer or two at a time, and of the layers that gather them for an evolution.
-    Processes share all but the weights that they begin with, and where these are.
+    Processes share all but the weights that they begin with, and where these are, and the dense
+    model. One that trains block by block has that on the host.
     """
+    repair = config.built(job.repair)
     largest = max(outputs * inputs for outputs, inputs in shape.layers.values())
-    gathered = config.built(job.repair).gathered_bytes(shape.blocks * [*shape.layers.values()])
+    gathered = repair.gathered_bytes(shape.blocks * [*shape.layers.values()])
     trained = trained_numbers(config, job, shape)
-    memory = (model + TRAINED_BYTES * trained) // processes + gathered + 4 * 3 * largest
-    return memory if processes == 1 else max(memory, model + START_BYTES * trained)
+    start = model + START_BYTES * trained
+    training = trained // shape.blocks if repair.by_block else trained
+    memory = (start + (TRAINED_BYTES - START_BYTES) * training) // processes
+    memory += gathered + 4 * 3 * largest
+    if repair.needs_dense and not repair.by_block:
+        memory += model
+    return memory if processes == 1 else max(memory, start)
 
 
 def activation_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of one block of tokens: what is kept for the backward, and the logits."""
-    dropout = config.repair_options(job.repair).get("dropout")
-    hidden, intermediate = KEPT_WITH_DROPOUT if dropout else KEPT
-    kept = shape.blocks * (hidden * shape.hidden + intermediate * shape.intermediate)
-    return config.training.length * (kept * element // 2 + LOGITS_BYTES * shape.vocabulary)
+    repair, options = config.built(job.repair), config.repair_options(job.repair)
+    hidden, intermediate = KEPT_WITH_DROPOUT if options.get("dropout") else KEPT
+    kept = (hidden * shape.hidden + intermediate * shape.intermediate) * element // 2
+    if repair.by_block:
+        return config.training.length * kept
+    logits = LOGITS_BYTES + element * (repair.objective == "distill")
+    return config.training.length * (shape.blocks * kept + logits * shape.vocabulary)
 
 
 def evaluation_memory(config: Config, job: Job, shape: Shape, element: int) -> int:

@@ -96,7 +96,8 @@ def _work_done(record: dict, shape: Shape) -> Iterator[tuple[str, str | None, fl
         yield "prune", cell["pruner"], pruning_work(shape, pruner, tokens)
     if stages["repair"] is not None:
         method = training_of(method_of(cell["repair"], resolved))
-        yield "repair", method, training_work(shape, method, stages["repair"]["tokens"])
+        tokens = stages["repair"]["tokens"]
+        yield "repair", method, training_work(shape, method, resolved["repair"], tokens)
     if stages["evaluate"] is not None:
         tasks = resolved["evaluation"]["tasks"].items()
         items = {entry["task"]: entry["n"] for entry in record["metrics"]}

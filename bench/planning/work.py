@@ -52,9 +52,10 @@ def pruning_work(shape: Shape, pruner: Pruner, tokens: int) -> float:
     return work
 
 
-def training_work(shape: Shape, repair: str, tokens: int) -> float:
-    """Of training a registered repair on so many tokens."""
-    return 2 * REPAIRS[repair].products * shape.parameters * tokens
+def training_work(shape: Shape, repair: str, options: Mapping, tokens: int) -> float:
+    """Of training a registered repair, with these options, on so many tokens."""
+    dense = options.get("objective") == "distill"  # a forward pass of the dense model
+    return 2 * (REPAIRS[repair].products + dense) * shape.parameters * tokens
 
 
 def evaluation_work(

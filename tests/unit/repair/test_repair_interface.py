@@ -191,6 +191,17 @@ def test_a_seed_decides_everything(tiny, name):
     assert not same(trained(seed=1), once)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in TRAININGS if "objective" in REPAIRS[name].Options.model_fields]
+)
+def test_what_is_distilled_is_another_thing_than_the_text(tiny, name):
+    repair = tiny.build(name, objective="distill")
+    model = repair.wrap(tiny.pruned_llama(), seed=0)
+    tiny.train(repair, model)
+    distilled, learnt = state_of(model), state_of(tiny.trained(name))
+    assert all(not torch.equal(distilled[parameter], learnt[parameter]) for parameter in learnt)
+
+
 @every_training
 def test_gradient_checkpointing_changes_nothing(tiny, name):
     repair = tiny.build(name)
