@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from baselines.pruning import prune
 from baselines.repair import build_repair
 from bench.config import load
-from bench.models.shape import read_shape
+from bench.models.shape import read_shape, shape_of
 from bench.planning.limits import Limits, limits_here, misfits
 from bench.planning.needs import (
     BASE_MIB,
@@ -126,6 +126,30 @@ def test_processes_share_what_a_full_training_holds():
     assert four.device < one.device
     assert four.work == one.work
     assert of("lora", 4) == of("lora", 1)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_dense_model_beside_takes_its_memory_and_a_forward_pass(device):
+    alone, beside = (
+        needs(config(), Job("repair", **OF_BASE, repair=repair), device)
+        for repair in ("lora", "lora-distill")
+    )
+    where = "host" if device == "cpu" else "device"
+    weights = 2 * shape_of(config().models[SMALL].shape, SMALL).parameters
+    assert getattr(beside, where) - getattr(alone, where) >= weights
+    assert beside.work == pytest.approx(alone.work * 4 / 3)
+
+
+def test_block_by_block_the_text_is_on_the_host_and_little_on_the_device():
+    def of(repair: str, steps: int):
+        values = config(training={"steps": steps})
+        return needs(values, Job("repair", **OF_BASE, repair=repair), "cuda")
+
+    full, once, twice = of("full", 100), of("reconstruct", 100), of("reconstruct", 200)
+    assert once.device < full.device - full.spared
+    assert once.device == twice.device
+    # Two streams in bfloat16, of 576 numbers for each of 2 x 128 tokens a step.
+    assert twice.host - once.host == 2 * 2 * 576 * 100 * 2 * 128
 
 
 def test_disk_is_of_all_jobs_together():

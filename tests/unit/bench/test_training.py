@@ -11,6 +11,8 @@ from transformers import LlamaForCausalLM
 
 from baselines.pruning import prune
 from baselines.repair import build_repair
+from baselines.repair.full import Full
+from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
 from bench.training.blocks import Blocks, Served
 from bench.training.loss import (
@@ -178,3 +180,46 @@ def test_another_number_of_blocks_than_the_budget_is_refused():
     model = repair.wrap(tiny(), seed=0)
     with pytest.raises(ValueError, match="3 blocks; 12 are trained on"):
         train(model, repair, blocks(3), SETTINGS, seed=0, dtype=torch.float32)
+
+
+class Idle(OwnLoop, Full):
+    """Leaves before its fourth step is taken."""
+
+    def train(self, model, run):
+        for number in run.steps(self.optimizer(model)):
+            if number == 3:
+                return
+
+
+def test_an_own_loop_that_leaves_steps_out_is_refused():
+    repair = Idle(learning_rate=1e-2)
+    model = repair.wrap(tiny(), seed=0)
+    with pytest.raises(RuntimeError, match="its own loop took 3 of 6 optimizer steps"):
+        train(model, repair, blocks(), SETTINGS, seed=0, dtype=torch.float32)
+
+
+class Plain(OwnLoop, Full):
+    """What the Trainer does, in a loop of its own."""
+
+    def train(self, model, run):
+        model.train()
+        for number in run.steps(self.optimizer(model)):
+            for part in run.batches[number]:
+                loss = run.loss(model, part)
+                loss.backward()
+                run.note(loss)
+
+
+@pytest.mark.parametrize("objective", ["next-token", "distill"])
+def test_an_own_loop_that_does_what_the_trainer_does_gives_what_it_gives(objective):
+    settings = SETTINGS.model_copy(update={"batch_size": 1, "gradient_accumulation": 2})
+    results = []
+    for cls in (Full, Plain):
+        repair = cls(learning_rate=1e-2, objective=objective)
+        model = repair.wrap(tiny(), seed=0)
+        dense = tiny_llama().eval() if repair.needs_dense else None
+        report = train(model, repair, blocks(), settings, seed=0, dtype=torch.float32, dense=dense)
+        results.append((report, repair.merge(model, lambda _: None)))
+    (report, expected), (own_report, own) = results
+    assert own_report == report
+    assert all(map(torch.equal, own.parameters(), expected.parameters()))
