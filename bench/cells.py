@@ -4,23 +4,61 @@ from dataclasses import dataclass
 
 DENSE = "dense"
 UNREPAIRED = "none"
-IDENTITY = ["model", "pruner", "pattern", "repair"]
+DEFAULT_BUDGET = "default"
+NO_BUDGET = "none"
+# Rows of one base are compared, and what is trained is compared at one budget.
+BASE = ["model", "pruner", "pattern", "budget"]
+IDENTITY = [*BASE, "repair"]
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One row of the benchmark."""
+    """One row of the benchmark.
+
+    Attributes:
+        model, pruner, pattern: of its base.
+        repair: of the base.
+        seed: of the training.
+        budget: what it is trained with: the name of an entry of `budgets`, `default` for
+            `training` as it is; always `none` where nothing is trained.
+    """
 
     model: str
     pruner: str
     pattern: str
     repair: str
     seed: int
+    budget: str = DEFAULT_BUDGET
+
+    def __post_init__(self):
+        if self.repair == UNREPAIRED:
+            object.__setattr__(self, "budget", NO_BUDGET)
 
     @property
     def base(self) -> str:
         """Folder name of the pruned base that the cell repairs."""
         return f"{self.pruner}-{self.pattern}"
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What it has of ``IDENTITY``: the row of the tables that it is a seed of."""
+        return tuple(getattr(self, key) for key in IDENTITY)
+
+
+def cell_of(wildcards) -> Cell:
+    """The cell of a job's wildcards, their budget as a :func:`suffix`; no seed is seed 0."""
+    w, seed = wildcards, wildcards.get("seed", 0)
+    return Cell(w.model, w.pruner, w.pattern, w.repair, int(seed), budget_of(w.budget))
+
+
+def budget_of(suffix: str) -> str:
+    """The budget that a :func:`suffix` in the name of a training stands for."""
+    return suffix.removeprefix("@") or DEFAULT_BUDGET
+
+
+def suffix(budget: str) -> str:
+    """What names of files have of a budget: nothing of the default one, or where there is none."""
+    return "" if budget in (DEFAULT_BUDGET, NO_BUDGET) else f"@{budget}"
 
 
 def place(name: str, known: list[str]) -> tuple:
@@ -37,7 +75,8 @@ def record_path(cell: Cell) -> str:
     """Where the cell's record lies, relative to the working folder."""
     if cell.pruner == DENSE:
         return f"results/cells/{cell.model}/{DENSE}/record.json"
-    return f"results/cells/{cell.model}/{cell.base}/{cell.repair}/seed{cell.seed}/record.json"
+    repair = f"{cell.repair}{suffix(cell.budget)}"
+    return f"results/cells/{cell.model}/{cell.base}/{repair}/seed{cell.seed}/record.json"
 
 
 def history_path(cell: Cell) -> str:
@@ -52,4 +91,5 @@ def base_folder(checkpoints: str, cell: Cell) -> str:
 
 def training_folder(checkpoints: str, cell: Cell, training: str) -> str:
     """Where the training lies whose result the cell's repair merges."""
-    return f"{checkpoints}/{cell.model}/{cell.base}/{training}/seed{cell.seed}"
+    trained = f"{training}{suffix(cell.budget)}"
+    return f"{checkpoints}/{cell.model}/{cell.base}/{trained}/seed{cell.seed}"

@@ -1,5 +1,6 @@
 """Records and results item by item of a whole grid that never ran, as a run writes them."""
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,8 @@ OPTIONS = {
     "seft": {"init": "gradient", "stagger": True, "drop_fraction": 0.2},
     "seft-random": {"of": "seft", "init": "random", "stagger": False, "drop_fraction": 0.2},
 }
+# Optimizer steps of a budget, of 256 tokens each.
+STEPS = {"default": 48, "x4": 192, "x16": 768}
 MIB = 2**20
 
 
@@ -49,6 +52,7 @@ def made_up_grid(
     pruners: Sequence[str] = ("magnitude", "wanda"),
     patterns: Sequence[str] = ("s50", "s60"),
     repairs: Sequence[str] = REPAIRS,
+    budgets: Sequence[str] = ("default",),
     seeds: Sequence[int] = (0, 1, 2),
     items: int = 60,
     documents: int = 10,
@@ -63,7 +67,8 @@ def made_up_grid(
         models: their dense models are written, too.
         pruners: of the grid.
         patterns: of the grid.
-        repairs: of the grid; ``none`` has seed 0 only.
+        repairs: of the grid; ``none`` has seed 0 only, and no budget.
+        budgets: of the grid, of those of ``STEPS``.
         seeds: of the repairs that train.
         items: questions a task.
         documents: texts of the perplexity.
@@ -76,14 +81,7 @@ def made_up_grid(
     """
     results, failed, missing = Path(results), set(failed), set(missing)
     cells = [dense_cell(model) for model in models]
-    cells += [
-        Cell(model, pruner, pattern, repair, seed)
-        for model in models
-        for pruner in pruners
-        for pattern in patterns
-        for repair in repairs
-        for seed in ((0,) if repair == "none" else seeds)
-    ]
+    cells += sparse_cells(models, pruners, patterns, repairs, budgets, seeds)
     paths = []
     for cell in cells:
         if cell in missing:
@@ -97,6 +95,16 @@ def made_up_grid(
         write_json(path, record)
         paths.append(path)
     return paths
+
+
+def sparse_cells(models, pruners, patterns, repairs, budgets, seeds) -> list[Cell]:
+    """Every sparse cell of a grid; what is not trained once."""
+    whole = itertools.product(models, pruners, patterns, repairs, seeds, budgets)
+    cells = (
+        Cell(*base, repair, 0 if repair == "none" else seed, budget)
+        for *base, repair, seed, budget in whole
+    )
+    return list(dict.fromkeys(cells))
 
 
 def made_up_samples(
@@ -143,15 +151,16 @@ def made_up_record(cell: Cell, samples: list[dict], error: Exception | None = No
         "peak_device_bytes": None,
         "disk_bytes": 10 * MIB,
     }
+    steps = STEPS.get(cell.budget, 0)
     slower = 1 + len(cell.repair) / 10
     repair = cost | {
         "seconds": 40.0 * slower + cell.seed,
         "peak_rss_bytes": int(500 * slower * MIB),
         "trainable_parameters": 1000 * len(cell.repair),
-        "tokens": 12288,
-        "loss_tokens": 10000,
-        "steps": 48,
-        "tokens_per_second": 12288 / (40.0 * slower + cell.seed),
+        "tokens": 256 * steps,
+        "loss_tokens": 200 * steps,
+        "steps": steps,
+        "tokens_per_second": 256 * steps / (40.0 * slower + cell.seed),
         "seconds_evolving": 1.0 if cell.repair == "seft" else 0.0,
     }
     layers = {"layers.0.q_proj": achieved, "layers.0.up": achieved}
@@ -239,7 +248,8 @@ def _resolved(cell: Cell, samples: list[dict]) -> dict:
     if cell.pruner != "dense":
         resolved |= {"calibration": {"samples": 16, "length": 256}, "pruning": {}}
         if cell.repair != "none":
-            resolved["training"] = {"length": 128, "steps": 48, "batch_size": 2}
+            steps = STEPS[cell.budget]
+            resolved["training"] = {"length": 128, "steps": steps, "batch_size": 2}
             resolved["repair"] = {"learning_rate": 1e-3, **OPTIONS.get(cell.repair, {})}
     return resolved
 

@@ -1,28 +1,27 @@
 """The tables of a made-up grid, as a run leaves them in ``results/``, and what the page reads."""
 
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from made_up import OPTIONS, STRENGTH, made_up_record, made_up_samples
+from made_up import OPTIONS, STRENGTH, made_up_record, made_up_samples, sparse_cells
 
 from baselines.repair import REPAIRS
-from bench.cells import IDENTITY, Cell, dense_cell, history_path, record_path
+from bench.cells import BASE, IDENTITY, Cell, dense_cell, history_path, record_path
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import write_json, write_json_lines
 from bench.records.history import no_history, write_history
-from bench.records.rows import score_parts, shown_score
+from bench.records.rows import budget_tokens, score_parts, shown_score
 from bench.records.samples import SAMPLES_FILE
 from bench.report import Sources
 from bench.tables.table1 import table1
 
 PROJECTIONS = [f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")]
 PROJECTIONS += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
-COMPARED = [*IDENTITY[:3], "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
+COMPARED = [*BASE, "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
 COMPARED += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
 CLAIMED = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
 CLAIMED += ["inconclusive", "estimate", "ci_low", "ci_high", "needed_seeds", "needed_items"]
@@ -38,6 +37,7 @@ def made_up_results(
     pruners: Sequence[str] = ("magnitude", "wanda", "sparsegpt"),
     patterns: Sequence[str] = ("s60",),
     repairs: Sequence[str] = ("none", "full", "lora", "lora-dense", "spp", "seft"),
+    budgets: Sequence[str] = ("default",),
     seeds: Sequence[int] = (0, 1),
     failed: Sequence[Cell] = (),
     blocks: int = 6,
@@ -49,11 +49,7 @@ def made_up_results(
     are drawn.
     """
     cells = [dense_cell(model) for model in models]
-    cells += [
-        Cell(model, pruner, pattern, repair, seed)
-        for model, pruner, pattern, repair in itertools.product(models, pruners, patterns, repairs)
-        for seed in ((0,) if repair == "none" else seeds)
-    ]
+    cells += sparse_cells(models, pruners, patterns, repairs, budgets, seeds)
     records, histories, strength = {}, [], dict.fromkeys(REPAIRS, 0.5) | STRENGTH
     for cell in cells:
         error = FloatingPointError("loss is nan at step 3") if cell in failed else None
@@ -135,10 +131,14 @@ def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
     records = list(records)
     scored = score_parts(records)
     measured = [
-        {**record["cell"], **{task: shown_score(record, of) for task, of in scored.items()}}
+        {
+            **record["cell"],
+            "tokens": budget_tokens(record),
+            **{task: shown_score(record, of) for task, of in scored.items()},
+        }
         for record in records
     ]
-    rows = pd.DataFrame(measured).groupby(IDENTITY, sort=False)
+    rows = pd.DataFrame(measured).groupby([*IDENTITY, "tokens"], sort=False)
     parts = []
     for task in scored:
         part = rows[task].agg(["mean", "std", "count"]).reset_index()
@@ -161,10 +161,13 @@ def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
 
 
 def made_up_comparisons(scores: pd.DataFrame) -> pd.DataFrame:
-    """Each two repairs of a base once, in one made-up test."""
-    base = [*IDENTITY[:3], "task", "seeds", "items"]
+    """Each two repairs of a base and budget once, in one made-up test."""
+    base = [*BASE, "task", "seeds", "items"]
     scores = scores[scores["pruner"] != "dense"].dropna(subset="mean")
-    one = scores[[*base, "repair", "mean"]]
+    trained = scores["repair"] != "none"
+    at_each = scores.loc[trained, BASE].drop_duplicates()
+    untrained = scores[~trained].drop(columns="budget").merge(at_each, on=IDENTITY[:3])
+    one = pd.concat([untrained, scores[trained]])[[*base, "repair", "mean"]]
     pairs = one.merge(one, on=base, suffixes=("_a", "_b"))
     pairs = pairs[pairs["repair_a"] < pairs["repair_b"]]
     pairs["difference"] = pairs["mean_a"] - pairs["mean_b"]
@@ -245,7 +248,7 @@ def made_up_claims() -> pd.DataFrame:
             "one model",
         ],
     ]
-    return pd.DataFrame(rows, columns=CLAIMED)
+    return pd.DataFrame(rows, columns=CLAIMED).assign(budget="default", smaller_budgets=None)
 
 
 def made_up_reproduction() -> pd.DataFrame:
@@ -263,8 +266,8 @@ def made_up_reproduction() -> pd.DataFrame:
 
 def made_up_sweep() -> pd.DataFrame:
     rows = [
-        ["wanda", "s60", "seft", rate, 4.8, loss, loss == 3.5]
+        ["wanda", "s60", "default", 12288, "seft", rate, 4.8, loss, loss == 3.5]
         for rate, loss in ((3e-4, 3.9), (1e-3, 3.5), (3e-3, None))
     ]
-    columns = ["pruner", "pattern", "repair", "learning_rate", "base_validation_loss"]
+    columns = [*BASE[1:], "tokens", "repair", "learning_rate", "base_validation_loss"]
     return pd.DataFrame(rows, columns=[*columns, "validation_loss", "chosen"])

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.distributed
@@ -33,6 +33,10 @@ class OptimizerOptions(RepairOptions):
 
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     weight_decay: NonNegativeFloat = Field(0.0, description="Decoupled weight decay of AdamW.")
+
+    def for_steps(self, steps: int) -> Self:
+        """These options, with what they leave to the number of optimizer steps of a training."""
+        return self
 
 
 class TrainingOptions(OptimizerOptions):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, create_model, model_validator
@@ -26,6 +26,11 @@ from seft.model import LOG_NAME
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
+
+
+# Where options do not say how often positions evolve: about how many evolutions a training has (the
+# paper's T / R), how few at the least, and how many windows fit from one to the next.
+EVOLUTIONS, FEWEST, WINDOWS = 30, 4, 4
 
 
 def described(cls: type) -> dict[str, str]:
@@ -74,9 +79,29 @@ def with_options(base: type[DeltaOptions], *names: str, **narrower) -> type[Delt
     return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **added)
 
 
-EvolvingOptions = with_options(
-    DeltaOptions, "evolve_every", "accumulate_steps", "drop_fraction", "stagger", "candidates"
-)
+class EvolvingOptions(
+    with_options(DeltaOptions, "accumulate_steps", "drop_fraction", "stagger", "candidates")
+):
+    """Options of a method whose positions evolve."""
+
+    evolve_every: int | None = Field(
+        None,
+        description="Optimizer steps from one evolution of a layer to the next. Null: as many as "
+        "give about 30 evolutions, as in the paper, but at least four windows and at most a "
+        "quarter of the training.",
+    )
+
+    def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
+        # Of a training as long as the library's own period is for, where the length is not known.
+        options = self.for_steps(EVOLUTIONS * seft.SeftConfig.evolve_every)
+        return super(EvolvingOptions, options).config(seed, pattern)
+
+    def for_steps(self, steps: int) -> Self:
+        if self.evolve_every is not None:
+            return self
+        window = self.accumulate_steps
+        every = min(max(round(steps / EVOLUTIONS), WINDOWS * window), steps // FEWEST)
+        return self.model_copy(update={"evolve_every": max(every, window)})
 
 
 class SeftOptions(
@@ -126,6 +151,7 @@ class Seft(Repair):
             trainables(model).values(),
             lr=self.options.learning_rate,
             weight_decay=self.options.weight_decay,
+            ramp=model.seft_config.ramp,
         )
 
     def callbacks(self) -> list["TrainerCallback"]:

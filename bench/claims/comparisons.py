@@ -5,11 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from bench.cells import DENSE, UNREPAIRED
+from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, COSTS, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import ANSWERS, AVERAGE, by_row, repair_cost, score_parts, shown_value
+from bench.records.rows import (
+    ANSWERS,
+    AVERAGE,
+    budgets,
+    by_row,
+    repair_cost,
+    score_parts,
+    shown_value,
+)
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 
@@ -21,8 +29,8 @@ class Comparison:
     """One comparison of a claim.
 
     Attributes:
-        place: its model, pruner, pattern, against and task; None where the metric has no such
-            thing, ``all`` where it is over several.
+        place: its model, pruner, pattern, budget, against and task; None where the metric has no
+            such thing, ``all`` where it is over several.
         evidence: None where nothing was measured.
         detail: what was not measured, else empty.
     """
@@ -38,20 +46,24 @@ class Grid:
     Args:
         records: all records.
         items: their results item by item.
+
+    Attributes:
+        budgets: at which anything was trained, from the smallest to the largest.
     """
 
     def __init__(self, records: list[dict], items: dict[Row, Tasks]):
         self.rows = by_row(records)
         self.items = items
         self.scores = score_parts(records)
+        self.budgets = budgets(records) or [DEFAULT_BUDGET]
         sparse = [row for row in self.rows if row[1] != DENSE]
         self.measured = {
             key: list(dict.fromkeys(row[place] for row in sparse))
             for place, key in enumerate(("model", "pruner", "pattern"))
         }
 
-    def comparisons(self, claim: Claim) -> list[Comparison]:
-        """Every comparison of a claim, whether its cells were measured or not."""
+    def comparisons(self, claim: Claim, budget: str) -> list[Comparison]:
+        """Every comparison of a claim at a budget, whether its cells were measured or not."""
         groups: dict[tuple, list[dict]] = {}
         for place in self._places(claim):
             key = tuple(
@@ -60,7 +72,7 @@ class Grid:
             )
             groups.setdefault(key, []).append(place)
         return [
-            self._comparison(claim, dict(zip(AXES, key, strict=True)), places)
+            self._comparison(claim, budget, dict(zip(AXES, key, strict=True)), places)
             for key, places in groups.items()
         ]
 
@@ -83,23 +95,26 @@ class Grid:
             return [name for name in self.scores if name.endswith(f"_{PERPLEXITY}")]
         return [None]
 
-    def _comparison(self, claim: Claim, place: dict, places: list[dict]) -> Comparison:
+    def _comparison(self, claim: Claim, budget: str, place: dict, places: list[dict]) -> Comparison:
         parts, why = [], []
         for one in places:
             base = (one["model"], one["pruner"], one["pattern"])
-            found, reason = self._evidence(claim, base, one["against"], one["task"])
+            found, reason = self._evidence(claim, budget, base, one["against"], one["task"])
             parts += [] if found is None else [found]
             why += [] if found is not None else [f"{'-'.join(base[1:])}: {reason}"]
         evidence = type(parts[0]).pooled(parts) if parts else None
         if parts and evidence is None:
             why = ["no seed in common"]
-        return Comparison(place, evidence, "; ".join(dict.fromkeys(why)))
+        return Comparison({**place, "budget": budget}, evidence, "; ".join(dict.fromkeys(why)))
 
     def _evidence(
-        self, claim: Claim, base: tuple, against: str | None, task: str | None
+        self, claim: Claim, budget: str, base: tuple, against: str | None, task: str | None
     ) -> tuple[Evidence | None, str]:
         """The evidence at one base, or why there is none."""
-        rows = {name: (*base, name) for name in (claim.cells.repair, against) if name is not None}
+        if len(self.budgets) < claim.budgets:
+            return None, f"{len(self.budgets)} of at least {claim.budgets} budgets were run"
+        names = [name for name in (claim.cells.repair, against) if name is not None]
+        rows = {name: Cell(*base, name, 0, budget).row for name in names}
         for name, row in rows.items():
             if row not in self.rows:
                 return None, f"{name} was not run"
@@ -130,7 +145,7 @@ class Grid:
         return (Ratio(logarithms), "") if logarithms else (None, "not measured in one seed of both")
 
     def _drift(self, row: Row) -> tuple[Largest | None, str]:
-        base = next((r for r in self.rows.get((*row[:3], UNREPAIRED), ()) if r["metrics"]), None)
+        base = next((r for r in self._unrepaired(row) if r["metrics"]), None)
         if base is None:
             return None, "the unrepaired base was not run"
         ours = [record["sparsity"] for record in self.rows[row] if record["status"] == "ok"]
@@ -138,8 +153,11 @@ class Grid:
             return None, "the sparsity at its evolutions was not recorded"
         return Largest([_largest_drift(s, base["sparsity"]["layers"]) for s in ours]), ""
 
+    def _unrepaired(self, row: Row) -> list[dict]:
+        return self.rows.get(Cell(*row[:3], UNREPAIRED, 0).row, [])
+
     def _diverged(self, row: Row) -> tuple[Share | None, str]:
-        base = self.rows.get((*row[:3], UNREPAIRED), [])
+        base = self._unrepaired(row)
         corpora = self._tasks(PERPLEXITY)
         seeds = []
         for record in self.rows[row]:

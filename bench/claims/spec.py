@@ -96,6 +96,9 @@ class Claim(Strict):
         description="Fewest seeds of a comparison: with fewer it is inconclusive, since one seed "
         "does not tell a method from its luck.",
     )
+    budgets: PositiveInt = Field(
+        default=1, description="Fewest budgets that must have been run for it to be tested."
+    )
     at_least: dict[Axis, PositiveInt] = Field(
         default={}, description="How many of these must have been tested for the claim to hold."
     )

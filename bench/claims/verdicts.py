@@ -6,15 +6,17 @@ from enum import StrEnum
 
 import pandas as pd
 
+from bench.cells import BASE
 from bench.claims.comparisons import POOLED, Comparison, Grid
 from bench.claims.evidence import Evidence, Needed, all_of
 from bench.claims.spec import OBSERVED, Claim
 from bench.statistics.bootstrap import DECIMALS, LEVEL
 
-CLAIM_COLUMNS = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
+CLAIM_COLUMNS = ["claim", "title", "statement", "budget", "verdict", "smaller_budgets"]
+CLAIM_COLUMNS += ["comparisons", "supported", "refuted"]
 CLAIM_COLUMNS += ["inconclusive", "not_tested", "estimate", "ci_low", "ci_high", "needed_seeds"]
 CLAIM_COLUMNS += ["needed_items", "to_settle", "detail"]
-DETAIL_COLUMNS = ["claim", "model", "pruner", "pattern", "repair", "against", "task", "metric"]
+DETAIL_COLUMNS = ["claim", *BASE, "repair", "against", "task", "metric"]
 DETAIL_COLUMNS += ["seeds", "items", "estimate", "ci_low", "ci_high", "direction", "threshold"]
 DETAIL_COLUMNS += ["verdict", "needed_seeds", "needed_items", "to_settle", "detail"]
 
@@ -29,18 +31,25 @@ class Verdict(StrEnum):
 def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row a claim, and one row a comparison; see :mod:`bench.claims`.
 
-    ``estimate`` and its interval are in the claim's metric; those of a claim are of all its
-    comparisons together. ``needed_seeds`` (a cell) and ``needed_items`` are what it would take in
-    all to settle a comparison that is inconclusive, and for a claim that is, the most of them;
-    ``to_settle`` is that in words.
+    A claim is judged at the largest budget that was run, ``budget``; ``smaller_budgets`` are the
+    verdicts there in words, and comparisons of all budgets have rows. ``estimate`` and its interval
+    are in the claim's metric; those of a claim are of all its comparisons together.
+    ``needed_seeds`` (a cell) and ``needed_items`` are what it would take in all to settle a
+    comparison that is inconclusive, and for a claim that is, the most of them; ``to_settle`` is
+    that in words.
     """
     summaries, details = [], []
     for claim in claims:
-        comparisons = grid.comparisons(claim)
-        tested = sum(one.evidence is not None for one in comparisons)
-        judged = [Judged(claim, one, of=tested) for one in comparisons]
-        summaries.append(_summary(claim, judged))
-        details += [_detail(claim, one) for one in judged]
+        at = {}
+        for budget in grid.budgets:
+            comparisons = grid.comparisons(claim, budget)
+            tested = sum(one.evidence is not None for one in comparisons)
+            judged = [Judged(claim, one, of=tested) for one in comparisons]
+            at[budget] = _summary(claim, judged)
+            details += [_detail(claim, one) for one in judged]
+        budget, summary = at.popitem()
+        smaller = "; ".join(f"{name}: {_short(found)}" for name, found in at.items())
+        summaries.append(summary | {"budget": budget, "smaller_budgets": smaller})
     return _table(summaries, CLAIM_COLUMNS), _table(details, DETAIL_COLUMNS)
 
 
@@ -171,12 +180,21 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
     }
 
 
+def _short(summary: dict) -> str:
+    """A verdict with its estimate."""
+    value, low, high = (summary[key] for key in ("estimate", "ci_low", "ci_high"))
+    estimate = [] if value is None else [f"{value:.3g}"]
+    interval = [] if low is None else [f"({low:.3g} to {high:.3g})"]
+    return " ".join([summary["verdict"], *estimate, *interval])
+
+
 def _refuted(judged: list[Judged]) -> list[str]:
     """Against what the claim is refuted, and where.
 
-    A model or a task that is the same in all comparisons is not named.
+    A model, a budget or a task that is the same in all comparisons is not named.
     """
-    common = [axis for axis in ("model", "task") if len({one.place[axis] for one in judged}) == 1]
+    shared = ("model", "budget", "task")
+    common = [axis for axis in shared if len({one.place[axis] for one in judged}) == 1]
     refuted = defaultdict(list)
     for one in judged:
         if one.verdict is Verdict.REFUTED:

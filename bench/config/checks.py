@@ -14,7 +14,8 @@ from baselines.problems import MisfitError, Problem, shown, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
-from bench.config.repair import TRAININGS, Variant
+from bench.cells import DEFAULT_BUDGET, NO_BUDGET
+from bench.config.repair import TRAININGS
 from bench.config.variants import training_of
 from bench.config.whole import Config
 from bench.evaluation.tasks import defined_metrics, is_own, local_tasks
@@ -23,7 +24,7 @@ from bench.origin import MANIFEST
 from bench.typed import LONGEST
 
 Check = Callable[[Config], Iterator[str]]
-VARIANT = re.compile(r"[a-z0-9][a-z0-9-]*")
+SHORT = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 def _unknown(key: str, name: str, allowed: Iterable[str]) -> Iterator[str]:
@@ -42,7 +43,7 @@ def _without_options(config: Config, training: str | None) -> Iterator[str]:
     if training is not None and config.options(training) is None:
         yield (
             f"repair.{training}: missing; allowed: its options, such as learning_rate, when "
-            "grid.repairs, variants or tuning.learning_rates needs it"
+            "grid.repairs, variants, budgets or tuning.learning_rates needs it"
         )
 
 
@@ -51,6 +52,7 @@ def grid_is_of_known_names(config: Config) -> Iterator[str]:
         ("models", config.models),
         ("pruners", PRUNERS),
         ("repairs", [*REPAIRS, *config.variants]),
+        ("budgets", [DEFAULT_BUDGET, *config.budgets]),
     ):
         for name in getattr(config.grid, key):
             yield from _unknown(f"grid.{key}", name, allowed)
@@ -65,7 +67,7 @@ def repairs_of_the_grid_have_options(config: Config) -> Iterator[str]:
 def variants_are_of_repairs_that_train(config: Config) -> Iterator[str]:
     for name, variant in config.variants.items():
         # Beside the folders of a base's trainings lies its own.
-        if name in (*REPAIRS, "base") or not VARIANT.fullmatch(name) or len(name) > LONGEST:
+        if name in (*REPAIRS, "base") or not _is_short(name):
             yield (
                 f"variants = {shown(name)}: allowed: a name that no repair has, and not `base`, of "
                 f"at most {LONGEST} lower-case letters, digits and hyphens"
@@ -73,18 +75,42 @@ def variants_are_of_repairs_that_train(config: Config) -> Iterator[str]:
         yield from _unknown(f"variants.{name}.of", variant.of, TRAININGS)
         if variant.of in TRAININGS:
             yield from _without_options(config, variant.of)
-            yield from _option_problems(config, name, variant)
+            yield from _option_problems(config, ("variants", name), name, DEFAULT_BUDGET)
 
 
-def _option_problems(config: Config, name: str, variant: Variant) -> Iterator[str]:
-    options = config.options(variant.of)
+def budgets_are_of_repairs_that_train(config: Config) -> Iterator[str]:
+    trained = [*TRAININGS, *config.variants]
+    for name, budget in config.budgets.items():
+        if name in (DEFAULT_BUDGET, NO_BUDGET) or not _is_short(name):
+            yield (
+                f"budgets = {shown(name)}: allowed: a name other than `{DEFAULT_BUDGET}` and "
+                f"`{NO_BUDGET}`, of at most {LONGEST} lower-case letters, digits and hyphens"
+            )
+        for repair in budget.repair:
+            key = ("budgets", name, "repair")
+            yield from _unknown(".".join(key), repair, trained)
+            if repair in trained and config.method(repair) in TRAININGS:
+                yield from _without_options(config, config.method(repair))
+                yield from _option_problems(config, (*key, repair), repair, name)
+
+
+def _is_short(name: str) -> bool:
+    return bool(SHORT.fullmatch(name)) and len(name) <= LONGEST
+
+
+def _option_problems(
+    config: Config, key: tuple[str, ...], repair: str, budget: str
+) -> Iterator[str]:
+    """The problems of a repair's options at a budget, as those of the key that changes them."""
+    options = config.options(config.method(repair))
     if options is None:
         return
     try:
-        validated(TypeAdapter(type(options)), options.model_dump() | variant.model_extra)
+        values = options.model_dump() | config.changes(repair, budget)
+        validated(TypeAdapter(type(options)), values)
     except MisfitError as error:
         for problem in error.problems:
-            keys = ("variants", name, *problem.keys)
+            keys = (*key, *problem.keys)
             yield from str(Problem(keys, problem.said, problem.value)).splitlines()
 
 
@@ -93,8 +119,10 @@ def tuning_is_of_known_names(config: Config) -> Iterator[str]:
         return
     yield from _unknown("tuning.model", config.tuning.model, config.models)
     yield from _unknown("tuning.pruner", config.tuning.pruner, PRUNERS)
+    for name in config.tuning.budgets:
+        yield from _unknown("tuning.budgets", name, [DEFAULT_BUDGET, *config.budgets])
     for name in config.tuning.learning_rates:
-        yield from _unknown("tuning.learning_rates", name, TRAININGS)
+        yield from _unknown("tuning.learning_rates", name, [*TRAININGS, *config.variants])
         yield from _without_options(config, name if name in TRAININGS else None)
 
 
@@ -176,11 +204,14 @@ def tasks_are_measured_on_other_text(config: Config) -> Iterator[str]:
 
 
 def processes_share_a_batch(config: Config) -> Iterator[str]:
-    if config.training.batch_size % config.runtime.processes:
-        yield (
-            f"runtime.processes = {config.runtime.processes}: allowed: a divisor of "
-            f"training.batch_size, which is {config.training.batch_size}"
-        )
+    for budget in config.grid.budgets:
+        key = "training" if budget == DEFAULT_BUDGET else f"budgets.{budget}"
+        batch_size = config.training_at(budget).batch_size
+        if batch_size % config.runtime.processes:
+            yield (
+                f"runtime.processes = {config.runtime.processes}: allowed: a divisor of "
+                f"{key}.batch_size, which is {batch_size}"
+            )
 
 
 def calibration_is_no_longer_than_its_text(config: Config) -> Iterator[str]:
@@ -231,6 +262,7 @@ NAMES: list[Check] = [
     grid_is_of_known_names,
     repairs_of_the_grid_have_options,
     variants_are_of_repairs_that_train,
+    budgets_are_of_repairs_that_train,
     tuning_is_of_known_names,
     data_have_known_sources,
     text_is_of_known_splits,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from baselines.pruning.pattern import Pattern
+from bench.cells import DEFAULT_BUDGET
 from bench.typed import EachOnce, Seed, Strict
 
 
@@ -36,6 +37,11 @@ class Grid(Strict):
     repairs: Names = Field(
         description="Repair methods: `none`, those that `repair` has, `lora-dense` (LoRA, merged "
         "and left dense), and names of entries of `variants`."
+    )
+    budgets: Names = Field(
+        default=[DEFAULT_BUDGET],
+        description="How much is trained: `default` is `training` as it is, others are names of "
+        "entries of `budgets`. What is not trained has none.",
     )
     seeds: Annotated[list[Seed], Field(min_length=1), EachOnce] = Field(
         description="Each seed moves the order of the data and the initialisation."

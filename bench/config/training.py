@@ -1,6 +1,6 @@
 """What every repair has in common."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -64,3 +64,28 @@ class Training(Strict):
     def blocks(self) -> int:
         """Blocks that one training sees, each once."""
         return self.steps * self.batch_size * self.gradient_accumulation
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that one training sees."""
+        return self.blocks * self.length
+
+
+class Budget(Strict):
+    """What is laid over `training` and `repair`; what is null stays as it is there."""
+
+    steps: PositiveInt | None = Field(default=None, description="Optimizer steps.")
+    batch_size: PositiveInt | None = Field(default=None, description="Blocks a forward pass.")
+    gradient_accumulation: PositiveInt | None = Field(
+        default=None, description="Forward passes an optimizer step."
+    )
+    repair: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="Options by repair or variant. One without a `learning_rate` here has those of "
+        "the other budgets: between two that have one, interpolated on logarithmic scales of rate "
+        "and tokens; beyond them, the nearest one's.",
+    )
+
+
+LENGTHS = ("steps", "batch_size", "gradient_accumulation")
+"""What of `training` a budget changes."""

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PositiveFloat
 
-from bench.config.grid import PatternName
-from bench.typed import Strict
+from bench.cells import DEFAULT_BUDGET
+from bench.config.grid import Names, PatternName
+from bench.typed import NotNull, Strict
 
 
 def _short(rate: float) -> float:
@@ -16,6 +17,7 @@ def _short(rate: float) -> float:
 
 
 Rate = Annotated[PositiveFloat, AfterValidator(_short)]
+Rates = Annotated[list[Rate], Field(min_length=1)]
 
 
 class Tuning(Strict):
@@ -24,6 +26,11 @@ class Tuning(Strict):
     model: str = Field(description="Model of the sweep.")
     pruner: str = Field(description="Pruner of the sweep's base.")
     pattern: PatternName = Field(description="Pattern of the sweep's base.")
-    learning_rates: dict[str, Annotated[list[Rate], Field(min_length=1)]] = Field(
-        description="Learning rates to try; the same number for each trained repair."
+    budgets: Names = Field(
+        default=[DEFAULT_BUDGET],
+        description="As in `grid`; the sweep is made at the smallest and at the largest.",
+    )
+    learning_rates: Annotated[dict[str, Rates | None], NotNull] = Field(
+        description="Learning rates to try, the same number for each repair: one that trains, or a "
+        "variant. Null leaves out one that a configuration underneath has."
     )

@@ -36,14 +36,15 @@ def changes(records: Iterable[dict]) -> dict[str, tuple[str, str]]:
     """The variants among the repairs of records: of which repair, and in words what they change.
 
     A registered repair can be a variant of another one, too: what makes it the one that it is are
-    options that are no longer its own.
+    options that are no longer its own. Options are compared at the same budget.
     """
     variant_of, options = {}, {}
     for record in records:
         name, resolved = record["cell"]["repair"], record["config"]["resolved"]
         method, own = REPAIRS.get(method_of(name, resolved)), resolved.get("repair") or {}
         if method is not None:
-            options[name] = method.Options.fixed | own
+            at = options.setdefault(name, {})
+            at[record["cell"]["budget"]] = method.Options.fixed | own
             variant_of[name] = own.get("of", method.variant_of)
     return {
         name: (of, _changed(options[name], options.get(of, {})))
@@ -52,7 +53,13 @@ def changes(records: Iterable[dict]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _changed(options: dict, default: dict) -> str:
+def _changed(options: dict[str, dict], default: dict[str, dict]) -> str:
+    """What differs, by budget, in words: once where it is the same at each."""
+    at = [_difference(changed, default.get(budget, {})) for budget, changed in options.items()]
+    return "; ".join(filter(None, dict.fromkeys(at)))
+
+
+def _difference(options: dict, default: dict) -> str:
     return ", ".join(
         f"{key}: {shown(value)} instead of {shown(default[key])}"
         for key, value in options.items()

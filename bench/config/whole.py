@@ -1,6 +1,7 @@
 """A whole configuration."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -8,16 +9,17 @@ from baselines.pruning import PRUNERS
 from baselines.pruning.pruner import Pruner
 from baselines.repair import REPAIRS, build_repair
 from baselines.repair.base import Repair
-from bench.cells import Cell
+from bench.cells import DEFAULT_BUDGET, NO_BUDGET, Cell
 from bench.config.checkpoints import Checkpoints
 from bench.config.evaluation import Evaluation
 from bench.config.grid import Grid
 from bench.config.methods import options_of
 from bench.config.models import ModelSpec
 from bench.config.pruning import Calibration, PruningOptions
+from bench.config.rates import around, interpolated
 from bench.config.repair import RepairOptions, Variant
 from bench.config.runtime import Runtime
-from bench.config.training import Training
+from bench.config.training import LENGTHS, Budget, Training
 from bench.config.tuning import Tuning
 from bench.config.variants import place_of, training_of
 from bench.data import DataSpec
@@ -44,6 +46,11 @@ class Config(Strict):
     variants: dict[str, Variant] = Field(
         default={}, description="Repairs with other options, by names for `grid.repairs`."
     )
+    budgets: dict[str, Budget] = Field(
+        default={},
+        description="Other budgets than that of `training`, by names for `grid.budgets`: "
+        "lower-case letters, digits and hyphens.",
+    )
     tuning: Tuning | None = Field(default=None, description="The learning-rate sweep.")
     evaluation: Evaluation = Field(description="What is measured.")
     runtime: Runtime = Field(default=Runtime(), description="How jobs use the machine.")
@@ -64,24 +71,68 @@ class Config(Strict):
         """The options of a training; None where the configuration has none."""
         return options_of(self.repair, training)
 
-    def repair_options(self, repair: str) -> dict | None:
+    def training_at(self, budget: str) -> Training:
+        """What all repairs have in common at a budget; that of no budget is `training` itself."""
+        if budget not in self.budgets:
+            return self.training
+        changes = self.budgets[budget].model_dump(include={*LENGTHS}, exclude_none=True)
+        return self.training.model_copy(update=changes)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens of a training at each budget, from the smallest to the largest."""
+        tokens = {name: self.training_at(name).tokens for name in (DEFAULT_BUDGET, *self.budgets)}
+        return dict(sorted(tokens.items(), key=lambda entry: entry[::-1]))
+
+    def repair_options(self, repair: str, budget: str = DEFAULT_BUDGET) -> dict | None:
         """What `build_repair` makes a repair of; None where the configuration has none of it.
 
         Raises:
-            ValidationError: options of a variant are not allowed.
+            ValidationError: options of a variant or a budget are not allowed.
         """
         method = self.method(repair)
-        options = self.options(training_of(method))
-        if options is None:
+        usual = self.options(training_of(method))
+        if usual is None:
             return None
-        if repair == method:
-            return options.model_dump()
-        changed = type(options)(**options.model_dump() | self.variants[repair].model_extra)
-        return {"of": method, **changed.model_dump()}
+        values = usual.model_dump() | self.changes(repair, budget)
+        rates = self.rates_around(repair, budget)
+        if rates:
+            values["learning_rate"] = interpolated(rates, self.tokens, budget)
+        options = type(usual)(**values).for_steps(self.training_at(budget).steps)
+        return {**({} if repair == method else {"of": method}), **options.model_dump()}
 
-    def built(self, repair: str) -> Repair:
-        """A repair that trains, with its options, for a base of any pattern."""
-        return build_repair(repair, **self.repair_options(repair))
+    def changes(self, repair: str, budget: str) -> dict[str, Any]:
+        """The options of a repair at a budget that are not those of its method's entry.
+
+        A variant changes its method's at this budget, and may have changes of its own there.
+        """
+        laid = self.budgets[budget].repair if budget in self.budgets else {}
+        changed = laid.get(training_of(self.method(repair)), {})
+        if repair in self.variants:
+            changed = changed | self.variants[repair].model_extra | laid.get(repair, {})
+        return changed
+
+    def rates_around(self, repair: str, budget: str) -> dict[str, float]:
+        """The learning rates that a repair's is made of where the budget has none, by budget."""
+        if budget not in self.budgets or "learning_rate" in self.changes(repair, budget):
+            return {}
+        usual = self.options(training_of(self.method(repair))).learning_rate
+        changed = {name: self.changes(repair, name) for name in self.budgets}
+        rates = {n: rest["learning_rate"] for n, rest in changed.items() if "learning_rate" in rest}
+        return around({DEFAULT_BUDGET: usual, **rates}, self.tokens, budget)
+
+    def trained_budgets(self) -> list[str]:
+        """The budgets of the grid; none where nothing is trained."""
+        return self.grid.budgets if any(map(training_of, self.grid.repairs)) else []
+
+    def swept_budgets(self) -> list[str]:
+        """The smallest and the largest budget of the sweep; where it has one, that."""
+        budgets = [name for name in self.tokens if name in self.tuning.budgets]
+        return list(dict.fromkeys([budgets[0], budgets[-1]]))
+
+    def built(self, repair: str, budget: str) -> Repair:
+        """A repair that trains, with its options at a budget, for a base of any pattern."""
+        return build_repair(repair, **self.repair_options(repair, budget))
 
     def processes(self, repair: str) -> int:
         """How many processes a training of ``repair`` is shared by."""
@@ -112,11 +163,12 @@ class Config(Strict):
         return self.evaluation.model_copy(update={"tasks": tasks})
 
     def cells(self) -> Iterator[Cell]:
-        """Every sparse cell of the grid; the unrepaired base has seed 0 only."""
+        """Every sparse cell of the grid; the unrepaired base has seed 0 and no budget."""
         for model in self.grid.models:
             for pruner in self.grid.pruners:
                 for pattern in self.grid.patterns:
                     for repair in sorted(self.grid.repairs, key=place_of):
-                        seeds = [0] if training_of(repair) is None else self.grid.seeds
-                        for seed in seeds:
-                            yield Cell(model, pruner, pattern, repair, seed)
+                        trained = training_of(repair) is not None
+                        for budget in self.grid.budgets if trained else [NO_BUDGET]:
+                            for seed in self.grid.seeds if trained else [0]:
+                                yield Cell(model, pruner, pattern, repair, seed, budget)

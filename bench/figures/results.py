@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.cells import DENSE, Cell
+from bench.cells import DENSE, NO_BUDGET, Cell
 from bench.evaluation.tasks import PERPLEXITY
 from bench.figures.style import in_order, looks, pattern_order
 from bench.records.history import read_histories
@@ -48,6 +48,23 @@ class Results:
             if cell.model == model and pattern in (None, cell.pattern)
         }
         return replace(self, scores=kept(self.scores), costs=kept(self.costs), histories=histories)
+
+    def at(self, budget: str) -> "Results":
+        """Those of one budget; what is not trained is among them."""
+
+        def kept(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[frame["budget"].isin([budget, NO_BUDGET])]
+
+        histories = {
+            cell: history for cell, history in self.histories.items() if cell.budget == budget
+        }
+        return replace(self, scores=kept(self.scores), costs=kept(self.costs), histories=histories)
+
+    @property
+    def budgets(self) -> list[str]:
+        """At which anything was trained, from the smallest to the largest."""
+        trained = self.scores[self.scores["budget"] != NO_BUDGET]
+        return list(trained.sort_values(["tokens", "budget"])["budget"].unique())
 
     @property
     def pruners(self) -> list[str]:

@@ -10,6 +10,7 @@ from math import ceil
 
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
+from bench.cells import NO_BUDGET
 from bench.config import Config
 from bench.models.shape import Shape, shape_of
 from bench.planning.speeds import SPEED
@@ -53,6 +54,7 @@ class Job:
         model: of the job.
         pruner, pattern: of its base; None for the dense model.
         repair: whose training is made, or merged; None for neither.
+        budget: of that training.
     """
 
     rule: str
@@ -60,6 +62,7 @@ class Job:
     pruner: str | None = None
     pattern: str | None = None
     repair: str | None = None
+    budget: str = NO_BUDGET
 
 
 @dataclass(frozen=True)
@@ -113,16 +116,16 @@ def needs(config: Config, job: Job, device: str) -> Needs:
     if job.rule in ("repair", "try_learning_rate"):
         processes = config.processes(job.repair) if job.rule == "repair" else 1
         block = activation_bytes(config, job, shape, element)
-        batch = config.training.batch_size // processes
+        training = config.training_at(job.budget)
+        batch = training.batch_size // processes
         memory = training_memory(config, job, shape, model, processes) + batch * block
-        tokens = config.training.blocks * config.training.length
-        method, options = config.method(job.repair), config.repair_options(job.repair)
+        method, options = config.method(job.repair), config.repair_options(job.repair, job.budget)
         beside = 0
-        if config.built(job.repair).by_block:
+        if config.built(job.repair, job.budget).by_block:
             # The dense model, and its states and those of the repaired one.
-            beside = model + 2 * element * tokens * shape.hidden
+            beside = model + 2 * element * training.tokens * shape.hidden
         return Needs(
-            work=training_work(shape, method, options, tokens),
+            work=training_work(shape, method, options, training.tokens),
             processes=processes,
             seconds=seconds,
             host=beside + (memory if device == "cpu" else model),
@@ -176,7 +179,7 @@ def weights_left(job: Job, shape: Shape) -> int:
 
 def trained_numbers(config: Config, job: Job, shape: Shape) -> int:
     """How many numbers a repair trains."""
-    repair, left = config.built(job.repair), weights_left(job, shape) / shape.prunable
+    repair, left = config.built(job.repair, job.budget), weights_left(job, shape) / shape.prunable
     return shape.blocks * sum(
         repair.numbers(outputs, inputs, ceil(left * outputs * inputs))
         for outputs, inputs in shape.layers.values()
@@ -191,7 +194,8 @@ def base_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
 
 def training_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of a trained repair on disk."""
-    return (config.built(job.repair).saved_bytes or element) * trained_numbers(config, job, shape)
+    saved = config.built(job.repair, job.budget).saved_bytes or element
+    return saved * trained_numbers(config, job, shape)
 
 
 def pruning_memory(config: Config, job: Job, shape: Shape, element: int) -> int:
@@ -220,7 +224,7 @@ def training_memory(config: Config, job: Job, shape: Shape, model: int, processe
     Processes share all but the weights that they begin with, and where these are, and the dense
     model. One that trains block by block has that on the host.
     """
-    repair = config.built(job.repair)
+    repair = config.built(job.repair, job.budget)
     largest = max(outputs * inputs for outputs, inputs in shape.layers.values())
     gathered = repair.gathered_bytes(shape.blocks * [*shape.layers.values()])
     trained = trained_numbers(config, job, shape)
@@ -235,8 +239,9 @@ def training_memory(config: Config, job: Job, shape: Shape, model: int, processe
 
 def activation_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
     """Of one block of tokens: what is kept for the backward, and the logits."""
-    repair, options = config.built(job.repair), config.repair_options(job.repair)
-    hidden, intermediate = KEPT_WITH_DROPOUT if options.get("dropout") else KEPT
+    repair = config.built(job.repair, job.budget)
+    dropout = config.repair_options(job.repair, job.budget).get("dropout")
+    hidden, intermediate = KEPT_WITH_DROPOUT if dropout else KEPT
     kept = (hidden * shape.hidden + intermediate * shape.intermediate) * element // 2
     if repair.by_block:
         return config.training.length * kept

@@ -191,8 +191,8 @@ def _jobs(
             made[base] = of_base("prune")
         if training is not None:
             folder = training_folder(config.checkpoints, cell, training)
-            made[folder] = of_base("repair", repair=training)
-        made[record_path(cell)] = of_base("evaluate", repair=training)
+            made[folder] = of_base("repair", repair=training, budget=cell.budget)
+        made[record_path(cell)] = of_base("evaluate", repair=training, budget=cell.budget)
     return (job for path, job in made.items() if not is_made(path))
 
 

@@ -1,8 +1,9 @@
 """What records of one table must have in common: what is compared must be comparable."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+from bench.config.training import LENGTHS
 from bench.origin import first_difference
 
 
@@ -22,14 +23,15 @@ def differences(records: Mapping[str, dict]) -> Iterator[tuple[str, str]]:
                 yield name, f"{what} = {found}, but {wanted} in {other}"
 
 
-def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
+def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
     """Scope, key and value of all that must be the same within the scope.
 
     Models may have contexts of their own, and no task that needs more; methods have options of
-    their own; machines may differ, and with them how many tokens a forward pass scores.
+    their own, at each budget; machines may differ, and with them how many tokens a forward pass
+    scores.
     """
     cell, resolved = record["cell"], record["config"]["resolved"]
-    model = cell["model"]
+    model, budget = cell["model"], cell["budget"]
     evaluation = resolved["evaluation"]
     lengths = {
         name: {"context_length": task.get("context_length")}
@@ -39,10 +41,14 @@ def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
     for name, task in evaluation["tasks"].items():
         shared = {key: value for key, value in task.items() if key != "context_length"}
         yield "", f"config.resolved.evaluation.tasks.{name}", shared
-    for name in ("training", "calibration"):
-        if name in resolved:
-            yield "", f"config.resolved.{name}", resolved[name]
-    for name, method in {"pruning": cell["pruner"], "repair": cell["repair"]}.items():
+    if "calibration" in resolved:
+        yield "", "config.resolved.calibration", resolved["calibration"]
+    if "training" in resolved:
+        for of_budget, scope in ((True, budget), (False, "")):
+            training = resolved["training"].items()
+            part = {key: value for key, value in training if (key in LENGTHS) == of_budget}
+            yield scope, "config.resolved.training", part
+    for name, method in {"pruning": (cell["pruner"],), "repair": (cell["repair"], budget)}.items():
         if resolved.get(name) is not None:
             yield method, f"config.resolved.{name}", resolved[name]
     manifests = record["provenance"]["manifests"]
@@ -54,6 +60,6 @@ def _facts(record: dict) -> Iterator[tuple[str, str, Any]]:
     if "sets" not in manifests:
         yield model, "provenance.manifests.data", manifests["data"]
     identities = (record.get("inputs") or {}).get("identities", {})
-    for name in ("calibration", "blocks"):
+    for name, scope in {"calibration": model, "blocks": (model, budget)}.items():
         if identities.get(name) is not None:
-            yield model, f"inputs.identities.{name}", identities[name]
+            yield scope, f"inputs.identities.{name}", identities[name]

@@ -1,8 +1,9 @@
 """``record.json``: everything that is known of one cell."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baselines.problems import MisfitError, validated
 from bench.cells import DENSE, Cell
@@ -29,8 +30,11 @@ def resolved_config(config: "Config", cell: Cell) -> dict:
         resolved["calibration"] = config.calibration.model_dump(mode="json")
         resolved["pruning"] = config.pruner_options(cell.pruner)
         if training_of(cell.repair) is not None:
-            resolved["training"] = config.training.model_dump(mode="json")
-            resolved["repair"] = config.repair_options(cell.repair)
+            resolved["training"] = config.training_at(cell.budget).model_dump(mode="json")
+            resolved["repair"] = config.repair_options(cell.repair, cell.budget)
+            rates = config.rates_around(cell.repair, cell.budget)
+            if rates:
+                resolved["learning_rate_from"] = rates
     return {"hash": digest_of(resolved), "resolved": resolved}
 
 
@@ -43,7 +47,7 @@ def prune_config(config: "Config", cell: Cell) -> dict:
 def repair_config(config: "Config", cell: Cell) -> dict:
     """The part of the resolved configuration that decides the cell's training, and its blocks."""
     parts = _parts(config, cell, "training", "repair")
-    blocks = {use: packing(config, use) for use in ("train", "validation")}
+    blocks = {use: packing(config, use, cell.budget) for use in ("train", "validation")}
     return {**prune_config(config, cell), **parts, "packing": blocks}
 
 
@@ -54,9 +58,9 @@ def _parts(config: "Config", cell: Cell, *names: str) -> dict:
     return {**{name: resolved[name] for name in names}, "runtime": runtime}
 
 
-def packing(config: "Config", use: str) -> dict:
-    """What decides the blocks that repairs train on (``train``), or are validated on."""
-    training = config.training
+def packing(config: "Config", use: str, budget: str) -> dict:
+    """What decides the blocks that repairs train on at a budget (``train``), or validate on."""
+    training = config.training_at(budget)
     split = {"train": training.split, "validation": training.validation_split}[use]
     return {
         "mixture": {
@@ -136,13 +140,7 @@ def make_record(
     """
     return {
         "schema_version": SCHEMA_VERSION,
-        "cell": {
-            "model": cell.model,
-            "pruner": cell.pruner,
-            "pattern": cell.pattern,
-            "repair": cell.repair,
-            "seed": cell.seed,
-        },
+        "cell": asdict(cell),
         "status": "ok" if error is None else "failed",
         "error": error,
         "config": config,
@@ -162,12 +160,21 @@ def read_record(path: str | Path) -> dict:
         UnreadableError: it is not one, or of a schema version that this code does not read.
     """
     with advising(RETRY):
-        record = read_json(path)
         try:
-            validated(RECORD, record)
+            return parse_record(read_json(path))
         except MisfitError as error:
             raise UnreadableError(path, str(error).partition("\n")[0]) from None
-    return record
+
+
+def parse_record(values: Any) -> dict:
+    """A record as read from a file; one from before there were budgets is of the default one.
+
+    Raises:
+        MisfitError: it is not one, or of a schema version that this code does not read.
+    """
+    validated(RECORD, values)
+    cell = values["cell"]
+    return {**values, "cell": asdict(Cell(**cell)) | cell}
 
 
 def read_records(paths: Iterable[str | Path]) -> list[dict]:

@@ -1,8 +1,8 @@
 """Rows of the tables: records by what they are seeds of, in order, and the scores shown of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from bench.cells import DENSE, IDENTITY, place
+from bench.cells import DENSE, IDENTITY, NO_BUDGET, place
 from bench.config.variants import place_of
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 
@@ -15,7 +15,10 @@ SPARSITY_TOLERANCE = 1 / 64
 
 
 def ordered(records: list[dict]) -> list[dict]:
-    """By model, dense first, then pruner, pattern, repair and seed in their registries' order."""
+    """By model, dense first, pruner, pattern, tokens of the budget, repair and seed.
+
+    Methods are in their registries' order; what is not trained comes before what is.
+    """
     from baselines.pruning import PRUNERS
 
     pruners = [DENSE, *PRUNERS]
@@ -26,6 +29,9 @@ def ordered(records: list[dict]) -> list[dict]:
             cell["model"],
             place(cell["pruner"], pruners),
             cell["pattern"],
+            cell["budget"] != NO_BUDGET,
+            budget_tokens(record),
+            cell["budget"],
             place_of(cell["repair"]),
             cell["seed"],
         )
@@ -34,11 +40,45 @@ def ordered(records: list[dict]) -> list[dict]:
 
 
 def by_row(records: list[dict]) -> dict[tuple, list[dict]]:
-    """The records of each (model, pruner, pattern, repair), in order."""
+    """The records of each row of the tables, in order."""
     rows: dict[tuple, list[dict]] = {}
     for record in ordered(records):
         rows.setdefault(tuple(record["cell"][key] for key in IDENTITY), []).append(record)
     return rows
+
+
+def budget_tokens(record: dict) -> int:
+    """Tokens of the cell's budget, whether its training went well or not; 0 where there is none."""
+    training = record["config"]["resolved"].get("training")
+    if record["cell"]["budget"] == NO_BUDGET or training is None:
+        return 0
+    batch = training["batch_size"] * training.get("gradient_accumulation", 1)
+    return training["steps"] * batch * training["length"]
+
+
+def budgets(records: list[dict]) -> list[str]:
+    """The budgets of what was trained, from the smallest to the largest."""
+    tokens = {record["cell"]["budget"]: budget_tokens(record) for record in records}
+    return sorted(tokens.keys() - {NO_BUDGET}, key=lambda budget: (tokens[budget], budget))
+
+
+def by_base(rows: Iterable[tuple]) -> dict[tuple, dict[str, tuple]]:
+    """The rows that are compared with each other: those of each base at each budget, by repair.
+
+    What is not trained is compared at each budget of its base.
+
+    Args:
+        rows: of the tables, in order.
+    """
+    found: dict[tuple, dict[str, tuple]] = {}
+    for *base, budget, repair in rows:
+        found.setdefault((*base, budget), {})[repair] = (*base, budget, repair)
+    trained = {tuple(base) for *base, budget in found if budget != NO_BUDGET}
+    return {
+        (*base, budget): found.get((*base, NO_BUDGET), {}) | mine
+        for (*base, budget), mine in found.items()
+        if budget != NO_BUDGET or tuple(base) not in trained
+    }
 
 
 def task_settings(records: list[dict]) -> dict[str, dict]:

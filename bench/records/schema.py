@@ -10,8 +10,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     TypeAdapter,
+    model_validator,
 )
 
+from bench.cells import NO_BUDGET, UNREPAIRED
 from bench.typed import Name, Seed
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -33,6 +35,15 @@ class CellPart(Part):
     pattern: Name
     repair: Name
     seed: Seed
+    budget: Name | None = Field(default=None, description="Not there before there were budgets.")
+
+    @model_validator(mode="after")
+    def _budget_fits(self):
+        trained = self.repair != UNREPAIRED
+        if self.budget is not None and trained == (self.budget == NO_BUDGET):
+            allowed = f"another name than {NO_BUDGET}" if trained else NO_BUDGET
+            raise ValueError(f"budget = {self.budget!r}: allowed with {self.repair}: {allowed}")
+        return self
 
 
 class ErrorPart(Part):
@@ -52,8 +63,18 @@ class EvaluationPart(Part):
     tasks: dict[Name, TaskPart]
 
 
+class TrainingPart(Part):
+    """The budget."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    gradient_accumulation: PositiveInt = 1
+    length: PositiveInt
+
+
 class ResolvedPart(Part):
     evaluation: EvaluationPart
+    training: TrainingPart | None = None
     repair: dict | None = None
 
 

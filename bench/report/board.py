@@ -19,7 +19,7 @@ COSTS = (
 
 
 def board(sources: Sources) -> dict:
-    """``tasks`` in their order, and a row for each (model, pruner, pattern, repair).
+    """``tasks`` in their order, and a row for each (model, pruner, pattern, budget, repair).
 
     A row's ``scores`` are, for each task, the values of ``SCORE``; its ``cells`` are positions in
     what :func:`cells` returns.

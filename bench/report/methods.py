@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
+from bench.cells import DEFAULT_BUDGET
 from bench.config import pruner_options
 from bench.config.variants import changes, method_of, shown, training_of
 from bench.figures.style import in_order
@@ -105,21 +106,30 @@ def _options(kind: str, name: str, options: type[BaseModel], records: list[dict]
 
 
 def _rates(records: list[dict], tuning: pd.DataFrame, name: str, training: str | None) -> list[str]:
-    """For each model, the learning rate, and the recorded sweep that chose it."""
+    """For each model and budget, the learning rate, and where it comes from."""
     if training is None:
         return []
-    rates: dict[tuple[str, float], None] = {}
+    lines: dict[str, None] = {}
     for record in records:
-        if record["cell"]["repair"] == name:
-            rate = record["config"]["resolved"]["repair"]["learning_rate"]
-            rates[record["cell"]["model"], rate] = None
-    return [f"{model}: {rate:g}, {_chosen(tuning, model, training, rate)}" for model, rate in rates]
+        cell, resolved = record["cell"], record["config"]["resolved"]
+        if cell["repair"] == name:
+            rate, nearest = resolved["repair"]["learning_rate"], resolved.get("learning_rate_from")
+            if nearest:
+                names = " and ".join(f"{budget} ({near:g})" for budget, near in nearest.items())
+                why = f"interpolated between {names}" if len(nearest) > 1 else f"that of {names}"
+            else:
+                why = _chosen(tuning, cell, training, rate)
+            at = "" if cell["budget"] == DEFAULT_BUDGET else f" at {cell['budget']}"
+            lines[f"{cell['model']}{at}: {rate:g}, {why}"] = None
+    return list(lines)
 
 
-def _chosen(tuning: pd.DataFrame, model: str, training: str, rate: float) -> str:
+def _chosen(tuning: pd.DataFrame, cell: dict, training: str, rate: float) -> str:
     if tuning.empty:
         return "from the configuration; no sweep is recorded"
-    trials = tuning[(tuning["model"] == model) & (tuning["repair"] == training)]
+    model = cell["model"]
+    trials = tuning[(tuning["model"] == model) & (tuning["budget"] == cell["budget"])]
+    trials = trials[trials["repair"] == training]
     best = trials[trials["chosen"]]
     if best.empty:
         return f"from the configuration; no sweep of {training} on this model is recorded"

@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.cells import DEFAULT_BUDGET, suffix
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
 from bench.paths import ROOT
@@ -54,6 +55,8 @@ def build_page(sources: Sources) -> str:
         tolerance=SPARSITY_TOLERANCE,
         models=list(results.costs["model"].unique()),
         patterns=results.patterns,
+        # By what stands for each in the names of figures.
+        budgets={suffix(budget): budget for budget in results.budgets} or {"": DEFAULT_BUDGET},
         captions={name: _caption(name) for name in (*OF_MODEL, *OF_PATTERN)},
         colours={name: results.looks[name]["color"] for name in in_order(results.costs["repair"])},
         payload={

@@ -22,8 +22,8 @@ class Sources:
         claims: ``results/claims.csv``.
         reproduction: ``results/reproduction.csv``.
         tuning: recorded sweeps of learning rates, one row a trial.
-        figures: SVG of each figure that shows anything: by its name, then by model, or by model and
-            pattern.
+        figures: SVG of each figure that shows anything: by its name, then by ``<model>[@<budget>]``
+            or ``<model>[@<budget>]/<pattern>``.
     """
 
     records: list[tuple[str, dict]]
@@ -59,8 +59,8 @@ class Sources:
             claims: of the verdicts.
             reproduction: of the published numbers beside the measured ones.
             tuning: of the sweeps, each named after its model.
-            figures: of the figures as SVG: ``figures/<model>/<name>.svg`` or
-                ``figures/<model>/<pattern>/<name>.svg``.
+            figures: of the figures as SVG: ``figures/<model>[@<budget>]/<name>.svg`` or
+                ``figures/<model>[@<budget>]/<pattern>/<name>.svg``.
         """
         records = list(records)
         sweeps = [pd.read_csv(path).assign(model=Path(path).stem) for path in tuning]

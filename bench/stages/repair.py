@@ -92,6 +92,8 @@ def try_learning_rate(job: TrainingJob, validation: str, calibration: str | None
         "model": cell.model,
         "pruner": cell.pruner,
         "pattern": cell.pattern,
+        "budget": cell.budget,
+        "tokens": job.settings.tokens,
         "repair": cell.repair,
         "learning_rate": job.config["repair"]["learning_rate"],
         "base_validation_loss": before,

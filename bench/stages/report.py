@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from bench.cells import DEFAULT_BUDGET, suffix
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
@@ -14,16 +15,17 @@ from bench.report import Sources, build_page
 
 
 def draw_figures(results: Results, folder: Path) -> list[Path]:
-    """Draw all figures of these results into a folder; their paths as SVG."""
+    """Draw all figures of these results into a folder, budget by budget; their paths as SVG."""
     wanted = []
-    for model in results.costs["model"].unique():
+    budgets = results.budgets or [DEFAULT_BUDGET]
+    for model, budget in product(results.costs["model"].unique(), budgets):
         patterns = results.of(model).patterns
-        wanted += [((model,), name) for name in OF_MODEL]
-        wanted += [((model, pattern), name) for pattern, name in product(patterns, OF_PATTERN)]
+        wanted += [(budget, (model,), name) for name in OF_MODEL]
+        wanted += [(budget, (model, p), name) for p, name in product(patterns, OF_PATTERN)]
     drawn = []
-    for where, name in tqdm(wanted, desc="figures", leave=False):
-        stem = folder.joinpath(*where, name)
-        write(stem, name, results, *where)
+    for budget, (model, *pattern), name in tqdm(wanted, desc="figures", leave=False):
+        stem = folder.joinpath(f"{model}{suffix(budget)}", *pattern, name)
+        write(stem, name, results.at(budget), model, *pattern)
         drawn.append(stem.with_suffix(".svg"))
     return drawn
 

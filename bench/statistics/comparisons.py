@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bench.cells import DENSE
+from bench.cells import BASE
 from bench.config.variants import method_of
-from bench.records.rows import by_row, score_parts
+from bench.records.rows import by_base, by_row, score_parts
 from bench.statistics.bootstrap import (
     DECIMALS,
     Resampled,
@@ -21,7 +21,6 @@ from bench.statistics.bootstrap import (
 from bench.statistics.items import Items, Row, common_items, common_seeds
 from bench.statistics.significance import ALPHA, holm, mcnemar_p, permutation_p
 
-BASE = ["model", "pruner", "pattern"]
 COLUMNS = [*BASE, "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
 COLUMNS += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
 
@@ -86,7 +85,8 @@ def pair(a: Tasks, b: Tasks, parts: list[str]) -> Pair | None:
 
 
 def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFrame:
-    """One row a score and pair of repairs of a base; see :mod:`bench.statistics` for the tests.
+    """One row a score and pair of repairs of a base at a budget; :mod:`bench.statistics` has the
+    tests.
 
     Pairs that have nothing to be compared on have no row.
 
@@ -94,10 +94,6 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
         records: all records.
         items: their results item by item.
     """
-    bases: dict[tuple, list[str]] = {}
-    for *base, repair in by_row(records):
-        if DENSE not in base:
-            bases.setdefault(tuple(base), []).append(repair)
     scores = score_parts(records)
     methods = {
         (name := record["cell"]["repair"]): method_of(name, record["config"]["resolved"])
@@ -105,10 +101,10 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
     }
     rows = [
         dict(zip(BASE, base, strict=True)) | {"task": task} | row
-        for base, repairs in bases.items()
+        for base, repairs in by_base(by_row(records)).items()
         for task, parts in scores.items()
         for row in _compared(
-            {name: items.get((*base, name), {}) for name in repairs}, parts, methods
+            {name: items.get(row, {}) for name, row in repairs.items()}, parts, methods
         )
     ]
     return pd.DataFrame(rows, columns=COLUMNS).round(DECIMALS)

@@ -14,8 +14,8 @@ from bench.records.record import read_record
 from bench.records.rows import LOWER_IS_BETTER, answer_part, answered_tasks, part_metric
 from bench.records.samples import has_values, read_samples
 
-Row = tuple[str, str, str, str]
-"""Model, pruner, pattern and repair: a row of the tables."""
+Row = tuple[str, str, str, str, str]
+"""Model, pruner, pattern, budget and repair: a row of the tables."""
 
 
 # Two are the same when they are one object: what is resampled is kept for it.

@@ -1,15 +1,18 @@
 """Every score with its errors, its interval, its recovery and its tie group."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from bench.cells import DENSE, IDENTITY, UNREPAIRED, dense_cell
+from bench.cells import BASE, DENSE, IDENTITY, NO_BUDGET, UNREPAIRED, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.rows import (
     AVERAGE,
     LOWER_IS_BETTER,
+    budget_tokens,
+    by_base,
     by_row,
     is_sparse,
     part_metric,
@@ -21,17 +24,18 @@ from bench.statistics.bootstrap import DECIMALS, mean_over_tasks, resample, spre
 from bench.statistics.items import Items, Row
 from bench.statistics.significance import tie_groups
 
-COLUMNS = [*IDENTITY, "task", "metric", "seeds", "items", "mean", "std", "se_seeds", "se_items"]
-COLUMNS += ["ci_low", "ci_high", "recovery", "tie_group"]
+COLUMNS = [*IDENTITY, "tokens", "task", "metric", "seeds", "items", "mean", "std"]
+COLUMNS += ["se_seeds", "se_items", "ci_low", "ci_high", "recovery", "tie_group"]
 
 
 def scores_table(
     records: list[dict], items: dict[Row, dict[str, Items]], comparisons: pd.DataFrame
 ) -> pd.DataFrame:
-    """Long: one row a (model, pruner, pattern, repair) and score, accuracies in percent.
+    """Long: one row a (model, pruner, pattern, budget, repair) and score, accuracies in percent.
 
-    ``mean`` and ``std`` are over the seeds that succeeded, as they were recorded; errors and
-    interval are missing without results item by item. See :mod:`bench.statistics`.
+    ``tokens`` are those of the budget, 0 where nothing is trained. ``mean`` and ``std`` are over
+    the seeds that succeeded, as they were recorded; errors and interval are missing without results
+    item by item. See :mod:`bench.statistics`.
 
     Args:
         records: all records.
@@ -43,6 +47,7 @@ def scores_table(
     rows = [
         {
             **dict(zip(IDENTITY, row, strict=True)),
+            "tokens": budget_tokens(group[0]),
             "task": task,
             "metric": "mean" if task == AVERAGE else part_metric(parts[0], settings)[1],
             **_summary(group, parts),
@@ -93,9 +98,9 @@ def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
 
 
 def _recovery(means: dict[tuple, float], row) -> float | None:
-    dense = dense_cell(row.model)
-    whole = means.get((row.model, DENSE, dense.pattern, dense.repair, row.task), math.nan)
-    base = means.get((row.model, row.pruner, row.pattern, UNREPAIRED, row.task), math.nan)
+    whole = means.get((*dense_cell(row.model).row, row.task), math.nan)
+    base = (row.model, row.pruner, row.pattern, NO_BUDGET, UNREPAIRED, row.task)
+    base = means.get(base, math.nan)
     score = row.mean
     if row.metric == PERPLEXITY:
         whole, base, score = math.log(whole), math.log(base), math.log(score)
@@ -111,23 +116,32 @@ def _keys(table: pd.DataFrame) -> list[tuple]:
 def _tie_groups(
     table: pd.DataFrame, comparisons: pd.DataFrame, sparse: set[tuple]
 ) -> dict[tuple, int]:
-    """The tie group of each (model, pruner, pattern, repair, task) that has one."""
-    base = ["model", "pruner", "pattern", "task"]
+    """The tie group of each row and task that has one.
+
+    What is not trained has one at each budget of its base, and is given the last of them.
+    """
     compared: dict[tuple, dict[frozenset, bool]] = {}
     for row in comparisons.itertuples():
-        family = compared.setdefault(tuple(getattr(row, key) for key in base), {})
+        family = compared.setdefault(tuple(getattr(row, key) for key in (*BASE, "task")), {})
         family[frozenset((row.repair_a, row.repair_b))] = bool(row.significant)
     # What was not measured item by item ties with nothing.
     ranked = table[(table["pruner"] != DENSE) & table["items"].notna()]
-    groups = {}
-    for key, family in ranked.groupby(base, sort=False):
-        pairs = compared.get(key, {})
-        best_first = family.sort_values(
-            "mean", ascending=family["metric"].iloc[0] in LOWER_IS_BETTER, kind="stable"
-        )["repair"]
-        names = [name for name in best_first if (*key[:3], name) in sparse]
+    means = dict(zip(_keys(ranked), ranked["mean"], strict=True))
+    rows = dict.fromkeys(tuple(row) for *row, _ in means)
+    metrics = dict(zip(table["task"], table["metric"], strict=True))
+    groups: dict[tuple, int] = {}
+    for (base, repairs), (task, metric) in product(by_base(rows).items(), metrics.items()):
+        pairs = compared.get((*base, task), {})
+        scored = {
+            name: means[*row, task]
+            for name, row in repairs.items()
+            if row in sparse and (*row, task) in means
+        }
+        names = sorted(scored, key=scored.get, reverse=metric not in LOWER_IS_BETTER)
         if len(names) > 1:
             names = [a for a in names if any(frozenset((a, b)) in pairs for b in names)]
         found = tie_groups(names, lambda a, b, pairs=pairs: pairs.get(frozenset((a, b))))
-        groups |= {(*key[:3], name, key[3]): number for name, number in found.items()}
+        for name, number in found.items():
+            key = (*repairs[name], task)
+            groups[key] = max(number, groups.get(key, 1))
     return groups

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from baselines.pruning.pattern import Pattern
-from bench.cells import DENSE, IDENTITY, dense_cell
+from bench.cells import BASE, DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.rows import ANSWERS, AVERAGE, by_row, mean, repair_cost
@@ -14,12 +14,13 @@ from bench.tables.table1 import (
     by_identity,
     caption,
     is_best,
+    one_budget,
     peak_memory_mib,
     score_text,
     stage_cost,
 )
 
-METHOD = ["model", "pruner", "repair"]
+METHOD = ["model", "pruner", "budget", "repair"]
 HEADINGS = {
     "repair_cost_seconds": "repair + merge s",
     "_peak_memory_mib": " MiB",
@@ -33,7 +34,7 @@ STAGES = ("prune", "repair", "merge", "evaluate")
 
 
 def table2(scores: pd.DataFrame) -> pd.DataFrame:
-    """Perplexity against sparsity: a row a (model, pruner, repair), unstructured patterns across.
+    """Perplexity against sparsity: unstructured patterns across, a row a pruner, budget and repair.
 
     Columns ``<pattern>_<corpus>_perplexity`` with ``_std``, ``_ci_low``, ``_ci_high`` and
     ``_tie_group``; ``dense_<corpus>_perplexity`` is the dense model's.
@@ -42,7 +43,7 @@ def table2(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def table3(scores: pd.DataFrame) -> pd.DataFrame:
-    """N:M patterns: a row a (model, pruner, repair), with the average accuracy and perplexity.
+    """N:M patterns across, a row a pruner, budget and repair: average accuracy and perplexity.
 
     Columns as in :func:`table2`, and ``<pattern>_average``.
     """
@@ -53,7 +54,8 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
 def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """:func:`table2` or :func:`table3` to read."""
     found = by_identity(scores)
-    shown, best = {name: table[name] for name in METHOD}, dict.fromkeys(METHOD, False)
+    labels = [name for name in METHOD if name not in one_budget(table)]
+    shown, best = {name: table[name] for name in labels}, dict.fromkeys(labels, False)
     for column in table.columns:
         pattern, _, task = column.partition("_")
         if task not in set(scores["task"]):
@@ -69,7 +71,7 @@ def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         pd.DataFrame(shown, dtype=str),
         pd.DataFrame(best, index=table.index),
         f"{caption(records)}. {SCORES_CAPTION}",
-        METHOD,
+        labels,
     )
 
 
@@ -110,6 +112,7 @@ def table4(records: list[dict]) -> pd.DataFrame:
 
 def table4_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`table4` to read."""
+    table = table.drop(columns=one_budget(table))
     shown = table.dropna(axis="columns", how="all").map(number)
     shown.columns = [reworded(column, HEADINGS) for column in shown.columns]
     return Sheet(
@@ -121,7 +124,7 @@ def table4_sheet(table: pd.DataFrame) -> Sheet:
 
 
 def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
-    """Each variant against the repair that it is a variant of: a row a base, variant and score.
+    """Each variant against the repair that it is a variant of: a row a base, budget and score.
 
     ``difference`` is the variant's score less that of the repair it is a variant ``of``, paired,
     with its 95 % interval.
@@ -140,7 +143,7 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
         )
         rows.append(
             {
-                **{key: row[key] for key in ("model", "pruner", "pattern")},
+                **{key: row[key] for key in BASE},
                 "of": of,
                 "variant": variant,
                 "changed": changed[variant][1],
@@ -155,14 +158,15 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
                 **{key: row[key] for key in ("test", "p_value", "p_holm", "significant")},
             }
         )
-    columns = ["model", "pruner", "pattern", "of", "variant", "changed", "task", "seeds", "items"]
+    columns = [*BASE, "of", "variant", "changed", "task", "seeds", "items"]
     columns += ["mean_of", "mean", "difference", "ci_low", "ci_high", "test", "p_value", "p_holm"]
     return pd.DataFrame(rows, columns=[*columns, "significant"])
 
 
 def ablations_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`ablations` to read: averages, bits per byte of answers, and perplexities."""
-    labels = ["model", "pruner", "pattern", "of", "variant", "changed", "task"]
+    labels = [*BASE, "of", "variant", "changed", "task"]
+    labels = [name for name in labels if name not in one_budget(table)]
     read = table["task"].isin([AVERAGE, ANSWERS]) | table["task"].str.endswith(f"_{PERPLEXITY}")
     table = table[read].reset_index(drop=True)
     shown = table[labels].astype(str)
@@ -213,8 +217,7 @@ def _across(scores: pd.DataFrame, patterns: list[str], tasks: list[str]) -> pd.D
     return table.astype({name: "Int64" for name in columns if name.endswith("_tie_group")})
 
 
-def _row(model: str, pruner: str, repair: str, pattern: str) -> tuple:
+def _row(model: str, pruner: str, budget: str, repair: str, pattern: str) -> tuple:
     if pattern == DENSE:
-        dense = dense_cell(model)
-        return (model, dense.pruner, dense.pattern, dense.repair)
-    return (model, pruner, pattern, repair)
+        return dense_cell(model).row
+    return (model, pruner, pattern, budget, repair)

@@ -8,10 +8,10 @@ import pandas as pd
 from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter
 
 from baselines.problems import MisfitError, validated
-from bench.cells import DENSE, UNREPAIRED
+from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.evaluation.tasks import PERPLEXITY
 from bench.paths import ROOT
-from bench.records.rows import by_row, mean
+from bench.records.rows import budgets, by_row, mean
 from bench.typed import Strict
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
@@ -71,14 +71,15 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
 def reproduction_table(references: Iterable[Published], records: list[dict]) -> pd.DataFrame:
     """One row a published number, whether it was measured or not.
 
-    ``measured`` is the mean over seeds; ``difference`` is it less the published number.
-    ``verdict``: ``inside`` or ``outside`` of the tolerance, or ``not measured``.
+    ``measured`` is the mean over seeds, of a repair at the largest budget; ``difference`` is it
+    less the published number. ``verdict``: ``inside`` or ``outside`` of the tolerance, or ``not
+    measured``.
     """
-    rows = by_row(records)
+    rows, largest = by_row(records), [DEFAULT_BUDGET, *budgets(records)][-1]
     names = {row[0].lower(): row[0] for row in rows}
     table = []
     for reference in references:
-        row = (names.get(reference.model.lower()), *_method(reference))
+        row = Cell(names.get(reference.model.lower(), ""), *_method(reference), 0, largest).row
         measured = mean(_values(reference, rows.get(row, [])))
         difference = None if measured is None else measured - reference.value
         relative = None if difference is None else difference / reference.value

@@ -5,7 +5,7 @@ from functools import partial
 
 import pandas as pd
 
-from bench.cells import IDENTITY
+from bench.cells import DEFAULT_BUDGET, IDENTITY, NO_BUDGET
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.rows import (
     ANSWERS,
@@ -70,7 +70,7 @@ def _budget(record: dict) -> dict:
 
 
 def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
-    """Wide: one row a (model, pruner, pattern, repair), mean and deviation over its seeds.
+    """Wide: one row a (model, pruner, pattern, budget, repair), mean and deviation over its seeds.
 
     Accuracies are in percent; of the bits per byte of the right answer there is the mean over
     tasks. A standard deviation of one seed is missing, not 0. Where some
@@ -118,7 +118,7 @@ def shown_scores(records: list[dict]) -> list[str]:
 
 
 def by_identity(scores: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
-    """The scores of each (model, pruner, pattern, repair), by their names."""
+    """The scores of each row of the tables, by their names."""
     found: dict[tuple, dict[str, dict]] = {}
     for score in scores.to_dict("records"):
         found.setdefault(tuple(score[key] for key in IDENTITY), {})[score["task"]] = score
@@ -154,8 +154,8 @@ def _costs(records: list[dict]) -> dict:
 
 def _training(row: tuple) -> tuple:
     """What the memory of a training depends on: not on the pruner, nor on the seed."""
-    model, _, pattern, repair = row
-    return model, pattern, repair
+    model, _, *rest = row
+    return model, *rest
 
 
 def _memory_ranges(records: list[dict]) -> dict[tuple, dict]:
@@ -220,6 +220,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         f"{MEMORY}_low",
         f"{MEMORY}_high",
         *(["seeds"] if (table["seeds"] == 1).all() else []),
+        *one_budget(table),
     }
     for column in table.dropna(axis="columns", how="all"):
         if column in names:
@@ -243,6 +244,11 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         about,
         IDENTITY,
     )
+
+
+def one_budget(table: pd.DataFrame) -> list[str]:
+    """The column of the budgets, if a table to read can do without: all is of the default one."""
+    return ["budget"] if table["budget"].isin([DEFAULT_BUDGET, NO_BUDGET]).all() else []
 
 
 def score_text(score: dict) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from baselines.problems import MisfitError, validated
+from baselines.problems import MisfitError
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
@@ -19,7 +19,8 @@ from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.files import UnreadableError, read_json
 from bench.origin import digest_of, identity, verify
 from bench.records.comparable import differences
-from bench.records.rows import SPARSITY_TOLERANCE
+from bench.records.record import parse_record
+from bench.records.rows import SPARSITY_TOLERANCE, budget_tokens
 from bench.records.samples import (
     SAMPLES_FILE,
     Samples,
@@ -27,7 +28,6 @@ from bench.records.samples import (
     parse_samples,
     sample_problems,
 )
-from bench.records.schema import RECORD
 
 ANY = (-math.inf, math.inf)
 RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1)) | {ANSWER_BPB: (0, math.inf)}
@@ -47,8 +47,7 @@ def find_problems(results: Path) -> Iterator[str]:
         name = path.relative_to(results).as_posix()
         record = None
         try:
-            record = read_json(path)
-            validated(RECORD, record)
+            record = parse_record(read_json(path))
         except UnreadableError as error:
             yield f"{name}: {error.reason}"
         except MisfitError as error:
@@ -106,8 +105,12 @@ def _alone(name: str, record: dict) -> Iterator[str]:
         if abs(achieved - requested) > SPARSITY_TOLERANCE:
             allowed = f"{requested:g} within {SPARSITY_TOLERANCE:.4f}"
             yield f"sparsity.achieved = {achieved:.4f}: allowed: {allowed}"
-    if cell.repair != UNREPAIRED and record["stages"]["repair"] is None:
+    training = record["stages"]["repair"]
+    if cell.repair != UNREPAIRED and training is None:
         yield "stages.repair: missing; allowed: what the training cost"
+    elif training is not None and training["tokens"] != budget_tokens(record):
+        allowed = f"{budget_tokens(record)}, as config.resolved.training says"
+        yield f"stages.repair.tokens = {training['tokens']}: allowed: {allowed}"
     for metric in record["metrics"]:
         name, value = metric["metric"], metric["value"]
         low, high = RANGES.get(name.partition(",")[0], ANY)
@@ -151,11 +154,10 @@ def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[st
             other, expected = first.setdefault((cell.model, task), (name, ids))
             if ids != expected:
                 yield f"{name}: items of {task}: not the same as in {other}"
-        row = (cell.model, cell.pruner, cell.pattern, cell.repair)
         if name in samples:
-            key = (*row, json.dumps(samples[name]))
+            key = (cell.model, cell.base, cell.repair, json.dumps(samples[name]))
             if key in seen:
-                yield f"{name}: the same results as {seen[key]}; allowed: a seed's own"
+                yield f"{name}: the same results as {seen[key]}; allowed: those of its own training"
             seen[key] = name
 
 

@@ -83,7 +83,8 @@ def _read(folder: Path) -> dict:
     path = folder / "record.json"
     if not path.is_file():
         raise ExportError(
-            f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/<repair>/seed<k>"
+            f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/"
+            "<repair>[@<budget>]/seed<k>"
         )
     try:
         record = read_record(path)

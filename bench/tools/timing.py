@@ -25,7 +25,7 @@ def timing_table(records: list[dict]) -> pd.DataFrame:
         for stage in STAGES:
             costs = record["stages"][stage]
             if costs is not None:
-                own = () if stage == "prune" else (cell["seed"], *_training(cell, stage))
+                own = () if stage == "prune" else (cell["seed"], *_trained(cell, stage))
                 jobs[(stage, *base, *own)] = {"stage": stage, **costs}
     frame = pd.DataFrame(
         jobs.values(), columns=["stage", "startup_seconds", "loading_seconds", "seconds"]
@@ -45,8 +45,8 @@ def timing_table(records: list[dict]) -> pd.DataFrame:
     return table.astype({"jobs": int})[["jobs", *table.columns.drop("jobs")]]
 
 
-def _training(cell: dict, stage: str) -> tuple:
-    return (training_of(cell["repair"]) if stage == "repair" else cell["repair"],)
+def _trained(cell: dict, stage: str) -> tuple:
+    return cell["budget"], training_of(cell["repair"]) if stage == "repair" else cell["repair"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The learning-rate sweep: every repair has the same number of trials on one base."""
+"""The learning-rate sweep: every repair has the same number of trials on one base and budget."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from baselines.repair import REPAIRS
+from bench.cells import BASE
+from bench.config.variants import place_of
 from bench.paths import ROOT
 
 SWEEPS = ROOT / "config/tuning"
@@ -14,9 +16,8 @@ SWEEPS = ROOT / "config/tuning"
 """
 
 COLUMNS = [
-    "model",
-    "pruner",
-    "pattern",
+    *BASE,
+    "tokens",
     "repair",
     "learning_rate",
     "base_validation_loss",
@@ -26,34 +27,37 @@ COLUMNS = [
 
 
 def tuning_table(trials: list[dict]) -> pd.DataFrame:
-    """One row a trial, by repair and learning rate; the lowest loss of a repair is ``chosen``.
+    """One row a trial, by budget, repair and rate; of a repair, the lowest loss is ``chosen``.
 
     Args:
         trials: what :func:`bench.stages.repair.try_learning_rate` wrote of each; one that diverged
             has a loss of null, and is not chosen.
     """
     table = pd.DataFrame(trials)
-    table["repair"] = pd.Categorical(table["repair"], list(REPAIRS))
-    table = table.sort_values(["repair", "learning_rate"], ignore_index=True)
-    best = table.dropna(subset="validation_loss").groupby("repair", observed=True)
+    table["place"] = table["repair"].map(place_of)
+    table = table.sort_values(["tokens", "budget", "place", "learning_rate"], ignore_index=True)
+    best = table.dropna(subset="validation_loss").groupby(["budget", "repair"])
     table["chosen"] = table.index.isin(best["validation_loss"].idxmin())
     return table[COLUMNS]
 
 
 def sweep_markdown(path: Path, repairs: Collection[str] = REPAIRS) -> str:
-    """A recorded sweep to read: one row for each of some repairs that trains, swept or not."""
+    """A recorded sweep to read: at each budget one row for each of some repairs that trains."""
     table = pd.read_csv(path)
     base = table.iloc[0]
     rows = [
         f"Base: `{base.model}`, `{base.pruner}`, `{base.pattern}`, with a validation loss of "
         f"{base.base_validation_loss:.3f} before repair.",
-        "",
-        "| repair | trials: learning rate → loss | choice |",
-        "| --- | --- | --- |",
     ]
-    for name, repair in REPAIRS.items():
-        if repair.training == name and name in repairs:
-            rows.append(_row(name, table[table["repair"] == name]))
+    for (budget, tokens), trials in table.groupby(["budget", "tokens"], sort=False):
+        rows += [
+            "",
+            f"| repair | trials of {tokens:,} tokens (`{budget}`): learning rate → loss | choice |",
+            "| --- | --- | --- |",
+        ]
+        for name, repair in REPAIRS.items():
+            if repair.training == name and name in repairs:
+                rows.append(_row(name, trials[trials["repair"] == name]))
     return "\n".join(rows)
 
 

@@ -8,12 +8,17 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from baselines.sources import imported
 from bench.cells import (
+    DEFAULT_BUDGET,
+    NO_BUDGET,
     UNREPAIRED,
     Cell,
     base_folder,
+    budget_of,
+    cell_of,
     dense_cell,
     history_path,
     record_path,
+    suffix,
     training_folder,
 )
 from bench.config import load_or_exit
@@ -48,7 +53,7 @@ check_or_exit(CONFIG)
 
 CHECKPOINTS = CONFIG.checkpoints
 # The cell of the wildcards: paths of cells with it are those of rules.
-ANY = Cell("{model}", "{pruner}", "{pattern}", "{repair}", "{seed}")
+ANY = Cell("{model}", "{pruner}", "{pattern}", "{repair}{budget}", "{seed}")
 BASE = base_folder(CHECKPOINTS, ANY)
 DATA_CHECKED = "resources/data/manifest.json"
 DROPS = CONFIG.training.overlap == "drop"
@@ -83,6 +88,7 @@ wildcard_constraints:
     pruner="|".join(PRUNERS),
     pattern="[^/-]+",
     repair="|".join([*REPAIRS, *CONFIG.variants]),
+    budget=f"({'|'.join(map(suffix, CONFIG.tokens))})",
     seed=r"\d+",
 
 
@@ -186,13 +192,12 @@ def trained_folder(w):
     training = training_of(w.repair)
     if training is None:
         return []
-    return training_folder(CHECKPOINTS, Cell(**w), training)
+    return training_folder(CHECKPOINTS, cell_of(w), training)
 
 
 def training_tokens(w):
-    if not any(map(training_of, CONFIG.grid.repairs)):
-        return []
-    return f"resources/tokens/{w.model}/train.safetensors"
+    budgets = map(suffix, CONFIG.trained_budgets())
+    return [f"resources/tokens/{w.model}/train{budget}.safetensors" for budget in budgets]
 
 
 def calibration_tokens(w):
@@ -209,7 +214,9 @@ def job_of(rule, wildcards):
     """What decides how much a job needs."""
     of_base = (wildcards.get(key) for key in ("pruner", "pattern"))
     repair = wildcards.get("repair")
-    return Job(rule, wildcards.model, *of_base, repair and training_of(repair))
+    training = repair and training_of(repair)
+    budget = cell_of(wildcards).budget if training else NO_BUDGET
+    return Job(rule, wildcards.model, *of_base, training, budget)
 
 
 @cache
@@ -284,7 +291,7 @@ def compared_data(w):
 
 def trial_config(w):
     """What decides a trial of the sweep: its training, with the learning rate to try."""
-    config = repair_config(CONFIG, Cell(w.model, w.pruner, w.pattern, w.repair, seed=0))
+    config = repair_config(CONFIG, cell_of(w))
     return config | {"repair": config["repair"] | {"learning_rate": float(w.rate)}}
 
 
@@ -295,7 +302,8 @@ def tuning_trials(wildcards):
         sys.exit("config: tuning: missing; make tune needs it")
     folder = f"results/tuning/{tuning.model}/{tuning.pruner}-{tuning.pattern}"
     return [
-        f"{folder}/{repair}/lr{rate:g}.json"
+        f"{folder}/{repair}{suffix(budget)}/lr{rate:g}.json"
+        for budget in CONFIG.swept_budgets()
         for repair, rates in tuning.learning_rates.items()
         for rate in rates
     ]

@@ -74,13 +74,13 @@ rule evaluate:
         checked=all_checked,
         code=repair_code("evaluate", *TASK_FILES),
     output:
-        record="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/record.json",
-        samples="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/samples.jsonl.gz",
-        history="results/cells/{model}/{pruner}-{pattern}/{repair}/seed{seed}/history.json.gz",
+        record="results/cells/{model}/{pruner}-{pattern}/{repair}{budget}/seed{seed}/record.json",
+        samples="results/cells/{model}/{pruner}-{pattern}/{repair}{budget}/seed{seed}/samples.jsonl.gz",
+        history="results/cells/{model}/{pruner}-{pattern}/{repair}{budget}/seed{seed}/history.json.gz",
     log:
-        "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.log",
+        "results/logs/{model}/{pruner}-{pattern}/{repair}{budget}-seed{seed}/evaluate.log",
     benchmark:
-        "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/evaluate.tsv"
+        "results/benchmarks/{model}/{pruner}-{pattern}/{repair}{budget}-seed{seed}/evaluate.tsv"
     retries: RETRIES
     conda:
         "../../environment.yml"
@@ -92,12 +92,12 @@ rule evaluate:
         mem_mb=memory("evaluate"),
         runtime=duration("evaluate"),
     params:
-        config=lambda w: resolved_config(CONFIG, Cell(**w)),
-        data=lambda w: data_of(CONFIG, Cell(**w)),
+        config=lambda w: resolved_config(CONFIG, cell_of(w)),
+        data=lambda w: data_of(CONFIG, cell_of(w)),
         made_by=made_by,
         checked=DATA_CHECKED,
     message:
         "Evaluate {wildcards.model} ({wildcards.pruner} {wildcards.pattern}), "
-        "{wildcards.repair}, seed {wildcards.seed}"
+        "{wildcards.repair}{wildcards.budget}, seed {wildcards.seed}"
     script:
         "../scripts/evaluate.py"

@@ -140,9 +140,9 @@ rule tokenize_repair:
         compared=compared_data,
         code=code("tokenize_repair"),
     output:
-        "resources/tokens/{model}/{use}.safetensors",
+        "resources/tokens/{model}/{use}{budget}.safetensors",
     log:
-        "results/logs/{model}/tokenize-{use}.log",
+        "results/logs/{model}/tokenize-{use}{budget}.log",
     wildcard_constraints:
         use="train|validation",
     localrule: True
@@ -151,12 +151,12 @@ rule tokenize_repair:
     params:
         config=lambda w: {
             "model": CONFIG.models[w.model].source.model_dump(mode="json"),
-            "packing": packing(CONFIG, w.use),
-            "data": data_config(CONFIG, packing(CONFIG, w.use)["mixture"]),
+            "packing": packing(CONFIG, w.use, budget_of(w.budget)),
+            "data": data_config(CONFIG, packing(CONFIG, w.use, budget_of(w.budget))["mixture"]),
         },
         checked=DATA_CHECKED if DROPS else None,
         parts=data_parts() if DROPS else None,
     message:
-        "Pack the {wildcards.use} blocks for {wildcards.model}"
+        "Pack the {wildcards.use}{wildcards.budget} blocks for {wildcards.model}"
     script:
         "../scripts/tokenize_repair.py"

@@ -3,15 +3,15 @@ rule repair:
     input:
         model="resources/models/{model}",
         base=BASE,
-        blocks="resources/tokens/{model}/train.safetensors",
+        blocks="resources/tokens/{model}/train{budget}.safetensors",
         checked=dense_checked,
         code=repair_code("repair"),
     output:
-        directory(training_folder(CHECKPOINTS, ANY, "{repair}")),
+        directory(training_folder(CHECKPOINTS, ANY, ANY.repair)),
     log:
-        "results/logs/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.log",
+        "results/logs/{model}/{pruner}-{pattern}/{repair}{budget}-seed{seed}/repair.log",
     benchmark:
-        "results/benchmarks/{model}/{pruner}-{pattern}/{repair}-seed{seed}/repair.tsv"
+        "results/benchmarks/{model}/{pruner}-{pattern}/{repair}{budget}-seed{seed}/repair.tsv"
     priority: 1
     retries: RETRIES
     conda:
@@ -27,11 +27,11 @@ rule repair:
         mem_mb=memory("repair"),
         runtime=duration("repair"),
     params:
-        config=lambda w: repair_config(CONFIG, Cell(**w)),
+        config=lambda w: repair_config(CONFIG, cell_of(w)),
         made_by=made_by,
     message:
         "Repair {wildcards.model} ({wildcards.pruner} {wildcards.pattern}) "
-        "with {wildcards.repair}, seed {wildcards.seed}"
+        "with {wildcards.repair}{wildcards.budget}, seed {wildcards.seed}"
     script:
         "../scripts/repair.py"
 
@@ -40,15 +40,15 @@ rule try_learning_rate:
     input:
         model="resources/models/{model}",
         base=BASE,
-        blocks="resources/tokens/{model}/train.safetensors",
+        blocks="resources/tokens/{model}/train{budget}.safetensors",
         validation="resources/tokens/{model}/validation.safetensors",
         calibration=calibration_tokens,
         checked=dense_checked,
         code=repair_code("try_learning_rate"),
     output:
-        "results/tuning/{model}/{pruner}-{pattern}/{repair}/lr{rate}.json",
+        "results/tuning/{model}/{pruner}-{pattern}/{repair}{budget}/lr{rate}.json",
     log:
-        "results/logs/{model}/{pruner}-{pattern}/{repair}-lr{rate}/tune.log",
+        "results/logs/{model}/{pruner}-{pattern}/{repair}{budget}-lr{rate}/tune.log",
     retries: RETRIES
     conda:
         "../../environment.yml"
@@ -61,6 +61,6 @@ rule try_learning_rate:
         config=trial_config,
         made_by=made_by,
     message:
-        "Try learning rate {wildcards.rate} for {wildcards.repair}"
+        "Try learning rate {wildcards.rate} for {wildcards.repair}{wildcards.budget}"
     script:
         "../scripts/try_learning_rate.py"

@@ -1,15 +1,15 @@
 HISTORIES = [history_path(cell) for cell in CONFIG.cells()]
 # Each figure, by its path, with what Snakemake's own report says beside it.
 FIGURES = {
-    f"results/figures/{'/'.join(where.values())}/{name}": {"figure": name, **where}
-    for places, names in (
-        ([{"model": m} for m in CONFIG.grid.models], OF_MODEL),
-        (
-            [{"model": m, "pattern": p} for m in CONFIG.grid.models for p in CONFIG.grid.patterns],
-            OF_PATTERN,
-        ),
-    )
-    for where in places
+    f"results/figures/{model}{suffix(budget)}{pattern and '/'}{pattern}/{name}": {
+        "figure": name,
+        "model": model,
+        "budget": budget,
+        **({"pattern": pattern} if pattern else {}),
+    }
+    for model in CONFIG.grid.models
+    for budget in CONFIG.trained_budgets() or [DEFAULT_BUDGET]
+    for pattern, names in {"": OF_MODEL, **dict.fromkeys(CONFIG.grid.patterns, OF_PATTERN)}.items()
     for name in names
 }
 

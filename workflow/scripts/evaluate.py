@@ -1,14 +1,13 @@
 """Merge a repair and evaluate it (see bench.stages.evaluate)."""
 
-from bench.cells import Cell
+from bench.cells import cell_of
 from bench.jobs.job import Job
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 
 with Job(snakemake) as job:
     smk = job.snakemake
-    w = smk.wildcards
     evaluation = EvaluationJob(
-        cell=Cell(w.model, w.pruner, w.pattern, w.repair, int(w.seed)),
+        cell=cell_of(smk.wildcards),
         config=smk.params.config,
         data=smk.params.data,
         model=smk.input.model,

@@ -1,15 +1,14 @@
 """Train a repair (see bench.stages.repair)."""
 
-from bench.cells import Cell
+from bench.cells import cell_of
 from bench.jobs.job import Job
 from bench.stages.repair import train_repair
 from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:
     smk = job.snakemake
-    w = smk.wildcards
     training = TrainingJob(
-        cell=Cell(w.model, w.pruner, w.pattern, w.repair, int(w.seed)),
+        cell=cell_of(smk.wildcards),
         config=smk.params.config,
         model=smk.input.model,
         base=smk.input.base,

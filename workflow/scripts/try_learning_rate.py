@@ -1,15 +1,14 @@
 """One trial of the learning-rate sweep (see bench.stages.repair)."""
 
-from bench.cells import Cell
+from bench.cells import cell_of
 from bench.jobs.job import Job
 from bench.stages.repair import try_learning_rate
 from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:
     smk = job.snakemake
-    w = smk.wildcards
     trial = TrainingJob(
-        cell=Cell(w.model, w.pruner, w.pattern, w.repair, seed=0),
+        cell=cell_of(smk.wildcards),
         config=smk.params.config,
         model=smk.input.model,
         base=smk.input.base,

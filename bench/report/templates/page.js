@@ -91,6 +91,14 @@ const scoreColumn = (tasks, task, position) => {
 const cost = (title, key, show) =>
   column(title, (row) => row[key], show, { missing: Infinity, more: { name: "cost" } });
 
+// Of the unrepaired base, which is there at each budget.
+const NO_BUDGET = "none";
+const severalBudgets = document.querySelector('#figures [name="budget"]').options.length > 1;
+const budgetColumn = () =>
+  severalBudgets
+    ? [column("budget", (row) => row.budget, (budget) => (budget === NO_BUDGET ? "" : budget), { text: "text" })]
+    : [];
+
 const boardColumns = (tasks) => {
   const scores = tasks.map((task, position) => scoreColumn(tasks, task, position));
   const answers = tasks.indexOf("answers_bpb");
@@ -100,6 +108,7 @@ const boardColumns = (tasks) => {
     named("model"),
     named("pruner"),
     column("pattern", (row) => row.pattern, patternLabel, { text: "text" }),
+    ...budgetColumn(),
     column(
       "repair",
       (row) => row.repair,
@@ -155,8 +164,8 @@ const ruled = (table) => {
   let previous;
   const natural = table.order().length === 0;
   table.rows({ page: "current" }).every(function () {
-    const { model, pruner, pattern } = this.data();
-    const base = `${model} ${pruner} ${pattern}`;
+    const { model, pruner, pattern, budget } = this.data();
+    const base = `${model} ${pruner} ${pattern} ${severalBudgets ? budget : ""}`;
     this.node().classList.toggle("group", natural && previous !== undefined && base !== previous);
     previous = base;
   });
@@ -166,6 +175,7 @@ const values = (rows, key) => [...new Set(rows.flatMap((row) => row[key]))];
 const fill = (form, rows, label = {}) => {
   for (const select of form.querySelectorAll("select")) {
     for (const value of values(rows, select.name)) {
+      if (select.name === "budget" && value === NO_BUDGET) continue;
       const text = select.name === "pattern" ? patternLabel(value) : value;
       select.append(new Option(label[select.name]?.(value) ?? text, value));
     }
@@ -183,7 +193,9 @@ const filtered = (form, table, matches) => {
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();
 };
-const isEqual = (row, key, value) => [row[key]].flat().some((own) => String(own) === value);
+const isEqual = (row, key, value) =>
+  [row[key]].flat().some((own) => String(own) === value) ||
+  (key === "budget" && row.budget === NO_BUDGET);
 
 const makeBoard = async () => {
   const { tasks, rows } = await unpack("board");
@@ -279,8 +291,9 @@ const cellHtml = (cell, pool) => {
 };
 
 const openDrawer = async (row, tasks) => {
-  const { model, pruner, pattern, repair } = row;
-  const title = pruner === "dense" ? [model, "dense"] : [model, pruner, patternLabel(pattern), repair];
+  const { model, pruner, pattern, budget, repair } = row;
+  const at = severalBudgets && budget !== NO_BUDGET ? [budget] : [];
+  const title = pruner === "dense" ? [model, "dense"] : [model, pruner, patternLabel(pattern), repair, ...at];
   drawer.querySelector("h2").textContent = title.join(" · ");
   const scores = tasks.map((task, n) => {
     const [mean, low, high, tie] = row.scores[n];
@@ -314,6 +327,7 @@ const makePairs = async () => {
       named("model"),
       named("pruner"),
       column("pattern", (row) => row.pattern, patternLabel, { text: "text" }),
+      ...budgetColumn(),
       named("task"),
       repair("repair_a", "a"),
       repair("repair_b", "b"),
@@ -343,11 +357,12 @@ const makePairs = async () => {
 const makeFigures = async () => {
   const drawn = await unpack("figures");
   const form = document.querySelector("#figures form");
-  const { model, pattern } = form.elements;
+  const { model, pattern, budget } = form.elements;
   const show = () => {
     for (const figure of document.querySelectorAll("[data-figure]")) {
       const found = drawn[figure.dataset.figure] ?? {};
-      const svg = found[model.value] ?? found[`${model.value}/${pattern.value}`];
+      const at = `${model.value}${budget.value}`;
+      const svg = found[at] ?? found[`${at}/${pattern.value}`];
       figure.hidden = svg === undefined;
       if (svg === undefined) continue;
       const image = figure.querySelector("img");

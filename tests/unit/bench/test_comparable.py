@@ -29,7 +29,9 @@ def changed(record: dict, path: str, value) -> dict:
 def identified(record: dict) -> dict:
     """A record that names the identities of what it was made from."""
     record = changed(record, "provenance.manifests.sets", SETS)
-    identities = {"calibration": "5" * 64, "blocks": "6" * 64, "base": "7" * 64}
+    identities = {"calibration": "5" * 64, "blocks": None, "base": "7" * 64}
+    if record["cell"]["repair"] != "none":
+        identities["blocks"] = "6" * 64
     return record | {"inputs": {"identities": identities}}
 
 
@@ -56,7 +58,7 @@ DIFFERENT = [
     ("none", "provenance.manifests.sets.wiki", "0" * 64, "3" * 12 + " in dense"),
     ("other", "provenance.manifests.sets.wiki", "0" * 64, "3" * 12 + " in dense"),
     ("seft", f"{IDENTITIES}.calibration", "0" * 64, "5" * 12 + " in dense"),
-    ("seft", f"{IDENTITIES}.blocks", "0" * 64, "6" * 12 + " in dense"),
+    ("seft", f"{IDENTITIES}.blocks", "0" * 64, "6" * 12 + " in lora"),
 ]
 
 

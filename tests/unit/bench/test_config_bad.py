@@ -220,7 +220,7 @@ BAD = [
     (
         "grid: {seed: 1}",
         "grid.seed = 1: unknown key; ",
-        "models, pruners, patterns, repairs, seeds",
+        "models, pruners, patterns, repairs, budgets, seeds",
     ),
     ("1: 2", "1: ", "allowed: keys that are texts"),
     # Bands, shapes, sources.

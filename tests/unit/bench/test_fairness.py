@@ -158,6 +158,7 @@ TRIALS = [
     trial("seft", 1e-2, None),
     trial("lora", 1.2e-3, 4.0),
     trial("lora", 1e-4, 3.5),
+    trial("a-variant", 1e-4, 3.4),
 ]
 
 
@@ -169,6 +170,7 @@ def test_a_sweep_marks_the_lowest_loss_of_each_repair():
         ("lora", 1.2e-3, False),
         ("seft", 1e-3, True),
         ("seft", 1e-2, False),
+        ("a-variant", 1e-4, True),
     ]
 
 

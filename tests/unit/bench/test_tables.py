@@ -93,6 +93,7 @@ def test_columns_are_the_contract():
         "model",
         "pruner",
         "pattern",
+        "budget",
         "repair",
         "seeds",
         "status",
