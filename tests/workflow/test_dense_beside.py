@@ -27,6 +27,6 @@ def test_they_run_beside_the_others_with_the_same_budget(project):
     assert len(budgets) == 1
     assert all(costs["peak_rss_bytes"] > 0 and costs["seconds"] > 0 for costs in stages.values())
 
-    # A training that is interrupted is not what it was made of: nothing is left beside it.
+    # Checkpoints are gone once a training is over, and nothing is left to do.
     assert not list(project.folder.rglob("*.training"))
     assert project.planned("results/table1.csv", changes=changes) == []
