@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.pruning.layers import prunable_layers
 from baselines.pruning.pattern import Pattern
-from seft.storage import STORAGES, pack, unpack
+from seft.storage import STORAGES, pack_layers, unpack_layers
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -59,7 +59,7 @@ class FrozenBaseOptions(TrainingOptions):
     )
 
 
-class Evolutions(NamedTuple):
+class EvolutionSchedule(NamedTuple):
     """How often the positions that a method trains evolve.
 
     Attributes:
@@ -112,6 +112,11 @@ class Repair(ABC):
     by_block: ClassVar[bool] = False
     """Whether one decoder block trains at a time, on states of the whole text that lie, as the
     dense model does, in the host's memory.
+    """
+
+    held_bytes: ClassVar[int] = 12
+    """Bytes that training holds a number that trains, but for its gradient: itself and AdamW's two
+    moments in float32, and where it is.
     """
 
     saved_bytes: ClassVar[int | None] = 4
@@ -179,7 +184,7 @@ class Repair(ABC):
         return getattr(self.options, self.rank_option) * (outputs + inputs)
 
     @property
-    def evolutions(self) -> Evolutions | None:
+    def evolution_schedule(self) -> EvolutionSchedule | None:
         """How often the positions that train evolve; None if they never do."""
         return None
 
@@ -215,7 +220,7 @@ class Repair(ABC):
         return {name: whole(parameter.detach()) for name, parameter in trainables(model).items()}
 
     @staticmethod
-    def evolution(folder: str | Path) -> list[dict]:
+    def saved_evolution_log(folder: str | Path) -> list[dict]:
         """What ``save`` wrote of the log of evolutions."""
         return []
 
@@ -260,7 +265,7 @@ class Repair(ABC):
 def store(model: nn.Module, storage: str) -> nn.Module:
     """Hold the weights of a pruned model's target layers as `FrozenBaseOptions.storage` says."""
     if storage == "bitmask":
-        pack(model, list(prunable_layers(model)))
+        pack_layers(model, list(prunable_layers(model)))
     return model
 
 
@@ -317,7 +322,7 @@ class FrozenLayerRepair(LayerRepair):
         return super().wrap(store(model, self.options.storage), seed=seed)
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        return super().merge(unpack(model), reprune)
+        return super().merge(unpack_layers(model), reprune)
 
 
 def repaired_layers(model: nn.Module) -> dict[str, RepairedLinear]:

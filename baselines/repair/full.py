@@ -36,6 +36,7 @@ class Full(LayerRepair):
     Options = FullOptions
     training = "full"
     shards = True
+    held_bytes = 16  # Positions, too.
     saved_bytes = None
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "MaskedLinear":

@@ -291,7 +291,7 @@ def _evaluate(
     if job.trained is None:
         return
     repair = build_repair(job.cell.repair, **job.resolved["repair"])
-    evolution = repair.evolution(Path(job.trained))
+    evolution = repair.saved_evolution_log(job.trained)
     result.sparsity["evolution"] = sparsity_ranges(evolution)
     result.course = _history(job, repair, evolution, network)
 

@@ -24,9 +24,9 @@ hand. Several seeds: the same permutation test on means over seeds, and the t te
 difference with the standard error above; the p-value is the larger one, so that a difference must
 hold over items and over seeds.
 
-**Several comparisons.** Holm's correction, within one model, pruner, pattern and task, over all
-pairs of methods. Variants of a method, which try its options, take nothing from that: each with its
-method is corrected for those pairs, and all other pairs with a variant for each other.
+**Several comparisons.** Holm's correction, within one model, pruner, pattern, budget and task, over
+all pairs of methods. Variants of a method, which try its options, take nothing from that: each with
+its method is corrected for those pairs, and all other pairs with a variant for each other.
 ``significant`` is a corrected p-value below 0.05.
 
 **Tie groups.** Repairs are taken from best to worst; each shares the group of the best repair in

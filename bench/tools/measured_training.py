@@ -73,7 +73,7 @@ class Settings:
         options: its options.
         model: folder of a base of the workflow's, or of a model, which is pruned by magnitude
             where it is dense. None: ``shape``.
-        shape: a name in ``SHAPES``.
+        shape: of a model of random weights, as keys of a ``LlamaConfig``.
         sparsity: fraction that is pruned of a dense model.
         length, batch: tokens a sequence, sequences a batch.
         warmup, steps: optimizer steps before the timing, and timed.
@@ -86,7 +86,7 @@ class Settings:
     method: str
     options: dict
     model: str | None
-    shape: str | None
+    shape: dict | None
     sparsity: float
     length: int
     batch: int
@@ -169,7 +169,7 @@ def load_dense(settings: Settings, device: torch.device, dtype: torch.dtype) -> 
         return load_model(folder, device, dtype)
     torch.manual_seed(settings.seed)
     with device:
-        config = LlamaConfig(**SHAPES[settings.shape])
+        config = LlamaConfig(**settings.shape)
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
 
 
@@ -365,16 +365,16 @@ def persistent(model: nn.Module, own: list[Tensor]) -> tuple[int, int]:
 
 def evolution(repair: Repair, model: nn.Module, warmup: list[Step], step_seconds: float) -> dict:
     """What evolving costs: see :func:`measure`."""
-    log, evolutions = repair.evolution_log(model), repair.evolutions
+    log, schedule = repair.evolution_log(model), repair.evolution_schedule
     if not log:
         return {"evolving_seconds": 0.0, "evolving_share": 0.0}
     layers = {entry["layer"] for entry in log}
     once = repair.seconds_evolving(model) / len(log) * len(layers)
     gathering = [step.seconds for step in warmup if step.gathering == 1]
     extra = 0.0
-    if gathering and not evolutions.in_turn:
+    if gathering and not schedule.in_turn:
         extra = max(0.0, median(gathering) - step_seconds)
-    share = (once + evolutions.window * extra) / (evolutions.every * step_seconds)
+    share = (once + schedule.window * extra) / (schedule.every * step_seconds)
     return {"evolving_seconds": once, "evolving_share": share}
 
 

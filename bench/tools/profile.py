@@ -177,13 +177,13 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         repair.rank_option: given.rank,
     }
     options = {key: value for key, value in common.items() if key in fields} | own
-    evolutions = build_repair(name, **options).evolutions
-    in_turn = evolutions is not None and evolutions.in_turn
+    schedule = build_repair(name, **options).evolution_schedule
+    in_turn = schedule is not None and schedule.in_turn
     return Settings(
         method=name,
         options=options,
         model=None if given.shape else str(folder_of(given).resolve()),
-        shape=given.shape,
+        shape=SHAPES.get(given.shape),
         sparsity=given.sparsity,
         length=given.length,
         batch=given.batch,

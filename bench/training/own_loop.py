@@ -18,6 +18,8 @@ class OwnLoopTrainer(RepairTrainer):
     """
 
     def train(self, resume_from_checkpoint=None):
+        if self.args.activation_checkpointing:
+            self.model.activation_checkpointing_enable(self.args.activation_checkpointing_kwargs)
         if resume_from_checkpoint is not None:
             self._load_from_checkpoint(resume_from_checkpoint)
         self._last_checkpoint, self._rounds_begun = resume_from_checkpoint, 0

@@ -129,6 +129,8 @@ def train(
                 max_steps=settings.steps,
                 per_device_train_batch_size=micro_batch,
                 gradient_accumulation_steps=accumulation,
+                activation_checkpointing=settings.activation_checkpointing,
+                activation_checkpointing_kwargs={"use_reentrant": False},
                 learning_rate=repair.options.learning_rate,
                 weight_decay=repair.options.weight_decay,
                 lr_scheduler_type="cosine_with_min_lr",

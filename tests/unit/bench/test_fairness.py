@@ -146,6 +146,8 @@ def trial(repair, rate, loss):
         "model": "m",
         "pruner": "wanda",
         "pattern": "s60",
+        "budget": "default",
+        "tokens": 12_288,
         "repair": repair,
         "learning_rate": rate,
         "base_validation_loss": 5.0,

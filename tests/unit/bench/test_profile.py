@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from baselines.pruning import prunable_layers, prune, sparsity_report
 from bench.models.bases import save_base
 from bench.origin import MANIFEST
-from bench.tools.measured_training import SHAPES, Settings, load, measure
+from bench.tools.measured_training import Settings, load, measure
 from bench.tools.profile import MEMORY, main, parse, parser_of_arguments, settings_of, table
 
 RANK = 2
@@ -173,10 +173,10 @@ def test_a_base_of_the_workflow_is_read_with_its_dense_model(base, tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_a_shape_needs_no_files(monkeypatch):
+def test_a_shape_needs_no_files():
     tiny = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    monkeypatch.setitem(SHAPES, "tiny", {**tiny, "num_attention_heads": 2})
-    wanted = settings(None, "lora", options={}, model=None, shape="tiny")
+    tiny["num_attention_heads"] = 2
+    wanted = settings(None, "lora", options={}, model=None, shape=tiny)
     model = load(wanted, torch.device("cpu"), torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert sparsity_report(model).sparsity == pytest.approx(0.6, abs=0.01)

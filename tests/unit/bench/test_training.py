@@ -14,6 +14,7 @@ from baselines.repair import build_repair
 from baselines.repair.full import Full
 from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
+from bench.tools.measured_training import SavedForBackward
 from bench.training.blocks import Blocks, Served
 from bench.training.loss import (
     SummedLoss,
@@ -168,6 +169,35 @@ def test_accumulated_batches_equal_a_large_one():
     (large, _), (accumulated, _) = run(), run(small)
     for a, b in zip(large.parameters(), accumulated.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+RECOMPUTING = SETTINGS.model_copy(update={"activation_checkpointing": True})
+
+
+def test_recomputed_activations_give_the_same_training():
+    (kept, usual), (recomputed, other) = run(), run(RECOMPUTING)
+    losses = [[entry["loss"] for entry in report.log] for report in (usual, other)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for a, b in zip(kept.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_recomputed_activations_are_not_kept(monkeypatch):
+    kept = []
+    forward = LlamaForCausalLM.forward
+
+    def watched(model, *arguments, **named):
+        watch = SavedForBackward(model)
+        with watch:
+            outputs = forward(model, *arguments, **named)
+        kept.append(watch.bytes)
+        return outputs
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", watched)
+    run()
+    usual = kept[-1]
+    run(RECOMPUTING)
+    assert kept[-1] < usual / 2
 
 
 def test_a_loss_that_is_not_a_number_ends_the_training():
