@@ -32,10 +32,20 @@ def _each_once(values: list) -> list:
     return values
 
 
+def _not_null(entries: dict) -> dict:
+    given = {name: entry for name, entry in entries.items() if entry is not None}
+    if not given:
+        raise ValueError("allowed: at least one entry that is not null")
+    return given
+
+
 Name = Annotated[str, AfterValidator(_name)]
 """A name that is a part of paths."""
 
 Text = Annotated[str, Field(min_length=1)]
+
+NotNull = AfterValidator(_not_null)
+"""Of a mapping: null leaves out an entry that a configuration underneath has; not all of them."""
 
 EachOnce = AfterValidator(_each_once)
 """Of a list: no entry is repeated."""

@@ -10,6 +10,8 @@ from typing import Literal, get_args, get_origin
 from seft.storage import STORAGES
 
 CONFIG_NAME = "seft_config.json"
+# Of the public code for sparse pre-training by SEFT's first author (github.com/QiaoXiao7282/SMET).
+RAMP = 100
 
 
 @dataclass
@@ -40,12 +42,15 @@ class SeftConfig:
             start of training.
         schedule: How that fraction falls to 0: on half a cosine, or on a line.
         stop_fraction: Fraction of training after which nothing is dropped any more.
-        init: The first positions: those of the whole layer with the largest accumulated gradient,
-            or random ones inside the mask, from the first step on.
+        init: The first positions: "gradient", those of the whole layer with the largest accumulated
+            gradient; "inside", those inside the mask, so that later evolutions alone move it;
+            "random", any inside the mask, from the first step on.
         growth: What growth prefers: a large accumulated gradient, or nothing (random).
-        moments: Optimizer moments and age of a grown entry: "reset", both zero; "seeded", as in
-            SpIEL, the window's means, biased as moments of the window's age are, and that age (not
-            for float16 with loss scaling; see `seft.evolver.seed_state`).
+        moments: Optimizer moments and age of a grown entry: "reset", both zero; "ramp", the same,
+            and the first moment is let in over 100 steps (the optimizer is
+            ``seft.AdamW(..., ramp=config.ramp)``); "seeded", as in SpIEL, the window's means,
+            biased as moments of the window's age are, and that age (not for float16 with loss
+            scaling; see `seft.evolver.seed_state`).
         mask: "evolve", growth anywhere, then the least sensitive weights are removed so that the
             layer stays as sparse as it was; "fixed", growth inside the base's mask alone; "free",
             growth anywhere and nothing is removed (the layer loses sparsity).
@@ -75,9 +80,9 @@ class SeftConfig:
     drop_fraction: float = 0.2
     schedule: Literal["cosine", "linear"] = "cosine"
     stop_fraction: float = 0.8
-    init: Literal["gradient", "random"] = "gradient"
+    init: Literal["gradient", "inside", "random"] = "gradient"
     growth: Literal["gradient", "random"] = "gradient"
-    moments: Literal["reset", "seeded"] = "reset"
+    moments: Literal["reset", "seeded", "ramp"] = "reset"
     mask: Literal["evolve", "fixed", "free"] = "evolve"
     pattern: tuple[int, int] | None = None
     stagger: bool = True
@@ -125,6 +130,11 @@ class SeftConfig:
         optional = type(self).__dataclass_fields__[name].default is None
         if not ((value is None and optional) or (isinstance(value, kind) and valid(value))):
             raise ValueError(f"{name}={value!r} must be {allowed}")
+
+    @property
+    def ramp(self) -> int:
+        """The `ramp` that the optimizer has to have."""
+        return RAMP if self.moments == "ramp" else 0
 
     def drop_rate(self, step: int, total_steps: int) -> float:
         """Fraction p_t of a layer's active entries dropped after optimizer step `step`."""

@@ -75,7 +75,11 @@ class Evolver:
         Args:
             optimizer: the optimizer that holds the deltas; its state follows them.
             step: optimizer steps taken so far, this one included.
+
+        Raises:
+            ValueError: its `ramp` is not that of the configuration, or it has no moments to seed.
         """
+        self._check_ramp(optimizer)
         for name, layer in self.layers.items():
             layer.write_back()
             if layer.window is not None and self._next_evolution(name, step - 1) == step:
@@ -116,6 +120,14 @@ class Evolver:
                 stacklevel=3,
             )
 
+    def _check_ramp(self, optimizer: Optimizer):
+        wanted = self.config.ramp
+        if any(group.get("ramp", 0) != wanted for group in optimizer.param_groups):
+            raise ValueError(
+                f"moments={self.config.moments!r} needs an optimizer with ramp={wanted}, such as "
+                f"seft.AdamW(..., ramp={wanted})"
+            )
+
     def _entries_to_drop(self, layer: SeftLinear, step: int) -> int:
         return int(len(layer.indices) * self.config.drop_rate(step, self.total_steps))
 
@@ -133,7 +145,12 @@ class Evolver:
 
     def _candidates(self, layer: SeftLinear, gradient: Tensor) -> Tensor:
         count = self.config.candidates * len(layer.delta)
-        return candidates(gradient, layer.weight, layer.topology, count, self.config.mask)
+        return candidates(gradient, layer.weight, layer.topology, count, self._mask(layer))
+
+    def _mask(self, layer: SeftLinear) -> str:
+        """How the next evolution of a layer treats the mask."""
+        first = not len(layer.indices)
+        return "fixed" if first and self.config.init == "inside" else self.config.mask
 
     @torch.no_grad()
     def _evolve(self, name: str, optimizer: Optimizer, step: int):
@@ -153,7 +170,7 @@ class Evolver:
                 layer.delta,
                 means.gradient,
                 drop=self._entries_to_drop(layer, step),
-                mask=config.mask,
+                mask=self._mask(layer),
                 group=config.pattern and config.pattern[1],
                 preference=preference,
             )

@@ -14,6 +14,8 @@ class AdamW(Optimizer):
 
     Args:
         params, lr, betas, eps, weight_decay: as in `torch.optim.AdamW`.
+        ramp: steps over which an entry's first moment is let in: whenever it has been updated, it
+            is multiplied by min(age / ramp, 1). 0: it is not.
     """
 
     def __init__(
@@ -23,9 +25,10 @@ class AdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        ramp: int = 0,
     ):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults | {"ramp": ramp})
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -48,6 +51,8 @@ class AdamW(Optimizer):
                 steps, mean, square = state["steps"], state["exp_avg"], state["exp_avg_sq"]
                 steps += 1
                 mean.lerp_(gradient, 1 - beta1)
+                if group["ramp"]:
+                    mean.mul_((steps / group["ramp"]).clamp_(max=1))
                 square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
                 scale = (square / (1 - beta2**steps)).sqrt_().add_(group["eps"])
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])

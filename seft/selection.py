@@ -80,11 +80,6 @@ def _highest(score: Tensor, count: int) -> Tensor:
     return taken
 
 
-def lowest(score: Tensor, count: int) -> Tensor:
-    """Ascending positions of the `count` smallest entries of a flat tensor; ties: lower first."""
-    return highest(-score, count)
-
-
 def rank_in_group(score: Tensor, group: Tensor) -> Tensor:
     """How many entries of the same group have a smaller score, or an equal one and come before."""
     order = score.argsort(stable=True)

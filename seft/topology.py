@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seft.selection import best, lowest, rank_in_group
+from seft.selection import best, highest, rank_in_group
 
 # A gradient that was not measured: it compares with nothing, so it is never among the best.
 UNKNOWN = math.nan
@@ -84,7 +84,7 @@ def evolve(
         preference: what growth prefers, (m * n,). None: the |gradient|.
     """
     layer = _Layer(weight.view(-1), topology, len(delta), gradient, preference, group)
-    layer.drop(lowest(delta.abs(), drop))
+    layer.drop(highest(-delta.abs(), drop))
     layer.grow(inside=mask == "fixed")
     if mask == "evolve":
         layer.adapt()

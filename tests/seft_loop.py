@@ -34,4 +34,5 @@ def train(model, tokens, optimizer, evolver, steps, micro_batches=1):
 
 
 def adamw(model, lr=0.01):
-    return seft.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return seft.AdamW(trained, lr=lr, ramp=model.seft_config.ramp)

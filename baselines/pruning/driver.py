@@ -73,8 +73,9 @@ def prune(
         _check_calibration(pruner, calibration, model)
     with _evaluating(model):
         batches = _batches(model, calibration, device) if method.reads_calibration else []
-        if method.allocation == "owl":
-            targets = owl.allocate(decoder_blocks(model), batches, targets, device)
+        if method.allocation in owl.FURTHEST:
+            blocks = decoder_blocks(model)
+            targets = owl.allocate(method.allocation, blocks, batches, targets, device)
         if method.needs_calibration:
             _prune_block_by_block(model, method, targets, batches, device)
         else:

@@ -4,12 +4,16 @@ The outlier ratio of a decoder block is the fraction of its linear layers' entri
 |W_ij| · ‖X_j‖₂ is above M = 5 times the mean score of the block. Blocks with more outliers than the
 others are pruned less: the sparsity of block i is
 
-    s_i = S - lambda · d_i / max_j |d_j|        d_i = ratio_i - mean ratio
+    s_i = S - scale · d_i        d_i = ratio_i - mean ratio
 
-with lambda = 0.08 (M and lambda as the authors run LLaMA) and blocks weighted in the mean by their
-numbers of entries: no block is further than lambda from the requested sparsity S, and all together
-are asked for exactly S. The authors' code scales the ratios to a range of 2 lambda and then centres
-them, which leaves that interval where ratios are skewed.
+with blocks weighted in the mean by their numbers of entries: all together are asked for exactly the
+requested sparsity S. With lambda = 0.08 (M and lambda as the authors run LLaMA) the scale is
+
+    owl           lambda / max_j |d_j|                      no block is further than lambda from S
+    owl-minmax    2 lambda / (max_j ratio_j - min_j ratio_j)
+
+The second is what the authors' code does, as published numbers do: the ratios are mapped to a range
+of 2 lambda and then centred, which leaves the interval of the first where ratios are skewed.
 
 Scores are those of the dense model: one pass over the calibration set, before anything is pruned.
 """
@@ -30,18 +34,22 @@ from seft.blocks import target_layers
 OUTLIER = 5
 LAMBDA = Fraction(8, 100)
 
+FURTHEST = {"owl": LAMBDA, "owl-minmax": 2 * LAMBDA}
+"""The allocations, and how far a block's sparsity can be from the requested one."""
 
-def check_pattern(pattern: Pattern) -> None:
-    """Raise ValueError if OWL cannot allocate a pattern, whatever the model."""
-    low, high = LAMBDA, 1 - LAMBDA
+
+def check_allocation(allocation: str, pattern: Pattern) -> None:
+    """Raise ValueError if an allocation cannot be made of a pattern, whatever the model."""
+    low, high = FURTHEST[allocation], 1 - FURTHEST[allocation]
     if pattern.m is not None or not low < pattern.fraction < high:
         raise ValueError(
-            f"allocation 'owl' does not apply to pattern {pattern}; it must be unstructured, "
-            f"with a sparsity in ({float(low):g}, {float(high):g})"
+            f"allocation {allocation!r} does not apply to pattern {pattern}; it must be "
+            f"unstructured, with a sparsity in ({float(low):g}, {float(high):g})"
         )
 
 
 def allocate(
+    allocation: str,
     blocks: Mapping[str, nn.Module],
     batches: list[Batch],
     requested: Mapping[str, Pattern],
@@ -50,6 +58,7 @@ def allocate(
     """The target of each linear layer: that of its block.
 
     Args:
+        allocation: One of ``FURTHEST``.
         blocks: The dense model's decoder blocks, by name, in order.
         batches: The whole calibration set, at the input of the first block; not changed.
         requested: Of each linear layer, by name; what counts is how many entries that is of all.
@@ -70,7 +79,7 @@ def allocate(
         for inside in entries.values()
         for layer, count in inside.items()
     )
-    sparsities = block_sparsities(ratios, sizes, removed / sum(sizes.values()))
+    sparsities = block_sparsities(allocation, ratios, sizes, removed / sum(sizes.values()))
     return {
         layer: Pattern(sparsities[name]) for name, inside in entries.items() for layer in inside
     }
@@ -92,17 +101,25 @@ def outlier_ratio(groups: list[Group]) -> Fraction:
 
 
 def block_sparsities(
-    ratios: Mapping[str, Fraction], sizes: Mapping[str, int], sparsity: Fraction
+    allocation: str,
+    ratios: Mapping[str, Fraction],
+    sizes: Mapping[str, int],
+    sparsity: Fraction,
 ) -> dict[str, Fraction]:
-    """The sparsity of each block: at most lambda from ``sparsity``, which is their weighted mean.
+    """The sparsity of each block; ``sparsity`` is their weighted mean.
 
     Args:
+        allocation: One of ``FURTHEST``.
         ratios: The outlier ratio of each block.
         sizes: The number of entries of each block.
         sparsity: Requested of all blocks together.
     """
     mean = sum(ratios[name] * sizes[name] for name in ratios) / sum(sizes.values())
-    widest = max(abs(ratio - mean) for ratio in ratios.values())
-    if widest == 0:
+    low, high = min(ratios.values()), max(ratios.values())
+    if low == high:
         return dict.fromkeys(ratios, sparsity)
-    return {name: sparsity - LAMBDA * (ratio - mean) / widest for name, ratio in ratios.items()}
+    if allocation == "owl":
+        scale = LAMBDA / max(high - mean, mean - low)
+    else:
+        scale = 2 * LAMBDA / (high - low)
+    return {name: sparsity - scale * (ratio - mean) for name, ratio in ratios.items()}

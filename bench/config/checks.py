@@ -122,7 +122,7 @@ def tuning_is_of_known_names(config: Config) -> Iterator[str]:
     for name in config.tuning.budgets:
         yield from _unknown("tuning.budgets", name, [DEFAULT_BUDGET, *config.budgets])
     for name in config.tuning.learning_rates:
-        yield from _unknown("tuning.learning_rates", name, TRAININGS)
+        yield from _unknown("tuning.learning_rates", name, [*TRAININGS, *config.variants])
         yield from _without_options(config, name if name in TRAININGS else None)
 
 

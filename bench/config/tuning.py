@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, PositiveFloat
 
 from bench.cells import DEFAULT_BUDGET
 from bench.config.grid import Names, PatternName
-from bench.typed import Strict
+from bench.typed import NotNull, Strict
 
 
 def _short(rate: float) -> float:
@@ -16,11 +16,8 @@ def _short(rate: float) -> float:
     return rate
 
 
-def _wanted(rates: dict[str, list[float] | None]) -> dict[str, list[float]]:
-    return {name: values for name, values in rates.items() if values is not None}
-
-
 Rate = Annotated[PositiveFloat, AfterValidator(_short)]
+Rates = Annotated[list[Rate], Field(min_length=1)]
 
 
 class Tuning(Strict):
@@ -33,9 +30,7 @@ class Tuning(Strict):
         default=[DEFAULT_BUDGET],
         description="As in `grid`; the sweep is made at the smallest and at the largest.",
     )
-    learning_rates: Annotated[
-        dict[str, Annotated[list[Rate], Field(min_length=1)] | None], AfterValidator(_wanted)
-    ] = Field(
-        description="Learning rates to try; the same number for each trained repair. Null leaves "
-        "out one that a configuration underneath has."
+    learning_rates: Annotated[dict[str, Rates | None], NotNull] = Field(
+        description="Learning rates to try, the same number for each repair: one that trains, or a "
+        "variant. Null leaves out one that a configuration underneath has."
     )

@@ -7,6 +7,7 @@ import pandas as pd
 
 from baselines.repair import REPAIRS
 from bench.cells import BASE
+from bench.config.variants import place_of
 from bench.paths import ROOT
 
 SWEEPS = ROOT / "config/tuning"
@@ -33,9 +34,9 @@ def tuning_table(trials: list[dict]) -> pd.DataFrame:
             has a loss of null, and is not chosen.
     """
     table = pd.DataFrame(trials)
-    table["repair"] = pd.Categorical(table["repair"], list(REPAIRS))
-    table = table.sort_values(["tokens", "budget", "repair", "learning_rate"], ignore_index=True)
-    best = table.dropna(subset="validation_loss").groupby(["budget", "repair"], observed=True)
+    table["place"] = table["repair"].map(place_of)
+    table = table.sort_values(["tokens", "budget", "place", "learning_rate"], ignore_index=True)
+    best = table.dropna(subset="validation_loss").groupby(["budget", "repair"])
     table["chosen"] = table.index.isin(best["validation_loss"].idxmin())
     return table[COLUMNS]
 

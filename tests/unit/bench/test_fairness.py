@@ -54,7 +54,16 @@ def training(dense):
         repair = build_repair(name, **options(name))
         model = repair.wrap(model, seed=seed)
         trainable = repair.trainable_parameters(model)
-        report = train(model, repair, data or blocks(), SETTINGS, seed=seed, dtype=torch.float32)
+        unpruned = load_model(dense, torch.device("cpu"), torch.float32)
+        report = train(
+            model,
+            repair,
+            data or blocks(),
+            SETTINGS,
+            seed=seed,
+            dtype=torch.float32,
+            dense=unpruned if repair.needs_dense else None,
+        )
         rank = matched_rank(repair)
         claimed = None if rank is None else rank * sum(m + n for m, n in shapes)
         return report, trainable, claimed
@@ -151,6 +160,7 @@ TRIALS = [
     trial("seft", 1e-2, None),
     trial("lora", 1.2e-3, 4.0),
     trial("lora", 1e-4, 3.5),
+    trial("a-variant", 1e-4, 3.4),
 ]
 LONGER = [trial("lora", 1e-4, 3.2, "x16", 4096), trial("lora", 1.2e-3, 3.3, "x16", 4096)]
 
@@ -164,6 +174,7 @@ def test_a_sweep_marks_the_lowest_loss_of_each_repair_at_each_budget():
         ("default", "lora", 1.2e-3, False),
         ("default", "seft", 1e-3, True),
         ("default", "seft", 1e-2, False),
+        ("default", "a-variant", 1e-4, True),
         ("x16", "lora", 1e-4, True),
         ("x16", "lora", 1.2e-3, False),
     ]

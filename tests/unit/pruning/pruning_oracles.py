@@ -78,7 +78,7 @@ def sparsegpt(weight, inputs, percent=None, n=None, m=None, damping=0.01, block_
     return weight
 
 
-def owl(blocks, sparsity, outlier=5, deviation=0.08):
+def owl(blocks, sparsity, allocation, outlier=5, deviation=0.08):
     """The sparsity of each block; a block is a list of (weight, inputs) of its linear layers."""
     ratios, sizes = [], []
     for block in blocks:
@@ -89,6 +89,16 @@ def owl(blocks, sparsity, outlier=5, deviation=0.08):
         mean = sum(scores) / len(scores)
         ratios.append(sum(score > outlier * mean for score in scores) / len(scores))
         sizes.append(len(scores))
+    if allocation == "owl-minmax":
+        return owl_minmax(ratios, sizes, sparsity, deviation)
     mean = sum(r * size for r, size in zip(ratios, sizes, strict=True)) / sum(sizes)
     widest = max(abs(ratio - mean) for ratio in ratios)
     return [sparsity - deviation * (ratio - mean) / widest for ratio in ratios]
+
+
+def owl_minmax(ratios, sizes, sparsity, deviation=0.08):
+    """The authors' way from outlier ratios to sparsities: densities, mapped and then centred."""
+    spread = max(ratios) - min(ratios)
+    densities = [(ratio - min(ratios)) / spread * 2 * deviation for ratio in ratios]
+    mean = sum(d * size for d, size in zip(densities, sizes, strict=True)) / sum(sizes)
+    return [1 - (density - mean + 1 - sparsity) for density in densities]

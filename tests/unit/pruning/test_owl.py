@@ -4,13 +4,14 @@ from fractions import Fraction
 
 import pytest
 import torch
-from pruning_oracles import owl, to_numpy
+from pruning_oracles import owl, owl_minmax, to_numpy
 
 from baselines.pruning import PRUNERS, prunable_layers, prune, sparsity_report, zero_fractions
 from baselines.pruning import driver as driver_module
-from baselines.pruning.owl import LAMBDA, block_sparsities
+from baselines.pruning.owl import FURTHEST, LAMBDA, block_sparsities
 
 every_pruner = pytest.mark.parametrize("pruner", PRUNERS)
+every_allocation = pytest.mark.parametrize("allocation", FURTHEST)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def dense(make_model):
     return make
 
 
-def expected_sparsities(model, calibration, sparsity) -> list[float]:
+def expected_sparsities(model, calibration, sparsity, allocation="owl") -> list[float]:
     """The transcription, on the inputs of each layer in the dense model."""
     inputs = {}
     layers = prunable_layers(model)
@@ -47,20 +48,24 @@ def expected_sparsities(model, calibration, sparsity) -> list[float]:
         ]
         for index in range(len(model.model.layers))
     ]
-    return owl(blocks, sparsity)
+    return owl(blocks, sparsity, allocation)
 
 
 @every_pruner
+@every_allocation
 @pytest.mark.parametrize("sparsity", [0.5, 0.7])
 def test_each_layer_gets_the_sparsity_of_its_block(
-    pruner, sparsity, dense, calibration, monkeypatch
+    pruner, allocation, sparsity, dense, calibration, monkeypatch
 ):
     monkeypatch.setattr(driver_module, "TOKENS_AT_ONCE", 4 * calibration.shape[1])
-    expected = expected_sparsities(dense(), calibration, sparsity)
+    expected = expected_sparsities(dense(), calibration, sparsity, allocation)
     assert len(set(expected)) == 3
-    assert max(abs(block - sparsity) for block in expected) == pytest.approx(0.08)
-    model = dense()
-    report = prune(model, pruner, sparsity=sparsity, calibration=calibration, allocation="owl")
+    if allocation == "owl":
+        assert max(abs(block - sparsity) for block in expected) == pytest.approx(0.08)
+    else:
+        assert max(expected) - min(expected) == pytest.approx(0.16)
+    model, options = dense(), {"calibration": calibration, "allocation": allocation}
+    report = prune(model, pruner, sparsity=sparsity, **options)
     for name, layer in prunable_layers(model).items():
         block = expected[int(name.split(".")[2])]
         assert block - 1 / layer.in_features < report.layers[name] <= block + 1e-12
@@ -86,20 +91,34 @@ def test_the_model_asks_for_as_much_as_with_uniform_sparsity(dense, calibration)
     assert 0.6 - len(report.layers) / entries < report.sparsity <= 0.6
 
 
-def test_blocks_of_different_size_are_weighted():
+@every_allocation
+def test_blocks_of_different_size_are_weighted(allocation):
     ratios = {"a": Fraction(1, 100), "b": Fraction(3, 100), "c": Fraction(2, 100)}
     sizes = {"a": 100, "b": 700, "c": 50}
     sparsity = Fraction(3, 5)
-    result = block_sparsities(ratios, sizes, sparsity)
+    result = block_sparsities(allocation, ratios, sizes, sparsity)
     assert sum(result[name] * sizes[name] for name in sizes) == sparsity * sum(sizes.values())
-    assert max(abs(value - sparsity) for value in result.values()) == LAMBDA
+    assert max(abs(value - sparsity) for value in result.values()) <= FURTHEST[allocation]
     assert result["a"] > result["c"] > result["b"]
 
 
-def test_equal_blocks_share_one_sparsity():
+def test_skewed_ratios_leave_lambda_by_the_authors_mapping_alone():
+    ratios = [Fraction(1, 100)] * 9 + [Fraction(9, 100)]
+    names = [str(number) for number in range(10)]
+    given = dict(zip(names, ratios, strict=True)), dict.fromkeys(names, 4), Fraction(1, 2)
+    ours, theirs = (block_sparsities(allocation, *given) for allocation in FURTHEST)
+    assert ours["9"] == Fraction(1, 2) - LAMBDA
+    assert theirs["9"] == Fraction(1, 2) - 2 * LAMBDA * Fraction(9, 10)
+    expected = owl_minmax(ratios, [4] * 10, Fraction(1, 2), LAMBDA)
+    assert [theirs[name] for name in names] == expected
+
+
+@every_allocation
+def test_equal_blocks_share_one_sparsity(allocation):
     ratios = dict.fromkeys("ab", Fraction(1, 7))
     half = Fraction(1, 2)
-    assert block_sparsities(ratios, {"a": 1, "b": 9}, half) == {"a": half, "b": half}
+    expected = {"a": half, "b": half}
+    assert block_sparsities(allocation, ratios, {"a": 1, "b": 9}, half) == expected
 
 
 @pytest.mark.parametrize(("pruner", "expected"), [("wanda", [8, 6, 4]), ("magnitude", [4, 2, 2])])
@@ -147,22 +166,30 @@ def test_layers_with_one_input_and_different_targets(dense, calibration):
     assert torch.equal(model.get_parameter(name), alone.get_parameter(name))
 
 
-@every_pruner
 @pytest.mark.parametrize(
-    ("target", "shown"),
-    [({"pattern": "2of4"}, "2of4"), ({"pattern": "s92"}, "s92"), ({"sparsity": 0.05}, "s5")],
+    ("allocation", "target", "shown"),
+    [
+        ("owl", {"pattern": "2of4"}, "2of4"),
+        ("owl", {"pattern": "s92"}, "s92"),
+        ("owl", {"sparsity": 0.05}, "s5"),
+        ("owl-minmax", {"pattern": "2of4"}, "2of4"),
+        ("owl-minmax", {"pattern": "s84"}, "s84"),
+        ("owl-minmax", {"sparsity": 0.16}, "s16"),
+    ],
 )
-def test_what_owl_does_not_apply_to(pruner, target, shown, make_model, calibration):
+def test_what_owl_does_not_apply_to(allocation, target, shown, make_model, calibration):
     model = make_model()
-    message = rf"^allocation 'owl' does not apply to pattern {shown}; it must be unstructured, with"
+    message = rf"^allocation '{allocation}' does not apply to pattern {shown}; it must be unstruct"
     with pytest.raises(ValueError, match=message):
-        prune(model, pruner, **target, calibration=calibration, allocation="owl")
+        prune(model, "wanda", **target, calibration=calibration, allocation=allocation)
     assert sparsity_report(model).sparsity == 0
 
 
 @every_pruner
 def test_an_unknown_allocation(pruner, make_model, calibration):
-    with pytest.raises(ValueError, match=r"^allocation is 'own'; it must be one of uniform, owl$"):
+    with pytest.raises(
+        ValueError, match=r"^allocation is 'own'; it must be one of uniform, owl, owl-minmax$"
+    ):
         prune(make_model(), pruner, sparsity=0.5, calibration=calibration, allocation="own")
 
 

@@ -89,7 +89,7 @@ def test_the_options_are_those_of_the_library():
     ],
 )
 def test_what_evolves_and_how_often(name, options, expected):
-    assert build_repair(name, **options).evolutions == expected
+    assert build_repair(name, **options).evolution_schedule == expected
 
 
 def test_layers_that_gather_gradients_are_counted(tiny):
@@ -109,5 +109,5 @@ def test_evolving_is_timed(tiny):
 def test_the_evolutions_of_a_saved_training_can_be_read(tiny, tmp_path):
     repair, model = tiny.build("seft"), tiny.trained("seft")
     repair.save(model, tmp_path)
-    assert repair.evolution(tmp_path) == model.evolution_log != []
-    assert tiny.build("full").evolution(tmp_path) == []
+    assert repair.saved_evolution_log(tmp_path) == model.evolution_log != []
+    assert tiny.build("full").saved_evolution_log(tmp_path) == []

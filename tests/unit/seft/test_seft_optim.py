@@ -1,4 +1,5 @@
 import copy
+import math
 
 import torch
 
@@ -39,6 +40,22 @@ def test_a_regrown_entry_starts_like_a_new_parameter():
         history = torch.cat([gradients[start:5, then], gradients[5:, slot]])
         descend(alone, torch.optim.AdamW([alone], **OPTIONS), history[:, None])
         torch.testing.assert_close(delta[slot], alone[0])
+
+
+def test_a_ramp_lets_the_first_moment_in():
+    gradients = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    delta = torch.nn.Parameter(torch.zeros(3))
+    descend(delta, AdamW([delta], lr=0.1, ramp=4), gradients)
+    expected = []
+    for slot in range(3):
+        value = mean = square = 0.0
+        for age, g in enumerate(gradients[:, slot].tolist(), start=1):
+            mean = (0.9 * mean + 0.1 * g) * min(age / 4, 1)
+            square = 0.999 * square + 0.001 * g * g
+            scale = math.sqrt(square / (1 - 0.999**age)) + 1e-8
+            value -= 0.1 * mean / (1 - 0.9**age) / scale
+        expected.append(value)
+    torch.testing.assert_close(delta, torch.tensor(expected))
 
 
 def test_state_survives_its_state_dict():

@@ -62,8 +62,12 @@ def test_input_gradient_is_that_of_the_plain_layer():
     assert torch.equal(x.grad, y.grad)
 
 
-def test_the_window_chooses_the_largest_mean_gradients(tokens):
-    model, optimizer, evolver = start(mask="free", accumulate_steps=3)
+@pytest.mark.parametrize(
+    ("options", "inside"), [({"mask": "free"}, False), ({"init": "inside"}, True)]
+)
+def test_the_window_chooses_the_largest_mean_gradients(tokens, options, inside):
+    model, optimizer, evolver = start(accumulate_steps=3, **options)
+    masks = {name: mask_of(layer) for name, layer in model.seft_layers.items()}
     mean = {name: torch.zeros_like(layer.weight) for name, layer in model.seft_layers.items()}
     for step in range(1, 4):
         rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
@@ -71,8 +75,25 @@ def test_the_window_chooses_the_largest_mean_gradients(tokens):
             mean[name] += gradient / 3
         train(model, tokens, optimizer, evolver, [step])
     for name, layer in model.seft_layers.items():
-        expected = mean[name].view(-1).abs().topk(len(layer.delta)).indices.sort().values
+        score = mean[name].view(-1).abs()
+        if inside:
+            score[~masks[name]] = -1
+        expected = score.topk(len(layer.delta)).indices.sort().values
         assert layer.indices.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("pattern", "candidates"), [(None, None), (None, 3), ((2, 4), None)])
+def test_a_start_inside_the_mask_leaves_it_to_later_evolutions(tokens, pattern, candidates):
+    options = {"density": 0.05, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
+    config = seft.SeftConfig(init="inside", pattern=pattern, candidates=candidates, **options)
+    model = seft.get_seft_model(make_llama(pattern=pattern), config)
+    optimizer, evolver = adamw(model), seft.Evolver(model, total_steps=40)
+    train(model, tokens, optimizer, evolver, range(1, 4))
+    assert all(len(layer.indices) == len(layer.delta) for layer in model.seft_layers.values())
+    assert all(layer.overlap == 1 for layer in model.seft_layers.values())
+    train(model, tokens, optimizer, evolver, range(4, 21))
+    assert any(layer.overlap < 1 for layer in model.seft_layers.values())
+    assert all(layer.structural_entries == layer.budget for layer in model.seft_layers.values())
 
 
 def test_nothing_changes_before_the_first_selection(tokens):
@@ -254,11 +275,15 @@ def test_enough_candidates_change_nothing(trained):
     assert all(torch.equal(whole[name], limited[name]) for name in whole)
 
 
-def plain_adam(delta, mean, square, age, gradients, lr=0.01):
-    """Adam from its definition, taken up at some age where its corrected moments are known."""
+def plain_adam(delta, mean, square, age, gradients, lr=0.01, ramp=None):
+    """Adam from its definition, taken up at some age where its corrected moments are known.
+
+    With a ramp, the first moment is multiplied by min(age / ramp, 1) whenever it is updated.
+    """
     first, second = mean * (1 - 0.9**age), square * (1 - 0.999**age)
     for step, gradient in enumerate(gradients, start=1):
         first = 0.9 * first + 0.1 * gradient
+        first = first * min((age + step) / ramp, 1) if ramp else first
         second = 0.999 * second + 0.001 * gradient**2
         rate = lr / (1 - 0.9 ** (age + step))
         delta = delta - rate * first / ((second / (1 - 0.999 ** (age + step))).sqrt() + 1e-8)
@@ -325,6 +350,29 @@ def test_seeds_of_an_optimizer_with_one_count_are_as_old_as_all_its_entries(toke
         assert grown.any()
         mean = optimizer.state[layer.delta]["exp_avg"][grown] / (1 - 0.9**4)
         torch.testing.assert_close(mean, gradients[name].view(-1)[layer.indices[grown]])
+
+
+@pytest.mark.parametrize(("moments", "ramp"), [("ramp", 0), ("reset", 100)])
+def test_a_ramp_has_to_be_that_of_the_configuration(tokens, moments, ramp):
+    model, _, evolver = start(moments=moments)
+    optimizer = seft.AdamW([p for p in model.parameters() if p.requires_grad], ramp=ramp)
+    with pytest.raises(ValueError, match=rf"moments='{moments}' needs an .* ramp={100 - ramp},"):
+        train(model, tokens, optimizer, evolver, [1])
+
+
+def test_ramped_entries_start_with_nothing_and_let_their_moments_in(tokens):
+    model, optimizer, evolver = start(moments="ramp", evolve_every=10, mask="free")
+    history = {name: [] for name in model.seft_layers}
+    for step in range(1, 7):
+        rows = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(step))[:4]
+        for name, gradient in dense_gradients(model, tokens[rows]).items():
+            history[name].append(gradient.view(-1).double())
+        train(model, tokens, optimizer, evolver, [step])
+    for name, layer in model.seft_layers.items():
+        gradients = torch.stack(history[name])[2:, layer.indices]
+        nothing = torch.zeros(len(layer.delta), dtype=torch.float64)
+        expected = plain_adam(nothing, nothing, nothing, 0, gradients, ramp=100)
+        torch.testing.assert_close(layer.delta.double(), expected, rtol=1e-3, atol=1e-8)
 
 
 def test_seeded_moments_need_an_optimizer_that_has_them(tokens):
