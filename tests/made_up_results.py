@@ -1,5 +1,6 @@
 """The tables of a made-up grid, as a run leaves them in ``results/``, and what the page reads."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 from made_up import OPTIONS, STRENGTH, made_up_record, made_up_samples, sparse_cells
 
 from baselines.repair import REPAIRS
-from bench.cells import BASE, IDENTITY, Cell, dense_cell, history_path, record_path
+from bench.cells import BASE, IDENTITY, Cell, dense_cell, history_path, record_path, suffix
 from bench.figures import OF_MODEL, OF_PATTERN
 from bench.figures.draw import write
 from bench.figures.results import Results
@@ -79,11 +80,13 @@ def made_up_results(
         (results / f"{name}.csv").parent.mkdir(exist_ok=True)
         frame.to_csv(results / f"{name}.csv", index=False)
     read = Results.read(results / "scores.csv", results / "table1.csv", histories)
-    figures = [(name, (models[0],)) for name in OF_MODEL if drawn]
-    figures += [(name, (models[0], pattern)) for name in OF_PATTERN for pattern in drawn]
-    stems = [results.joinpath("figures", *where, name) for name, where in figures]
-    for stem, (name, where) in zip(stems, figures, strict=True):
-        write(stem, name, read, *where)
+    figures = [(name, ()) for name in OF_MODEL if drawn]
+    figures += [(name, (pattern,)) for name in OF_PATTERN for pattern in drawn]
+    stems = []
+    for budget, (name, pattern) in itertools.product(budgets, figures):
+        folder = f"{models[0]}{suffix(budget)}"
+        stems.append(results.joinpath("figures", folder, *pattern, name))
+        write(stems[-1], name, read.at(budget), models[0], *pattern)
     return Sources.read(
         records=records,
         histories=histories,
