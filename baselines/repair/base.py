@@ -28,7 +28,7 @@ class RepairOptions(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False)
     """What makes the method what it is: options of the repair it is a `variant_of`, not its own."""
 
 
-class TrainingOptions(RepairOptions):
+class OptimizerOptions(RepairOptions):
     """The options that every repair that trains has."""
 
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
@@ -37,6 +37,16 @@ class TrainingOptions(RepairOptions):
     def for_steps(self, steps: int) -> Self:
         """These options, with what they leave to the number of optimizer steps of a training."""
         return self
+
+
+class TrainingOptions(OptimizerOptions):
+    """The options of a repair that trains on what the model predicts."""
+
+    objective: Literal["next-token", "distill"] = Field(
+        "next-token",
+        description="What is learnt: the text's next token, or the dense model's distribution of "
+        "it (KL divergence, temperature 1), for which the dense model runs beside.",
+    )
 
 
 class FrozenBaseOptions(TrainingOptions):
@@ -99,6 +109,11 @@ class Repair(ABC):
     gradient of the input, and gradient of the weight or of what stands for it.
     """
 
+    by_block: ClassVar[bool] = False
+    """Whether one decoder block trains at a time, on states of the whole text that lie, as the
+    dense model does, in the host's memory.
+    """
+
     held_bytes: ClassVar[int] = 12
     """Bytes that training holds a number that trains, but for its gradient: itself and AdamW's two
     moments in float32, and where it is.
@@ -116,6 +131,16 @@ class Repair(ABC):
         """
         self.pattern = pattern
         self.options = self.Options(**options)
+
+    @property
+    def objective(self) -> str | None:
+        """What it learns (see `TrainingOptions`); None where that is a matter of its own."""
+        return getattr(self.options, "objective", None)
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether its training is handed the dense model."""
+        return self.objective == "distill"
 
     @abstractmethod
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:

@@ -100,6 +100,7 @@ def needs(config: Config, job: Job, device: str, available: int | None = None) -
         stays = model + need.disk
     elif STAGES.get(job.rule, job.rule) == "repair":
         need = _training(config, job, shape, element, device, available)
+        stays = need.host
     else:
         need = _evaluation(config, job, shape, element)
     seconds = START_SECONDS + model / READING
@@ -144,12 +145,15 @@ def _training(
         processes=processes,
     )
     micro_batch = memory.micro_batch(settings.batch_size // processes, available)
-    recomputing = settings.activation_checkpointing
+    forwards = settings.activation_checkpointing + (repair.objective == "distill")
     trained = trained_numbers(repair, shape, sparsity)
+    # The dense model, and its states and those of the repaired one.
+    beside = element * (shape.parameters + 2 * settings.tokens * shape.hidden)
     return Needs(
-        work=training_work(shape, repair, settings.tokens, recomputing=recomputing),
+        work=training_work(shape, repair, settings.tokens, forwards=forwards),
         passes=3 * shape.blocks * settings.blocks // (processes * micro_batch),
         processes=processes,
+        host=beside * repair.by_block,
         device=memory.peak(micro_batch),
         disk=(repair.saved_bytes or element) * trained,
         # Of two checkpoints.

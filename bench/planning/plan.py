@@ -112,11 +112,12 @@ class Plan:
         """In one line."""
         cells = len(self.config.grid.models) + sum(1 for _ in self.config.cells())
         jobs = ", ".join(f"{number:,} {rule}" for rule, number in self.rules["jobs"].items())
-        unknown = f", and unknown ones for {', '.join(self.unknown)}" if self.unknown else ""
-        return (
-            f"Grid of {cells:,} cells; still to run: {jobs or 'nothing'}. "
-            f"About {self.hours:,.1f} {self.device.hours}{unknown}."
-        )
+        parts = [f"Grid of {cells:,} cells", f"still to run: {jobs or 'nothing'}"]
+        if self.hours:
+            parts.append(f"about {_shown(self.hours)} {self.device.hours}")
+        if self.unknown:
+            parts.append(f"unknown hours for {', '.join(self.unknown)}")
+        return "; ".join(parts) + "."
 
     def notes(self) -> Iterator[str]:
         """What the table's numbers are and follow from, how long this device takes, and what would
@@ -128,30 +129,29 @@ class Plan:
         )
         for model in self.unknown:
             yield f"{model}: of unknown shape; give models.{model}.shape, or fetch it first."
-        number = (os.cpu_count() or 1) if self.device.kind == "cpu" else 1
-        yield f"{self.device.hours} follow from {self.device}."
-        days = f"About {self.hours / 24 / number:,.2f} days on {number} of it."
-        largest = sorted(self._savings(), reverse=True)[:SAVINGS]
-        saved = "; ".join(f"{words} ({hours:,.1f})" for hours, words in largest if hours)
-        yield f"{days} Largest savings, in {self.device.hours}: {saved}." if saved else days
+        unit, hours = self.device.hours, self.hours
+        yield f"{unit} follow from {self.device}."
+        if hours:
+            cores = os.cpu_count() if self.device.kind == "cpu" else 1
+            on = f"{cores} {self.device.name}{'s' if cores > 1 else ''}"
+            largest = sorted(self._savings(), reverse=True)[:SAVINGS]
+            saved = "; ".join(f"{words} ({_shown(saved)})" for saved, words in largest)
+            yield f"About {_shown(hours / 24 / cores)} days on {on}. To save most {unit}: {saved}."
 
     def _savings(self) -> Iterator[tuple[float, str]]:
         """Hours that a smaller grid or budget would save, and what is made smaller."""
-        grid, hours = self.config.grid, self.estimates["hours"]
+        jobs, seeds = self.estimates, len(self.config.grid.seeds)
+        hours, rule = jobs["hours"], jobs["rule"]
         for key in ("model", "pruner", "pattern", "repair", "budget"):
-            of = hours.groupby(self.estimates[key]).sum().drop(NO_BUDGET, errors="ignore")
-            if len(of) > 1:
-                yield from ((of[name], f"grid.{key}s without {name}") for name in of.index)
-        seeds = len(grid.seeds)
-        yield hours[self.estimates["repair"].notna()].sum() * (1 - 1 / seeds), "one of grid.seeds"
-        yield hours[self.estimates["rule"] == "repair"].sum() / 2, "half of training.steps"
+            each = hours.groupby(jobs[key]).sum().drop(NO_BUDGET, errors="ignore")
+            if len(each) > 1:
+                yield from ((saved, f"grid.{key}s without {name}") for name, saved in each.items())
+        yield (1 - 1 / seeds) * hours[jobs["repair"].notna()].sum(), "one of grid.seeds"
+        yield hours[rule == "repair"].sum() / 2, "half of training.steps"
         tasks = self.config.evaluation.tasks
-        tokens = {name: task.tokens(name) for name, task in tasks.items()}
-        of_a_token = hours[self.estimates["rule"].str.startswith("evaluate")].sum() / sum(
-            tokens.values()
-        )
-        if len(tasks) > 1:
-            yield from ((of_a_token * n, f"evaluation.tasks.{t}: null") for t, n in tokens.items())
+        tokens = pd.Series({name: task.tokens(name) for name, task in tasks.items()})
+        each = hours[rule.str.startswith("evaluate")].sum() * tokens / tokens.sum()
+        yield from ((saved, f"evaluation.tasks.{name}: null") for name, saved in each.items())
 
 
 def _together(column: pd.Series) -> float:

@@ -142,8 +142,9 @@ def _work_done(record: dict, shape: Shape) -> Iterator[tuple[str, str | None, fl
     if stages["repair"] is not None:
         method = training_of(method_of(cell["repair"], resolved))
         tokens = stages["repair"]["tokens"]
-        recomputing = resolved["training"].get("activation_checkpointing", False)
-        work = training_work(shape, REPAIRS[method], tokens, recomputing=recomputing)
+        forwards = resolved["training"].get("activation_checkpointing", False)
+        forwards += resolved["repair"].get("objective") == "distill"
+        work = training_work(shape, REPAIRS[method], tokens, forwards=forwards)
         yield "repair", method, work
     if stages["evaluate"] is not None:
         items = {entry["task"]: entry["n"] for entry in record["metrics"]}

@@ -17,7 +17,7 @@ from bench.files import write_json
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import LOG_FILE
 from bench.models.bases import load_base
-from bench.models.loading import pick_device, pick_dtype
+from bench.models.loading import load_model, pick_device, pick_dtype
 from bench.models.shape import read_shape
 from bench.origin import digest_of, identity, verify
 from bench.stages.inputs import of_base, of_training, verify_blocks, verify_model
@@ -131,6 +131,9 @@ class TrainingJob:
         checkpoints: Checkpoints | None = None,
     ) -> TrainingReport:
         """Train what ``repair`` has wrapped, in place."""
+        dense = None
+        if repair.needs_dense:
+            dense = load_model(self.model, torch.device("cpu"), self.dtype)
         return train(
             network,
             repair,
@@ -140,6 +143,7 @@ class TrainingJob:
             dtype=self.dtype,
             micro_batch=micro_batch,
             checkpoints=checkpoints,
+            dense=dense,
         )
 
 

@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shapes = {name: shape_of(config.models[name], name) for name in config.grid.models}
     known = [shape for shape in shapes.values() if shape is not None]
     if not known:
-        names = ", ".join(shapes)
-        parser.exit(1, f"config: models: the shape of {names} is not known; give one of them\n")
+        name = next(iter(shapes))
+        parser.exit(1, f"config: models.{name}.shape: not known; allowed: a shape, or its files\n")
     largest = max(known, key=lambda shape: shape.parameters)
     device = calibrated(largest.model_copy(update={"blocks": BLOCKS}), config)
     write_json(CALIBRATION, asdict(device))

@@ -17,15 +17,13 @@ HEAP = 1.6
 SHARE = 0.9
 
 
-def training_work(
-    shape: Shape, repair: type[Repair], tokens: int, *, recomputing: bool = False
-) -> float:
+def training_work(shape: Shape, repair: type[Repair], tokens: int, *, forwards: int = 0) -> float:
     """Floating-point operations of a training on so many tokens.
 
-    Embeddings, too, take the forward pass, the gradient of the input, and the forward pass again
-    where that is recomputed in the backward.
+    Embeddings, too, take the forward pass, the gradient of the input, and further ``forwards``:
+    where that is recomputed in the backward, and where the dense model is beside.
     """
-    passes, further = 2 + recomputing, repair.products - 2
+    passes, further = 2 + forwards, repair.products - 2
     return 2 * tokens * (passes * shape.parameters + further * shape.prunable)
 
 
@@ -34,9 +32,9 @@ class TrainingMemory:
     """Bytes that one process of a training holds.
 
     Attributes:
-        base: weights of the frozen model.
+        base: weights of the frozen model, and of a dense one beside it.
         state: what trains in float32 with AdamW's moments, where it is, and windows of gradients.
-        gradients: of what trains, at the end of a backward pass.
+        gradients: of what trains at a time, at the end of a backward pass.
         block: of each block of a forward pass, what is kept for the backward, and the logits.
         temporary: made and thrown away.
         start: while what trains is made, before processes share it.
@@ -95,16 +93,23 @@ def training_memory(
     between = shape.blocks * kept
     if settings.activation_checkpointing:
         between = shape.blocks * element * shape.hidden + kept
-    state = repair.held_bytes * trained
+    # Of the logits the gradient is made in the forward pass.
+    logits = 2 * element * shape.vocabulary
+    temporary = 4 * TEMPORARY * max(outputs * inputs for outputs, inputs in layers)
+    beside, training = 0, trained
+    if repair.by_block:
+        training, between, logits = trained // shape.blocks, kept, 0
+        temporary += element * shape.prunable // shape.blocks  # the dense block
+    elif repair.needs_dense:
+        beside, logits = element * shape.parameters, logits + element * shape.vocabulary
+    # What has trained, or will, is there without moments.
+    state = repair.held_bytes * training + 4 * (trained - training)
     return TrainingMemory(
-        base=base // processes,
+        base=base // processes + beside,
         state=state // processes + repair.gathered_bytes(shape.blocks * layers),
-        gradients=4 * trained // processes,
-        # Of the logits the gradient is made in the forward pass.
-        block=ceil(
-            settings.length * (between + 2 * element * shape.vocabulary) * (HEAP if on_cpu else 1)
-        ),
-        temporary=4 * TEMPORARY * max(outputs * inputs for outputs, inputs in layers),
+        gradients=4 * training // processes,
+        block=ceil(settings.length * (between + logits) * (HEAP if on_cpu else 1)),
+        temporary=temporary,
         start=0 if processes == 1 else base + (repair.held_bytes - 8) * trained,
     )
 

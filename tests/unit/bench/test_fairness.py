@@ -54,7 +54,16 @@ def training(dense):
         repair = build_repair(name, **options(name))
         model = repair.wrap(model, seed=seed)
         trainable = repair.trainable_parameters(model)
-        report = train(model, repair, data or blocks(), SETTINGS, seed=seed, dtype=torch.float32)
+        unpruned = load_model(dense, torch.device("cpu"), torch.float32)
+        report = train(
+            model,
+            repair,
+            data or blocks(),
+            SETTINGS,
+            seed=seed,
+            dtype=torch.float32,
+            dense=unpruned if repair.needs_dense else None,
+        )
         rank = matched_rank(repair)
         claimed = None if rank is None else rank * sum(m + n for m, n in shapes)
         return report, trainable, claimed

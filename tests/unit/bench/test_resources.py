@@ -232,6 +232,29 @@ def test_processes_share_what_a_full_training_holds():
     assert of("lora", 4) == of("lora", 1)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_dense_model_beside_takes_its_memory_and_a_forward_pass(device):
+    alone, beside = (
+        needs(config(), Job("repair", **OF_BASE, repair=repair), device)
+        for repair in ("lora", "lora-distill")
+    )
+    where = "host" if device == "cpu" else "device"
+    assert getattr(beside, where) - getattr(alone, where) >= 2 * SMOLLM2.parameters
+    assert beside.work - alone.work == 2 * SMOLLM2.parameters * 48 * 2 * 128
+
+
+def test_block_by_block_the_text_is_on_the_host_and_little_on_the_device():
+    def of(repair: str, steps: int):
+        values = config(training={"steps": steps})
+        return needs(values, Job("repair", **OF_BASE, repair=repair), "cuda")
+
+    full, once, twice = of("full", 100), of("reconstruct", 100), of("reconstruct", 200)
+    assert once.device < full.device / 1.5
+    assert once.device == twice.device
+    # Two streams in bfloat16, of 576 numbers for each of 2 x 128 tokens a step.
+    assert twice.host - once.host == 2 * 2 * 576 * 100 * 2 * 128
+
+
 def test_disk_is_of_all_jobs_together():
     jobs = {Job("prune", SMALL, "sparsegpt", "s60"): 100}
     (line,) = misfits(config(), jobs, CPU, Limits(disk_gib=1))
