@@ -167,11 +167,11 @@ class Seft(Repair):
         return EvolutionSchedule(config.evolve_every, config.accumulate_steps, config.stagger)
 
     def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
-        schedule, init = self.evolution_schedule, self.options.config(seed=0).init
+        schedule, config = self.evolution_schedule, self.options.config(seed=0)
         if schedule is None:
             return 0
-        windows = [4 * outputs * inputs for outputs, inputs in layers]
-        if schedule.in_turn and init == "random":
+        windows = [config.window_bytes(*layer) for layer in layers]
+        if schedule.in_turn and config.init == "random":
             return max(*windows, ceil(sum(windows) * schedule.window / schedule.every))
         # All layers choose their first positions at the same step.
         return sum(windows)
