@@ -19,7 +19,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 SNAKEMAKE = $(RUN) python -m bench read $(CONFIG) && $(RUN) snakemake
 OPTIONS = --cores $(CORES) --configfile $(CONFIG) --directory $(DIR)
 
-.PHONY: table1 quick smoke plan report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
+.PHONY: table1 quick smoke plan calibrate report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(SNAKEMAKE) results/table1.csv $(OPTIONS)
@@ -34,6 +34,9 @@ smoke: table1  ## The same on a tiny model made on the fly, without network
 
 plan: $(STAMP)  ## Print what CONFIG takes on PROFILE: jobs, hours, memory, disk; run nothing
 	$(RUN) python -m bench plan --configfile $(CONFIG) --profile $(PROFILE)
+
+calibrate: $(STAMP)  ## Measure for a minute how fast this machine trains CONFIG, for its plan
+	$(RUN) python -m bench calibrate --configfile $(CONFIG)
 
 report: $(STAMP)  ## Build the leaderboard, reports/index.html, of the records that there are
 	$(RUN) python -m bench report $(DIR)/results $(DIR)/reports/index.html --configfile $(CONFIG)

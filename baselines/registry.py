@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from baselines.sources import imported
+from baselines.imports import imported
 
 
 class Registry(Mapping):
@@ -41,6 +41,6 @@ class Registry(Mapping):
         """The source file of the class of a method."""
         return Path(inspect.getsourcefile(self[name]))
 
-    def sources(self, name: str) -> list[Path]:
+    def files(self, name: str) -> list[Path]:
         """The source files that define a method: that of its class, and what it imports."""
         return imported([self.file(name)])

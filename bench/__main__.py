@@ -7,6 +7,7 @@ PROGRAM = "python -m bench"
 # Each module has a ``main`` that reads ``sys.argv``; it is imported when it is asked for.
 COMMANDS = {
     "plan": ("bench.planning.plan", "what a configuration takes: jobs, hours, memory, disk"),
+    "calibrate": ("bench.tools.calibrate", "how fast this machine trains, for the plan: a minute"),
     "read": ("bench.documents", "whether files of a configuration can be read"),
     "collect": ("bench.stages.collect", "all tables, of the records that there are"),
     "report": ("bench.tools.report", "tables, figures and page, of the records that there are"),

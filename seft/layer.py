@@ -93,7 +93,7 @@ class SeftLinear(nn.Linear):
             return super().forward(x)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _Linear.apply(x, self.delta, self)
+        return _TrainedLinear.apply(x, self.delta, self)
 
     @torch.no_grad()
     def write_back(self):
@@ -207,7 +207,7 @@ def seft_linear(linear: nn.Linear, k: int) -> SeftLinear:
     return kind(linear, k)
 
 
-class _Linear(torch.autograd.Function):
+class _TrainedLinear(torch.autograd.Function):
     """y = x weight^T + bias, with the weight's gradient gathered at the active entries."""
 
     @staticmethod

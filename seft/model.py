@@ -277,7 +277,7 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
                 "lower density or match_rank"
             )
         if config.pattern is not None:
-            check_pattern(name, linear.weight, *config.pattern)
+            check_groups(name, linear.weight, *config.pattern)
     for name in config.modules_to_save or []:
         if not any(matches(module, [name]) for module, _ in model.named_modules()):
             raise ValueError(f"modules_to_save={name!r} names no module of the model")
@@ -336,7 +336,7 @@ def chosen_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     return targets
 
 
-def check_pattern(name: str, weight: Tensor, n: int, m: int):
+def check_groups(name: str, weight: Tensor, n: int, m: int):
     """See that N of every M consecutive inputs of a layer are pruned.
 
     Raises:

@@ -38,7 +38,7 @@ FURTHEST = {"owl": LAMBDA, "owl-minmax": 2 * LAMBDA}
 """The allocations, and how far a block's sparsity can be from the requested one."""
 
 
-def check_pattern(allocation: str, pattern: Pattern) -> None:
+def check_allocation(allocation: str, pattern: Pattern) -> None:
     """Raise ValueError if an allocation cannot be made of a pattern, whatever the model."""
     low, high = FURTHEST[allocation], 1 - FURTHEST[allocation]
     if pattern.m is not None or not low < pattern.fraction < high:

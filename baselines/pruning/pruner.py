@@ -1,7 +1,7 @@
 """What a pruner is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -57,13 +57,29 @@ class Pruner(ABC):
     def check_pattern(self, pattern: Pattern) -> None:
         """Raise ValueError if these options do not apply to a pattern, whatever the model."""
         if self.allocation in owl.FURTHEST:
-            owl.check_pattern(self.allocation, pattern)
+            owl.check_allocation(self.allocation, pattern)
 
     def statistic(self, width: int, device: torch.device) -> Statistic:
         """A new statistic for a layer with ``width`` inputs; only asked of a pruner that
         ``needs_calibration``.
         """
         raise TypeError(f"{type(self).__name__} keeps no statistic")
+
+    def work(self, groups: Sequence[tuple[int, int]], tokens: int) -> float:
+        """Floating-point operations that a decoder block takes.
+
+        Args:
+            groups: Outputs, together, and inputs of the layers that see the same input.
+            tokens: That calibrate.
+        """
+        if not self.reads_calibration:
+            return 0.0
+        # A forward pass in which the layers' inputs are seen, and one for the next block's.
+        return sum(2 * 2 * outputs * inputs * tokens for outputs, inputs in groups)
+
+    def workspace(self, groups: Sequence[tuple[int, int]]) -> int:
+        """Bytes that a decoder block takes, beside its weights and its input."""
+        return 0
 
     @abstractmethod
     def prune(

@@ -14,6 +14,9 @@ from baselines.pruning.masks import lowest
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 
+# Matrices of the size of H that it takes to invert it.
+INVERSION = 5
+
 
 class Hessian:
     """H = (2/N) Σ x xᵀ over the N calibration tokens, in float32 from inputs cast to float32.
@@ -73,6 +76,17 @@ class SparseGPT(Pruner):
             raise ValueError(f"damping is {self.damping}; it must be 0 or more")
         if self.block_size < 1:
             raise ValueError(f"block_size is {self.block_size}; it must be 1 or more")
+
+    def work(self, groups, tokens):
+        # H is summed, inverted, and applied for each output.
+        own = sum(2 * width**2 * (tokens + width + outputs) for outputs, width in groups)
+        return super().work(groups, tokens) + own
+
+    def workspace(self, groups):
+        # In float32: H of each group; what it takes to invert one; two copies of a group's layers.
+        squares = [width**2 for _, width in groups]
+        copies = 2 * max(outputs * width for outputs, width in groups)
+        return 4 * (sum(squares) + INVERSION * max(squares) + copies)
 
     def statistic(self, width, device):
         return Hessian(width, device)

@@ -29,6 +29,7 @@ REPAIRS = Registry(
         "random-grow": "baselines.repair.random_grow:RandomGrow",
         "full-dense": "baselines.repair.full_dense:FullDense",
         "shira": "baselines.repair.shira:Shira",
+        "reconstruct": "baselines.repair.reconstruct:Reconstruct",
     },
 )
 

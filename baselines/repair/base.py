@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.pruning.layers import prunable_layers
 from baselines.pruning.pattern import Pattern
-from seft.storage import STORAGES, pack, unpack
+from seft.storage import STORAGES, pack_layers, unpack_layers
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -28,7 +28,7 @@ class RepairOptions(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False)
     """What makes the method what it is: options of the repair it is a `variant_of`, not its own."""
 
 
-class TrainingOptions(RepairOptions):
+class OptimizerOptions(RepairOptions):
     """The options that every repair that trains has."""
 
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
@@ -37,6 +37,16 @@ class TrainingOptions(RepairOptions):
     def for_steps(self, steps: int) -> Self:
         """These options, with what they leave to the number of optimizer steps of a training."""
         return self
+
+
+class TrainingOptions(OptimizerOptions):
+    """The options of a repair that trains on what the model predicts."""
+
+    objective: Literal["next-token", "distill"] = Field(
+        "next-token",
+        description="What is learnt: the text's next token, or the dense model's distribution of "
+        "it (KL divergence, temperature 1), for which the dense model runs beside.",
+    )
 
 
 class FrozenBaseOptions(TrainingOptions):
@@ -49,7 +59,7 @@ class FrozenBaseOptions(TrainingOptions):
     )
 
 
-class Evolutions(NamedTuple):
+class EvolutionSchedule(NamedTuple):
     """How often the positions that a method trains evolve.
 
     Attributes:
@@ -99,6 +109,16 @@ class Repair(ABC):
     gradient of the input, and gradient of the weight or of what stands for it.
     """
 
+    by_block: ClassVar[bool] = False
+    """Whether one decoder block trains at a time, on states of the whole text that lie, as the
+    dense model does, in the host's memory.
+    """
+
+    held_bytes: ClassVar[int] = 12
+    """Bytes that training holds a number that trains, but for its gradient: itself and AdamW's two
+    moments in float32, and where it is.
+    """
+
     saved_bytes: ClassVar[int | None] = 4
     """Bytes that `save` takes a number that trains; None: as many as a weight of the base."""
 
@@ -111,6 +131,16 @@ class Repair(ABC):
         """
         self.pattern = pattern
         self.options = self.Options(**options)
+
+    @property
+    def objective(self) -> str | None:
+        """What it learns (see `TrainingOptions`); None where that is a matter of its own."""
+        return getattr(self.options, "objective", None)
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether its training is handed the dense model."""
+        return self.objective == "distill"
 
     @abstractmethod
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
@@ -154,7 +184,7 @@ class Repair(ABC):
         return getattr(self.options, self.rank_option) * (outputs + inputs)
 
     @property
-    def evolutions(self) -> Evolutions | None:
+    def evolution_schedule(self) -> EvolutionSchedule | None:
         """How often the positions that train evolve; None if they never do."""
         return None
 
@@ -190,7 +220,7 @@ class Repair(ABC):
         return {name: whole(parameter.detach()) for name, parameter in trainables(model).items()}
 
     @staticmethod
-    def evolution(folder: str | Path) -> list[dict]:
+    def saved_evolution_log(folder: str | Path) -> list[dict]:
         """What ``save`` wrote of the log of evolutions."""
         return []
 
@@ -235,7 +265,7 @@ class Repair(ABC):
 def store(model: nn.Module, storage: str) -> nn.Module:
     """Hold the weights of a pruned model's target layers as `FrozenBaseOptions.storage` says."""
     if storage == "bitmask":
-        pack(model, list(prunable_layers(model)))
+        pack_layers(model, list(prunable_layers(model)))
     return model
 
 
@@ -292,7 +322,7 @@ class FrozenLayerRepair(LayerRepair):
         return super().wrap(store(model, self.options.storage), seed=seed)
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        return super().merge(unpack(model), reprune)
+        return super().merge(unpack_layers(model), reprune)
 
 
 def repaired_layers(model: nn.Module) -> dict[str, RepairedLinear]:

@@ -22,6 +22,7 @@ from baselines.repair.base import (
     trainables,
     whole,
 )
+from baselines.repair.packed import PackedLinear
 from seft.blocks import decoder_blocks
 
 
@@ -35,6 +36,7 @@ class Full(LayerRepair):
     Options = FullOptions
     training = "full"
     shards = True
+    held_bytes = 16  # Positions, too.
     saved_bytes = None
 
     def repaired(self, base: nn.Linear, generator: torch.Generator) -> "MaskedLinear":
@@ -91,9 +93,7 @@ class MaskedLinear(RepairedLinear):
 
     def shardable(self) -> nn.Module:
         """The layer in a form that FSDP can shard; it takes over the values."""
-        from baselines.repair.sharding import ShardableMaskedLinear
-
-        return ShardableMaskedLinear(self.base, self.values)
+        return PackedLinear(self.base, self.values)
 
     def merge(self) -> nn.Linear:
         return self.base

@@ -18,6 +18,7 @@ class FullDense(Full):
     """All weights of the target layers train, and are then pruned to the base's pattern."""
 
     training = "full-dense"
+    held_bytes = 12
 
     def numbers(self, outputs: int, inputs: int, nonzero: int) -> int:
         return outputs * inputs

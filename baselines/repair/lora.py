@@ -16,7 +16,7 @@ from baselines.pruning.layers import prunable_layers
 from baselines.repair.adapter import AdapterRepair
 from baselines.repair.base import FrozenBaseOptions, store
 from baselines.repair.dropout import Dropout
-from seft.storage import unpack
+from seft.storage import unpack_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -36,6 +36,7 @@ class Lora(AdapterRepair):
     paper = "Hu et al., ICLR 2022, arXiv 2106.09685"
     training = "lora"
     rank_option = "rank"
+    products = 2  # The base is frozen: there is no gradient of its weights.
 
     def adapter(self, model: nn.Module, seed: int) -> "LoraConfig":
         from peft import LoraConfig
@@ -64,7 +65,7 @@ class Lora(AdapterRepair):
         return model
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        merged = unpack(model).merge_and_unload()
+        merged = unpack_layers(model).merge_and_unload()
         reprune(merged)
         return merged
 
@@ -75,4 +76,4 @@ class LoraDense(Lora):
     keeps_sparsity = False
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        return unpack(model).merge_and_unload()
+        return unpack_layers(model).merge_and_unload()

@@ -75,10 +75,10 @@ class MaskedLoraLinear(RepairedLinear):
 
 def updated(weight: Tensor, A: Tensor, B: Tensor) -> Tensor:
     """W + (B A) * 1[W], of shape (m, n); the scale is in B."""
-    return torch.addmm(weight, B, A).mul_(mask_of(weight))
+    return torch.addmm(weight, B, A).mul_(indicator(weight))
 
 
-def mask_of(weight: Tensor) -> Tensor:
+def indicator(weight: Tensor) -> Tensor:
     """1[W], in the dtype of W."""
     # On a CPU, booleans cost several times more to make and to multiply by.
     return torch.ne(weight, 0, out=torch.empty_like(weight))
@@ -105,5 +105,5 @@ class _Product(torch.autograd.Function):
         x, A, B = ctx.saved_tensors
         weight = ctx.base.weight.to(x.dtype)
         gradient_x = gradient @ updated(weight, A, B) if ctx.needs_input_grad[0] else None
-        product = (gradient.flatten(0, -2).T @ x.flatten(0, -2)).mul_(mask_of(weight))
+        product = (gradient.flatten(0, -2).T @ x.flatten(0, -2)).mul_(indicator(weight))
         return gradient_x, B.T @ product, product @ A.T, None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import seft
 from baselines.pruning.pattern import Pattern
-from baselines.repair.base import Evolutions, FrozenBaseOptions, Repair, trainables
+from baselines.repair.base import EvolutionSchedule, FrozenBaseOptions, Repair, trainables
 from seft.model import LOG_NAME
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ class Seft(Repair):
     paper = "Xiao et al. 2025, arXiv 2505.24037"
     training = "seft"
     rank_option = "match_rank"
+    products = 2  # The gradient is taken at the positions alone.
+    held_bytes = 28  # An age, the position and the base's weight, and those that were removed.
     saved_bytes = 12  # A delta, its position, and one that was removed for it.
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
@@ -158,19 +160,19 @@ class Seft(Repair):
         return [seft.SeftCallback()]
 
     @property
-    def evolutions(self) -> Evolutions | None:
+    def evolution_schedule(self) -> EvolutionSchedule | None:
         config = self.options.config(seed=0)
         if config.init == "random" and config.drop_fraction == 0:
             return None
-        return Evolutions(config.evolve_every, config.accumulate_steps, config.stagger)
+        return EvolutionSchedule(config.evolve_every, config.accumulate_steps, config.stagger)
 
     def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
-        evolutions, init = self.evolutions, self.options.config(seed=0).init
-        if evolutions is None:
+        schedule, config = self.evolution_schedule, self.options.config(seed=0)
+        if schedule is None:
             return 0
-        windows = [4 * outputs * inputs for outputs, inputs in layers]
-        if evolutions.in_turn and init == "random":
-            return max(*windows, ceil(sum(windows) * evolutions.window / evolutions.every))
+        windows = [config.window_bytes(*layer) for layer in layers]
+        if schedule.in_turn and config.init == "random":
+            return max(*windows, ceil(sum(windows) * schedule.window / schedule.every))
         # All layers choose their first positions at the same step.
         return sum(windows)
 
@@ -186,7 +188,7 @@ class Seft(Repair):
         model.save_pretrained(folder)
 
     @staticmethod
-    def evolution(folder: str | Path) -> list[dict]:
+    def saved_evolution_log(folder: str | Path) -> list[dict]:
         lines = (Path(folder) / LOG_NAME).read_text().splitlines()
         return [json.loads(line) for line in lines]
 

@@ -42,6 +42,7 @@ class Shira(AdapterRepair):
     paper = "Bhardwaj et al., NeurIPS 2024, arXiv 2406.13175"
     training = "shira"
     rank_option = "match_rank"
+    held_bytes = 16
     saved_bytes = 12  # Positions, too.
 
     def adapter(self, model: nn.Module, seed: int) -> "ShiraConfig":

@@ -1,5 +1,8 @@
 """Claims as tests over the grid: what ``config/claims.yaml`` states, and what the records say.
 
+**Budget.** A claim is judged at the largest budget that was run: what a repair is worth shows when
+it has been trained. The verdicts at the smaller ones are shown beside it.
+
 **Evidence.** A claim is taken apart into comparisons. Its metric says what is compared:
 
 * ``average``, ``tasks``, ``answers``, ``perplexity``: the score of ``repair`` less that of each

@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from baselines.problems import MisfitError, validated
 from bench.config.checks import FITS, NAMES
 from bench.config.whole import Config
+from bench.documents import read_keys
+from bench.paths import ROOT
 
 CONFIG = TypeAdapter(Config)
 
@@ -44,6 +47,20 @@ def load_or_exit(values: Mapping) -> Config:
         return load(values)
     except ConfigError as error:
         sys.exit(str(error))
+
+
+def read_files(files: Iterable[Path]) -> dict:
+    """The values of configuration files, each laid over those before it, and over the default.
+
+    Raises:
+        DocumentError: a file is not there, or cannot be read.
+    """
+    from snakemake.utils import update_config
+
+    values: dict = {}
+    for file in (ROOT / "config/config.yaml", *files):
+        update_config(values, read_keys(file))
+    return values
 
 
 @cache

@@ -51,6 +51,11 @@ class Training(Strict):
     gradient_accumulation: PositiveInt = Field(
         default=1, description="Forward passes an optimizer step."
     )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="Keep of each decoder block its input alone, and compute the rest of it again "
+        "in the backward: less memory, for the time of another forward pass; the same results.",
+    )
     steps: PositiveInt = Field(description="Optimizer steps.")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.03, description="Fraction of the steps in which the learning rate rises."

@@ -17,6 +17,23 @@ PERPLEXITY = "perplexity"
 ANSWER_BPB = "answer_bpb"
 # Beside the data of a task of lm-eval's own, and none of them: what a configuration can ask of it.
 FACTS = ".facts.json"
+# Items of tasks of lm-eval's own, and windows of a text's test split, until they are fetched.
+ITEMS = {
+    "arc_challenge": 1172,
+    "arc_easy": 2376,
+    "boolq": 3270,
+    "gsm8k": 1319,
+    "hellaswag": 10042,
+    "mmlu": 14042,
+    "openbookqa": 500,
+    "piqa": 1838,
+    "rte": 277,
+    "wikitext2_2048": 166,
+    "wikitext2_4096": 83,
+    "winogrande": 1267,
+}
+# Of another one; and tokens of an item with its answers: of lm-eval's own, and of ours.
+OTHER_ITEMS, TOKENS, OWN_TOKENS = 1000, 120, 25
 TASKS_FOLDER = ROOT / "config" / "tasks"
 
 
@@ -80,6 +97,19 @@ class TaskSpec(Strict):
         elif self.windows != "rolling":
             raise ValueError(f"windows = {self.windows!r}: only of the metric {PERPLEXITY!r}")
         return self
+
+    def tokens(self, name: str, items: int | None = None) -> int:
+        """About how many tokens the task ``name`` takes; of a text at most, for want of its length.
+
+        Args:
+            name: of the task.
+            items: how many there are, where that is known.
+        """
+        length = TOKENS if self.data is None else OWN_TOKENS
+        if self.metric == PERPLEXITY:
+            length = self.context_length
+        items = items or self.limit or ITEMS.get(name, OTHER_ITEMS)
+        return items * length * (1 + self.few_shot)
 
     def items(self, name: str, resources: Path) -> Path:
         """Where the items of the task ``name`` lie below the folder of all that was fetched."""

@@ -3,12 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from baselines.pruning.pattern import Pattern
 from bench.files import read_json
+from bench.sources import PathSource
 from bench.typed import Strict
+
+if TYPE_CHECKING:
+    from bench.config import ModelSpec
 
 MODELS = Path("resources/models")
 # What a `config.json` calls the keys of a shape.
@@ -71,6 +76,15 @@ class Shape(Strict):
         }
 
     @property
+    def groups(self) -> list[tuple[int, int]]:
+        """Outputs, together, and inputs of the layers of a block that see the same input."""
+        layers = self.layers
+        return [
+            (sum(layers[name][0] for name in names), layers[names[0]][1])
+            for names in (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
+        ]
+
+    @property
     def widths(self) -> list[int]:
         """The distinct numbers of inputs of the linear layers, ascending."""
         return sorted({inputs for _, inputs in self.layers.values()})
@@ -112,15 +126,17 @@ def _stated_shape(path: Path) -> Shape | None:
         return None
 
 
-def shape_of(stated: Shape | None, model: str, models: Path = MODELS) -> Shape | None:
-    """Shape of a model: as configured, else as fetched; None while neither is known.
+def shape_of(spec: "ModelSpec", model: str, models: Path = MODELS) -> Shape | None:
+    """Shape of a model: as configured, else as its ``config.json`` says; None until it is there.
 
     Args:
-        stated: what the configuration says of it.
+        spec: what the configuration says of it.
         model: name of the model.
         models: folder of the fetched models.
     """
-    return stated or read_shape(models / model)
+    source = spec.source
+    folder = source.path.expanduser() if isinstance(source, PathSource) else models / model
+    return spec.shape or read_shape(folder)
 
 
 def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Iterator[str]:

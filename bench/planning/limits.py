@@ -1,7 +1,9 @@
-"""Whether jobs fit the machine, or the nodes of a cluster."""
+"""Whether jobs fit the machine, or the nodes of a cluster, and what would make them fit."""
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import combinations
 from math import ceil
 from pathlib import Path
 
@@ -10,8 +12,10 @@ from pydantic import PositiveInt, TypeAdapter
 
 from baselines.problems import MisfitError, validated
 from bench.config import Config
+from bench.config.repair import Variant
 from bench.documents import read_document
 from bench.planning.needs import GIB, MIB, Job, memory_mib, minutes, needs
+from bench.planning.speeds import Device
 from bench.typed import Strict
 
 LIMITS_FILE = "limits.yaml"
@@ -22,18 +26,23 @@ class Limits(Strict):
 
     Attributes:
         memory_mib: of a node's memory.
+        gpu: name of a node's GPU, for its speed.
         gpu_memory_mib: of one GPU.
         minutes: that a job may take.
         disk_gib: for weights between stages.
     """
 
     memory_mib: PositiveInt | None = None
+    gpu: str | None = None
     gpu_memory_mib: PositiveInt | None = None
     minutes: PositiveInt | None = None
     disk_gib: PositiveInt | None = None
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value:,}" for name, value in self if value is not None)
+        given = self.model_dump(exclude_none=True).items()
+        return ", ".join(
+            f"{key} {value:,}" if key != "gpu" else f"{key} {value}" for key, value in given
+        )
 
 
 LIMITS = TypeAdapter(Limits)
@@ -66,32 +75,70 @@ def limits_here(config: Config) -> Limits:
     )
 
 
-def misfits(config: Config, jobs: Mapping[Job, int], device: str, limits: Limits) -> Iterator[str]:
-    """One line for each kind of jobs that asks for more than there is.
+def misfits(
+    config: Config, jobs: Mapping[Job, int], device: Device, limits: Limits
+) -> Iterator[str]:
+    """One line for each kind of jobs that asks for more than there is, and what would make it fit.
 
     Args:
         config: the configuration.
         jobs: what is to run, and how often.
-        device: cpu or cuda.
+        device: that they compute on.
         limits: what there is.
     """
-    found: dict[tuple, list[tuple[float, int]]] = {}
+    found: dict[tuple, list[tuple[int, Job]]] = {}
+    disk, unknown = 0, set()
     for job, number in jobs.items():
+        need = needs(config, job, device.kind)
+        if need is None:
+            unknown.add(job.model)
+            continue
+        disk += number * need.disk
         method = job.pruner if job.rule == "prune" else job.repair
-        need = needs(config, job, device)
-        gpu_memory = ceil((need.device - need.spared) / MIB)
-        for what, asked, limit in (
-            ("MiB of memory", memory_mib(config, job, device), limits.memory_mib),
-            ("MiB of GPU memory", gpu_memory, limits.gpu_memory_mib),
-            ("minutes", minutes(config, job, device), limits.minutes),
-        ):
-            if limit is not None and asked > limit:
-                kind = (job.rule, method, job.model, what, limit)
-                found.setdefault(kind, []).append((asked, number))
-    for (rule, method, model, what, limit), cases in found.items():
-        name = " ".join(part for part in (rule, method, "of", model) if part)
-        jobs_of_it = sum(number for _, number in cases)
-        yield f"{name} ({jobs_of_it:,} jobs): up to {max(cases)[0]:,} {what}; limit {limit:,}"
-    disk = sum(number * needs(config, job, device).disk for job, number in jobs.items()) // GIB
-    if limits.disk_gib is not None and disk > limits.disk_gib:
-        yield f"all jobs together: {disk:,} GiB of disk; limit {limits.disk_gib:,}"
+        for what, asked in _too_much(config, job, device, limits).items():
+            found.setdefault((job.rule, method, job.model, what), []).append((asked, job))
+    for (*kind, model, what), cases in found.items():
+        asked, job = max(cases, key=lambda case: case[0])
+        name = " ".join(filter(None, (*kind, "of", model)))
+        number, limit = sum(jobs[job] for _, job in cases), getattr(limits, what)
+        remedy = next(_remedies(config, job, device, limits), "")
+        above = f"{what} up to {asked:,}; limit {limit:,}"
+        yield f"Does not fit: {name} ({number:,} jobs): {above}{remedy}"
+    if limits.disk_gib is not None and disk > limits.disk_gib * GIB:
+        yield (
+            f"Does not fit: all jobs together: disk_gib {disk // GIB:,}; limit {limits.disk_gib:,}"
+        )
+    for model in sorted(unknown):
+        yield f"Unknown: whether jobs of {model} fit"
+
+
+def _too_much(config: Config, job: Job, device: Device, limits: Limits) -> dict[str, int]:
+    """What a job asks for above its limits."""
+    available = limits.gpu_memory_mib and limits.gpu_memory_mib * MIB
+    asked = {
+        "memory_mib": memory_mib(config, job, device),
+        "gpu_memory_mib": ceil(needs(config, job, device.kind, available).device / MIB),
+        "minutes": minutes(config, job, device),
+    }
+    given = {what: getattr(limits, what) for what in asked}
+    return {what: n for what, n in asked.items() if given[what] is not None and n > given[what]}
+
+
+def _remedies(config: Config, job: Job, device: Device, limits: Limits) -> Iterator[str]:
+    """Options with which a training fits, in words, the fewest first."""
+    if job.rule != "repair":
+        return
+    recomputing = config.training.model_copy(update={"activation_checkpointing": True})
+    changes = {"training.activation_checkpointing: true": {"training": recomputing}}
+    options = config.repair_options(job.repair, job.budget) | {"of": config.method(job.repair)}
+    if "storage" in options:
+        packed = Variant(**options | {"storage": "bitmask"})
+        changes["storage: bitmask"] = {"variants": config.variants | {"packed": packed}}
+    for words in (*changes, *combinations(changes, 2)):
+        names = [words] if isinstance(words, str) else words
+        lighter = config.model_copy(
+            update={k: v for name in names for k, v in changes[name].items()}
+        )
+        its = replace(job, repair="packed") if "packed" in lighter.variants else job
+        if not _too_much(lighter, its, device, limits):
+            yield f"; with {' and '.join(names)} it fits"

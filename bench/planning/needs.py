@@ -1,48 +1,33 @@
-"""What a job needs of the machine: work, memory and disk, from shapes, budget and options.
+"""What a job needs of the machine: time, memory and disk, from shapes, budget and options.
 
 There is one estimate of each: a plan adds them up (:mod:`bench.planning.plan`), and a scheduler is
 asked for them with a margin. A job that still needs more is ended by it, and asks for more at its
 next attempt.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
-from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from bench.cells import NO_BUDGET
 from bench.config import Config
 from bench.models.shape import Shape, shape_of
-from bench.planning.speeds import SPEED
-from bench.planning.work import GROUPS, evaluation_work, pruning_work, training_work
+from bench.planning.speeds import Device
 from bench.sources import PypiSource
+from bench.training.costs import kept_bytes, trained_numbers, training_memory, training_work
 
 MIB, GIB = 2**20, 2**30
 
 # Start of a job, and bytes a second at which it reads a model.
-START_SECONDS = 15
-READING = 5e8
+START_SECONDS, READING = 15, 5e8
 
 # What a job asks of a scheduler beside what is estimated (interpreter, libraries, text, the CUDA
 # context), and factors for what the estimates do not know.
-BASE_MIB = 2000
-BASE_MINUTES = 30
-MEMORY_MARGIN = 1.5
-TIME_MARGIN = 2
+BASE_MIB, BASE_MINUTES = 2000, 30
+MEMORY_MARGIN, TIME_MARGIN = 1.5, 2
 
-# Bytes a number that trains: in float32 with its gradient and AdamW's moments, and where it is;
-# before it trains; in checkpoints, of which there are two.
-TRAINED_BYTES = 20
-START_BYTES = 8
-CHECKPOINT_BYTES = 2 * 12
-# Bytes in bfloat16 that a block keeps of a token for the backward, for each feature of the hidden
-# states and of the MLP; dropout keeps more.
-KEPT = (20, 8)
-KEPT_WITH_DROPOUT = (36, 10)
-# Bytes of the logits and what is made of them, a token and entry of the vocabulary.
-LOGITS_BYTES = 10
-# Float32 matrices of the widest layer's inputs that it takes to invert one.
-INVERSION = 5
+# Rules that compute what another one does.
+STAGES = {"try_learning_rate": "repair", "evaluate_dense": "evaluate"}
 
 
 @dataclass(frozen=True)
@@ -65,100 +50,63 @@ class Job:
     budget: str = NO_BUDGET
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a job needs, without margins.
 
     Attributes:
-        work: floating-point operations.
-        processes: that share the work, each with its own cores, or GPU.
         seconds: of start and reading, before any work.
+        work: floating-point operations.
+        passes: of a decoder block, one after the other: forward, backward, optimizer.
+        processes: that share the work, each with its own cores, or GPU.
         host: bytes of the host's memory of a process, at the most.
         device: bytes of a GPU's memory, at the most; 0 where the CPU computes.
-        spared: of these, what smaller micro-batches spare: a repair takes them if it has to.
         disk: bytes that it leaves.
         scratch: bytes of checkpoints while it runs, at the most.
     """
 
-    work: float = 0
-    processes: int = 1
     seconds: float = START_SECONDS
+    work: float = 0
+    passes: int = 0
+    processes: int = 1
     host: int = 0
     device: int = 0
-    spared: int = 0
     disk: int = 0
     scratch: int = 0
 
 
-def needs(config: Config, job: Job, device: str) -> Needs:
-    """What a job needs on a device, cpu or cuda; a start alone while the shape is not known."""
-    shape = shape_of(config.models[job.model].shape, job.model)
+def needs(config: Config, job: Job, device: str, available: int | None = None) -> Needs | None:
+    """What a job needs; None while the shape of its model is not known.
+
+    Args:
+        config: the configuration.
+        job: one of its jobs.
+        device: cpu or cuda.
+        available: bytes of a GPU's memory, for which a training takes micro-batches.
+    """
+    spec = config.models[job.model]
+    shape = shape_of(spec, job.model)
     if shape is None:
-        return Needs()
-    element = element_bytes(config, device)
-    model = element * shape.parameters
-    seconds = START_SECONDS + model / READING
+        return None
     if job.rule == "fetch_model":
         # What comes as GGUF is converted, in float32.
-        converted = isinstance(config.models[job.model].source, PypiSource)
+        converted = isinstance(spec.source, PypiSource)
         return Needs(host=8 * shape.parameters * converted, disk=2 * shape.parameters)
+    element = element_bytes(config, device)
+    model, stays = element * shape.parameters, 0
     if job.rule == "prune":
-        disk = base_bytes(config, job, shape, element)
-        memory = pruning_memory(config, job, shape, element)
-        tokens = config.calibration.samples * config.calibration.length
-        return Needs(
-            work=pruning_work(shape, config.pruner(job.pruner), tokens),
-            seconds=seconds,
-            host=model + disk + (memory if device == "cpu" else 0),
-            device=memory if device == "cuda" else 0,
-            disk=disk,
-        )
-    if job.rule in ("repair", "try_learning_rate"):
-        processes = config.processes(job.repair) if job.rule == "repair" else 1
-        block = activation_bytes(config, job, shape, element)
-        training = config.training_at(job.budget)
-        batch = training.batch_size // processes
-        memory = training_memory(config, job, shape, model, processes) + batch * block
-        return Needs(
-            work=training_work(shape, config.method(job.repair), training.tokens),
-            processes=processes,
-            seconds=seconds,
-            host=memory if device == "cpu" else model,
-            device=memory if device == "cuda" else 0,
-            spared=(batch - 1) * block,
-            disk=training_bytes(config, job, shape, element),
-            scratch=CHECKPOINT_BYTES * trained_numbers(config, job, shape),
-        )
-    tasks = config.evaluation_of(job.model).tasks
-    memory = model + evaluation_memory(config, job, shape, element)
-    return Needs(
-        work=evaluation_work(shape, tasks),
-        seconds=seconds,
-        host=memory if device == "cpu" else model,
-        device=memory if device == "cuda" else 0,
-    )
-
-
-def memory_mib(config: Config, job: Job, device: str) -> int:
-    """Memory of the host that a job asks a scheduler for; ``device`` is cpu or cuda."""
-    need = needs(config, job, device)
-    return need.processes * (BASE_MIB + ceil(MEMORY_MARGIN * need.host / MIB))
-
-
-def minutes(config: Config, job: Job, device: str) -> int:
-    """Time that a job asks a scheduler for; ``device`` is cpu or cuda."""
-    seconds = job_seconds(config, needs(config, job, device), device, SPEED[device])
-    return BASE_MINUTES + ceil(TIME_MARGIN * seconds / 60)
-
-
-def job_seconds(config: Config, need: Needs, device: str, speed: float) -> float:
-    """Time that a job takes at a speed of one core, or of one GPU."""
-    return need.seconds + need.work / (speed * units(config, need, device))
-
-
-def units(config: Config, need: Needs, device: str) -> int:
-    """Cores, or GPUs, that a job takes."""
-    return need.processes * (config.runtime.threads if device == "cpu" else 1)
+        need = _pruning(config, job, shape, element)
+        # The model stays on the host, and so does its base until it is written.
+        stays = model + need.disk
+    elif STAGES.get(job.rule, job.rule) == "repair":
+        need = _training(config, job, shape, element, device, available)
+        stays = need.host
+    else:
+        need = _evaluation(config, job, shape, element)
+    seconds = START_SECONDS + model / READING
+    if device == "cpu":
+        return replace(need, seconds=seconds, host=stays + need.device, device=0)
+    return replace(need, seconds=seconds, host=max(stays, model))
 
 
 def element_bytes(config: Config, device: str) -> int:
@@ -167,80 +115,88 @@ def element_bytes(config: Config, device: str) -> int:
     return 2 if narrow or (config.runtime.dtype == "auto" and device == "cuda") else 4
 
 
-def weights_left(job: Job, shape: Shape) -> int:
-    """Weights of the prunable layers that pruning leaves."""
-    return ceil((1 - Pattern.parse(job.pattern).sparsity) * shape.prunable)
-
-
-def trained_numbers(config: Config, job: Job, shape: Shape) -> int:
-    """How many numbers a repair trains."""
-    repair, left = config.built(job.repair, job.budget), weights_left(job, shape) / shape.prunable
-    return shape.blocks * sum(
-        repair.numbers(outputs, inputs, ceil(left * outputs * inputs))
-        for outputs, inputs in shape.layers.values()
+def _pruning(config: Config, job: Job, shape: Shape, element: int) -> Needs:
+    """On a device, of one block, its input, and what the pruner keeps of its layers."""
+    pruner, calibration = config.pruner(job.pruner), config.calibration
+    tokens = pruner.reads_calibration * calibration.samples * calibration.length
+    held = element * (shape.prunable // shape.blocks + tokens * shape.hidden)
+    # One bit a weight, and the weights that are left where they changed.
+    left = 0 if pruner.keeps_weights else (1 - Pattern.parse(job.pattern).sparsity) * shape.prunable
+    return Needs(
+        work=shape.blocks * pruner.work(shape.groups, tokens),
+        device=held + pruner.workspace(shape.groups),
+        disk=ceil(shape.prunable / 8 + element * left),
     )
 
 
-def base_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
-    """Of a base on disk: one bit a weight, and the weights that are left where they changed."""
-    keeps = PRUNERS[job.pruner].keeps_weights
-    return shape.prunable // 8 + (0 if keeps else element * weights_left(job, shape))
+def _training(
+    config: Config, job: Job, shape: Shape, element: int, device: str, available: int | None
+) -> Needs:
+    repair, settings = config.built(job.repair, job.budget), config.training_at(job.budget)
+    processes = config.processes(job.repair) if job.rule == "repair" else 1
+    sparsity = Pattern.parse(job.pattern).sparsity
+    memory = training_memory(
+        repair,
+        shape,
+        settings,
+        sparsity=sparsity,
+        element=element,
+        device=device,
+        processes=processes,
+    )
+    micro_batch = memory.micro_batch(settings.batch_size // processes, available)
+    forwards = settings.activation_checkpointing + (repair.objective == "distill")
+    trained = trained_numbers(repair, shape, sparsity)
+    # The dense model, and its states and those of the repaired one.
+    beside = element * (shape.parameters + 2 * settings.tokens * shape.hidden)
+    return Needs(
+        work=training_work(shape, repair, settings.tokens, forwards=forwards),
+        passes=3 * shape.blocks * settings.blocks // (processes * micro_batch),
+        processes=processes,
+        host=beside * repair.by_block,
+        device=memory.peak(micro_batch),
+        disk=(repair.saved_bytes or element) * trained,
+        # Of two checkpoints.
+        scratch=2 * repair.held_bytes * trained,
+    )
 
 
-def training_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
-    """Of a trained repair on disk."""
-    saved = config.built(job.repair, job.budget).saved_bytes or element
-    return saved * trained_numbers(config, job, shape)
+def _evaluation(config: Config, job: Job, shape: Shape, element: int) -> Needs:
+    evaluation = config.evaluation_of(job.model)
+    windows = [task.context_length or 0 for task in evaluation.tasks.values()]
+    tokens = sum(task.tokens(name) for name, task in evaluation.tasks.items())
+    together = max(evaluation.batch_tokens, *windows)
+    # Logits and their logarithms in float32, too.
+    each = kept_bytes(shape, element, 0, dropout=False) + (element + 2 * 4) * shape.vocabulary
+    # Merged, it may be pruned again.
+    again = 0 if job.repair is None else _pruning(config, job, shape, element).device
+    return Needs(
+        work=2 * shape.parameters * tokens,
+        passes=shape.blocks * tokens // together,
+        device=element * shape.parameters + max(together * each, again),
+    )
 
 
-def pruning_memory(config: Config, job: Job, shape: Shape, element: int) -> int:
-    """Of one block, the calibration set at its input, and what a pruner keeps of its layers.
-
-    As in ``pruning_work``, a pruner that changes weights has a matrix a group of layers, inverts
-    the largest, and works on float32 copies of the layers of a group.
-    """
-    block = element * shape.prunable // shape.blocks
-    if not config.pruner(job.pruner).reads_calibration:
-        return block
-    tokens = config.calibration.samples * config.calibration.length
-    memory = block + element * tokens * shape.hidden
-    if not PRUNERS[job.pruner].keeps_weights:
-        groups = [[shape.layers[name] for name in names] for names in GROUPS]
-        memory += 4 * sum(layers[0][1] ** 2 for layers in groups)
-        memory += 4 * INVERSION * max(shape.widths) ** 2
-        memory += 4 * 2 * max(sum(m * n for m, n in layers) for layers in groups)
-    return memory
+def memory_mib(config: Config, job: Job, device: Device) -> int:
+    """Memory of the host that a job asks a scheduler for."""
+    need = needs(config, job, device.kind) or Needs()
+    return need.processes * (BASE_MIB + ceil(MEMORY_MARGIN * need.host / MIB))
 
 
-def training_memory(config: Config, job: Job, shape: Shape, model: int, processes: int) -> int:
-    """Of a process of a training, without activations: its model, what trains, dense gradients.
-
-    These are of a layer or two at a time, and of the layers that gather them for an evolution.
-    Processes share all but the weights that they begin with, and where these are.
-    """
-    largest = max(outputs * inputs for outputs, inputs in shape.layers.values())
-    layers = shape.blocks * [*shape.layers.values()]
-    gathered = config.built(job.repair, job.budget).gathered_bytes(layers)
-    trained = trained_numbers(config, job, shape)
-    memory = (model + TRAINED_BYTES * trained) // processes + gathered + 4 * 3 * largest
-    return memory if processes == 1 else max(memory, model + START_BYTES * trained)
+def minutes(config: Config, job: Job, device: Device) -> int:
+    """Time that a job asks a scheduler for."""
+    need = needs(config, job, device.kind) or Needs()
+    return BASE_MINUTES + ceil(TIME_MARGIN * job_seconds(config, job, need, device) / 60)
 
 
-def activation_bytes(config: Config, job: Job, shape: Shape, element: int) -> int:
-    """Of one block of tokens: what is kept for the backward, and the logits."""
-    dropout = config.repair_options(job.repair, job.budget).get("dropout")
-    hidden, intermediate = KEPT_WITH_DROPOUT if dropout else KEPT
-    kept = shape.blocks * (hidden * shape.hidden + intermediate * shape.intermediate)
-    return config.training.length * (kept * element // 2 + LOGITS_BYTES * shape.vocabulary)
+def job_seconds(config: Config, job: Job, need: Needs, device: Device) -> float:
+    """Time that a job takes on its cores, or GPUs; a variant is as fast as its method."""
+    stage = STAGES.get(job.rule, job.rule)
+    method = {"prune": job.pruner, "repair": config.method(job.repair)}.get(stage)
+    speed = device.speed_of(stage, method) * units(config, need, device.kind)
+    return need.seconds + max(need.work / speed, need.passes * device.launch)
 
 
-def evaluation_memory(config: Config, job: Job, shape: Shape, element: int) -> int:
-    """Of an evaluation above its model: logits, or what it takes to prune again after merging."""
-    tasks = config.evaluation_of(job.model).tasks.values()
-    windows = [task.context_length or 0 for task in tasks]
-    tokens = max(config.evaluation.batch_tokens, *windows)
-    kept = KEPT[0] * shape.hidden + KEPT[1] * shape.intermediate
-    forward = tokens * (kept * element // 2 + LOGITS_BYTES * shape.vocabulary)
-    if job.repair is None:
-        return forward
-    return max(forward, pruning_memory(config, job, shape, element))
+def units(config: Config, need: Needs, device: str) -> int:
+    """Cores, or GPUs, that a job takes."""
+    return need.processes * (config.runtime.threads if device == "cpu" else 1)

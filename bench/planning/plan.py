@@ -1,76 +1,49 @@
 """What the rest of a grid takes, before any of it runs: ``make plan CONFIG=... PROFILE=...``.
 
-Jobs that compute are counted as the workflow has them, each once. What one of them needs is
+Jobs that compute are counted as the workflow has them, each once; to let Snakemake's own dry run
+count them takes a minute for 7,680 jobs, where this takes a second. What one of them needs is
 estimated in :mod:`bench.planning.needs`, and how fast it works in :mod:`bench.planning.speeds`.
 """
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
 
-from bench.cells import (
-    Cell,
-    base_folder,
-    dense_cell,
-    record_path,
-    training_folder,
-)
+from bench.cells import NO_BUDGET, Cell, base_folder, dense_cell, record_path, training_folder
 from bench.config import Config, load_or_exit
+from bench.config.loading import read_files
 from bench.config.variants import training_of
-from bench.documents import read_keys
 from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
-from bench.models.shape import MODELS, shape_of
-from bench.paths import ROOT
+from bench.models.shape import MODELS
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
-from bench.planning.needs import GIB, Job, Needs, job_seconds, needs, units
+from bench.planning.needs import GIB, MIB, Job, job_seconds, needs, units
 from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
-from bench.planning.speeds import Kind, Speeds, measured_speeds
+from bench.planning.speeds import Device, device_of, with_records
 from bench.records.record import read_record
 
-# The rules that are counted, in their order, and the stage whose speed their jobs have: none where
-# there is nothing to compute.
-STAGES = {
-    "fetch_model": None,
-    "evaluate_dense": "evaluate",
-    "prune": "prune",
-    "repair": "repair",
-    "evaluate": "evaluate",
+# What is said of the jobs of a rule: of all together, or of the largest one.
+COLUMNS = {
+    "jobs": "sum",
+    "hours": "sum",
+    "longest h": "max",
+    "host GiB": "max",
+    "GPU GiB": "max",
+    "disk GiB": "sum",
+    "checkpoints GiB": "max",
 }
-HOURS = {"cpu": "core-hours", "cuda": "GPU-hours"}
+RULES = ["fetch_model", "evaluate_dense", "prune", "repair", "evaluate"]
 # Of more records, about so many are read.
 SAMPLE = 1000
-
-
-@dataclass(frozen=True)
-class Row:
-    """The jobs of a rule that are left, and what they take.
-
-    Attributes:
-        rule: its name.
-        jobs: how many.
-        hours: of all of them, one core or GPU each.
-        longest: hours of the longest.
-        host, device: bytes of memory of the largest.
-        disk: bytes that all of them leave.
-        scratch: bytes of checkpoints of the largest, while it runs.
-    """
-
-    rule: str
-    jobs: int
-    hours: float
-    longest: float
-    host: int
-    device: int
-    disk: int
-    scratch: int
+SAVINGS = 3
 
 
 @dataclass(frozen=True)
@@ -78,75 +51,129 @@ class Plan:
     """What a grid still needs.
 
     Attributes:
-        cells: of the grid, dense models included.
+        config: of the grid.
+        device: that computes.
+        available: bytes of a GPU's memory, for which trainings take micro-batches.
         jobs: what is left to run, and how often.
-        rows: the same by rule.
-        kinds: stages, and methods of them, that are left.
-        speeds: that the hours follow from.
-        unknown: models of which nothing can be estimated: their shape is not known yet.
     """
 
-    cells: int
+    config: Config
+    device: Device
+    available: int | None
     jobs: Counter[Job]
-    rows: list[Row]
-    kinds: set[Kind]
-    speeds: Speeds
-    unknown: list[str]
+
+    @cached_property
+    def estimates(self) -> pd.DataFrame:
+        """A row a kind of job: what it is, and ``COLUMNS``, ``hours`` of one core or GPU.
+
+        Numbers are missing where the shape of the model is not known.
+        """
+        rows = [asdict(job) | self._estimate(job, number) for job, number in self.jobs.items()]
+        return pd.DataFrame(rows, columns=[*Job.__dataclass_fields__, *COLUMNS])
+
+    def _estimate(self, job: Job, number: int) -> dict[str, float]:
+        need = needs(self.config, job, self.device.kind, self.available)
+        if need is None:
+            return {"jobs": number}
+        hours = job_seconds(self.config, job, need, self.device) / 3600
+        return {
+            "jobs": number,
+            "hours": number * units(self.config, need, self.device.kind) * hours,
+            "longest h": hours,
+            "host GiB": need.processes * need.host / GIB,
+            "GPU GiB": need.device / GIB,
+            "disk GiB": number * need.disk / GIB,
+            "checkpoints GiB": need.scratch / GIB,
+        }
+
+    @property
+    def unknown(self) -> list[str]:
+        """The models whose shape is not known."""
+        return sorted(set(self.estimates["model"][self.estimates["hours"].isna()]))
 
     @property
     def hours(self) -> float:
-        return sum(row.hours for row in self.rows)
+        """Of all jobs of known models."""
+        return self.estimates["hours"].sum()
 
-    def __str__(self) -> str:
-        """In one line."""
-        jobs = ", ".join(f"{row.jobs:,} {row.rule}" for row in self.rows)
-        known = all(self.speeds.knows(stage) for stage, _ in self.kinds)
-        source = "by earlier records" if known else "`make plan` says what that assumes"
-        return (
-            f"Grid of {self.cells:,} cells; still to run: {jobs or 'nothing'}. "
-            f"About {self.hours:,.1f} {HOURS[self.speeds.device]} ({source})."
-        )
+    @property
+    def rules(self) -> pd.DataFrame:
+        """A row a rule, and ``COLUMNS``."""
+        of_rules = self.estimates.groupby("rule")[[*COLUMNS]].agg(_together)
+        return of_rules.reindex([rule for rule in RULES if rule in of_rules.index])
 
     def table(self) -> str:
         """A line a rule, and one for all."""
-        lines = [
-            {
-                "rule": row.rule,
-                "jobs": f"{row.jobs:,}",
-                HOURS[self.speeds.device]: f"{row.hours:,.1f}",
-                "longest h": f"{row.longest:,.1f}",
-                "host GiB": _gib(row.host),
-                "GPU GiB": _gib(row.device),
-                "disk GiB": _gib(row.disk),
-                "checkpoints GiB": _gib(row.scratch),
-            }
-            for row in (*self.rows, total(self.rows))
-        ]
-        return pd.DataFrame(lines).to_string(index=False)
+        rules = self.rules
+        rules.loc["all"] = self.estimates[[*COLUMNS]].agg(_together)
+        return rules.map(_shown).rename_axis("rule").reset_index().to_string(index=False)
+
+    def __str__(self) -> str:
+        """In one line."""
+        cells = len(self.config.grid.models) + sum(1 for _ in self.config.cells())
+        jobs = ", ".join(f"{number:,} {rule}" for rule, number in self.rules["jobs"].items())
+        parts = [f"Grid of {cells:,} cells", f"still to run: {jobs or 'nothing'}"]
+        if self.hours:
+            parts.append(f"about {_shown(self.hours)} {self.device.hours}")
+        if self.unknown:
+            parts.append(f"unknown hours for {', '.join(self.unknown)}")
+        return "; ".join(parts) + "."
 
     def notes(self) -> Iterator[str]:
-        """What the table's numbers are, and what they are not."""
+        """What the table's numbers are and follow from, how long this device takes, and what would
+        save most of that.
+        """
         yield (
             "Host, GPU: peak of the largest job. Disk: what all jobs leave. Checkpoints: of the "
             "largest repair, while it runs. Fetching data, tokenizing and tables come on top."
         )
-        if self.kinds:
-            yield self.speeds.about(self.kinds)
         for model in self.unknown:
-            yield f"{model}: nothing but start-up; give models.{model}.shape, or fetch it first."
+            yield f"{model}: of unknown shape; give models.{model}.shape, or fetch it first."
+        unit, hours = self.device.hours, self.hours
+        yield f"{unit} follow from {self.device}."
+        if hours:
+            cores = os.cpu_count() if self.device.kind == "cpu" else 1
+            on = f"{cores} {self.device.name}{'s' if cores > 1 else ''}"
+            largest = sorted(self._savings(), reverse=True)[:SAVINGS]
+            saved = "; ".join(f"{words} ({_shown(saved)})" for saved, words in largest)
+            yield f"About {_shown(hours / 24 / cores)} days on {on}. To save most {unit}: {saved}."
+
+    def _savings(self) -> Iterator[tuple[float, str]]:
+        """Hours that a smaller grid or budget would save, and what is made smaller."""
+        jobs, seeds = self.estimates, len(self.config.grid.seeds)
+        hours, rule = jobs["hours"], jobs["rule"]
+        for key in ("model", "pruner", "pattern", "repair", "budget"):
+            each = hours.groupby(jobs[key]).sum().drop(NO_BUDGET, errors="ignore")
+            if len(each) > 1:
+                yield from ((saved, f"grid.{key}s without {name}") for name, saved in each.items())
+        yield (1 - 1 / seeds) * hours[jobs["repair"].notna()].sum(), "one of grid.seeds"
+        yield hours[rule == "repair"].sum() / 2, "half of training.steps"
+        tasks = self.config.evaluation.tasks
+        tokens = pd.Series({name: task.tokens(name) for name, task in tasks.items()})
+        each = hours[rule.str.startswith("evaluate")].sum() * tokens / tokens.sum()
+        yield from ((saved, f"evaluation.tasks.{name}: null") for name, saved in each.items())
 
 
-def _gib(size: int) -> str:
-    return f"{size / GIB:,.1f}" if size else "-"
+def _together(column: pd.Series) -> float:
+    return getattr(column, COLUMNS[column.name])(skipna=False)
 
 
-def make_plan(config: Config, device: str, root: Path = Path()) -> Plan:
+def _shown(value: float) -> str:
+    if pd.isna(value):
+        return "unknown"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value else "-"
+
+
+def make_plan(
+    config: Config, device: Device, root: Path = Path(), available: int | None = None
+) -> Plan:
     """What the grid of ``config`` still needs.
 
     Args:
         config: the configuration.
-        device: that jobs compute on: cpu or cuda.
+        device: that jobs compute on.
         root: the working folder of the run.
+        available: bytes of a GPU's memory, for which trainings take micro-batches.
     """
     cells = [*map(dense_cell, config.grid.models), *config.cells()]
     again = to_retry(config, root) if config.retry_failed else set()
@@ -154,15 +181,10 @@ def make_plan(config: Config, device: str, root: Path = Path()) -> Plan:
     def made(path: str | Path) -> bool:
         return str(path) not in again and (root / path).exists()
 
-    jobs = Counter(_jobs(config, [cell for cell in cells if not made(record_path(cell))], made))
+    jobs = _jobs(config, [cell for cell in cells if not made(record_path(cell))], made)
     records = sorted((root / "results/cells").glob("**/record.json"))
-    sample = list(_readable(records[:: 1 + len(records) // SAMPLE]))
-    speeds = measured_speeds(config, sample, device)
-    rows = [_row(config, rule, jobs, speeds) for rule in STAGES]
-    kinds = {kind_of(config, job) for job in jobs if STAGES[job.rule] is not None}
-    models = {job.model for job in jobs}
-    unknown = sorted(m for m in models if shape_of(config.models[m].shape, m) is None)
-    return Plan(len(cells), jobs, [row for row in rows if row.jobs], kinds, speeds, unknown)
+    records = _readable(records[:: 1 + len(records) // SAMPLE])
+    return Plan(config, with_records(device, config, records), available, Counter(jobs))
 
 
 def _readable(records: Iterable[Path]) -> Iterator[dict]:
@@ -196,59 +218,6 @@ def _jobs(
     return (job for path, job in made.items() if not is_made(path))
 
 
-def kind_of(config: Config, job: Job) -> Kind:
-    """Whose speed a job has that computes; a variant has that of its method."""
-    stage = STAGES[job.rule]
-    method = {"prune": job.pruner, "repair": config.method(job.repair)}.get(stage)
-    return stage, method
-
-
-def _row(config: Config, rule: str, jobs: Counter[Job], speeds: Speeds) -> Row:
-    def hours(job: Job, need: Needs) -> float:
-        if STAGES[rule] is None:
-            return need.seconds / 3600
-        speed = speeds.of(*kind_of(config, job))
-        return job_seconds(config, need, speeds.device, speed) / 3600
-
-    mine = {job: number for job, number in jobs.items() if job.rule == rule}
-    need = {job: needs(config, job, speeds.device) for job in mine}
-    return Row(
-        rule,
-        jobs=sum(mine.values()),
-        hours=sum(
-            number * units(config, need[job], speeds.device) * hours(job, need[job])
-            for job, number in mine.items()
-        ),
-        longest=max((hours(job, need[job]) for job in mine), default=0),
-        host=max((n.processes * n.host for n in need.values()), default=0),
-        device=max((n.device for n in need.values()), default=0),
-        disk=sum(number * need[job].disk for job, number in mine.items()),
-        scratch=max((n.scratch for n in need.values()), default=0),
-    )
-
-
-def total(rows: Sequence[Row]) -> Row:
-    """All jobs: together, and the largest of each kind."""
-    together = {key: sum(getattr(row, key) for row in rows) for key in ("jobs", "hours", "disk")}
-    largest = ("longest", "host", "device", "scratch")
-    peak = {key: max((getattr(row, key) for row in rows), default=0) for key in largest}
-    return Row("all", **together, **peak)
-
-
-def read_files(files: Sequence[Path]) -> dict:
-    """The values of configuration files, each laid over those before it, and over the default.
-
-    Raises:
-        DocumentError: a file is not there, or cannot be read.
-    """
-    from snakemake.utils import update_config
-
-    values: dict = {}
-    for file in (ROOT / "config/config.yaml", *files):
-        update_config(values, read_keys(file))
-    return values
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Say what a grid takes, and run nothing.")
     parser.add_argument("--configfile", type=Path, nargs="*", default=[], help="of the grid")
@@ -268,12 +237,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.exit(1, f"{error}\n")
     check_or_exit(config)
-    device = "cuda" if takes_gpu(config.runtime.device) else "cpu"
-    plan = make_plan(config, device)
-    print(plan, plan.table(), *plan.notes(), sep="\n\n")
     if limits is None:
         limits, file = limits_here(config), "this machine"
+    kind = "cuda" if takes_gpu(config.runtime.device) else "cpu"
+    memory = limits.gpu_memory_mib and limits.gpu_memory_mib * MIB
+    plan = make_plan(config, device_of(kind, limits.gpu), available=memory)
+    print(plan, plan.table(), *plan.notes(), sep="\n\n")
     print(f"\nLimits of {file}: {limits}.")
-    too_large = list(misfits(config, plan.jobs, device, limits))
-    for line in [f"Does not fit: {line}" for line in too_large] or ["Every job fits."]:
-        print(line)
+    problems = list(misfits(config, plan.jobs, plan.device, limits))
+    print(*(problems or ["Every job fits."]), sep="\n")

@@ -1,90 +1,135 @@
-"""How fast jobs compute: by the records of earlier ones, where there are any."""
+"""How fast jobs compute: by the records of earlier ones, by ``bench calibrate``, or as stated."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
 
 from baselines.pruning import PRUNERS
+from baselines.repair import REPAIRS
 from bench.config import Config
 from bench.config.variants import method_of, training_of
 from bench.evaluation.tasks import TaskSpec
+from bench.files import read_json
+from bench.models.loading import pick_dtype
 from bench.models.shape import Shape, shape_of
-from bench.planning.work import evaluation_work, pruning_work, training_work
+from bench.training.costs import training_work
 
-# Floating-point operations a second of one core, or of a GPU, where no record says it.
-SPEED = {"cpu": 1.2e11, "cuda": 3e13}
-SOURCE = {
-    "cpu": "measured on an AMD EPYC with AVX-512 BF16 and SmolLM2-135M-Instruct",
-    "cuda": "assumed: no record of a GPU says it",
+CALIBRATION = Path("results/calibration.json")
+# Dense operations a second in bfloat16, in 1e12, as vendors state them.
+GPUS = {
+    "H200": 989,
+    "H100": 989,
+    "A100": 312,
+    "A6000": 155,
+    "A10": 125,
+    "L40S": 362,
+    "L4": 121,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
 }
-UNIT = {"cpu": "a core", "cuda": "a GPU"}
+USUAL_GPU = "A100"
+# The part of them that trainings reach: on an H200, in the 7B shape, 0.27 with LoRA, 0.39 with SPP.
+EFFICIENCY = 0.3
+# Seconds that a pass of a decoder block (forward, backward or optimizer) takes at the least, to
+# start its kernels: SmolLM2 on an H200.
+LAUNCH = 0.002
+# Operations a second of a core, with SmolLM2: in bfloat16 where it multiplies in that, or float32.
+CORES = {torch.bfloat16: 1.2e11, torch.float32: 2.5e10}
 
 # A stage and a method: the pruner, the repair that is trained, or None: any.
 Kind = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
-class Speeds:
-    """Floating-point operations a second of jobs, of one core or of a GPU.
+class Device:
+    """What computes: one core, or one GPU.
 
     Attributes:
-        device: cpu or cuda.
-        measured: by stage and method.
-        records: how many have said so.
+        kind: cpu or cuda.
+        name: of the GPU, or of the core.
+        source: of its figures, in words.
+        speed: floating-point operations a second.
+        launch: seconds that a pass of a decoder block takes at the least.
+        measured: operations a second in earlier jobs, by stage and method.
     """
 
-    device: str
-    measured: Mapping[Kind, float]
-    records: int
+    kind: str
+    name: str
+    source: str
+    speed: float
+    launch: float
+    measured: Mapping[Kind, float] = field(default_factory=dict)
 
-    def of(self, stage: str, method: str | None = None) -> float:
-        """The speed of a method; else, of its stage; else, the one that is stated here."""
-        usual = self.measured.get((stage, None), SPEED[self.device])
+    def speed_of(self, stage: str, method: str | None) -> float:
+        """Operations a second: of a method; else, of its stage; else, of the device."""
+        usual = self.measured.get((stage, None), self.speed)
         return self.measured.get((stage, method), usual)
 
-    def about(self, kinds: Iterable[Kind]) -> str:
-        """Where the speeds of these come from, in words."""
-        kinds = sorted(set(kinds), key=str)
-        measured = [
-            f"{stage}{f' {method}' if method else ''} {self.of(stage, method):.1e}"
-            for stage, method in kinds
-            if self.knows(stage)
-        ]
-        stated = sorted({stage for stage, _ in kinds if not self.knows(stage)})
-        parts = [f"{', '.join(measured)} (from {self.records:,} records)"] if measured else []
-        if stated:
-            parts.append(f"{', '.join(stated)} {SPEED[self.device]:.1e} ({SOURCE[self.device]})")
-        return f"FLOP/s of {UNIT[self.device]}: {'; '.join(parts)}."
+    @property
+    def hours(self) -> str:
+        """What hours of it are called."""
+        return {"cpu": "core-hours", "cuda": "GPU-hours"}[self.kind]
 
-    def knows(self, stage: str) -> bool:
-        """Whether a record has said how fast a stage is."""
-        return (stage, None) in self.measured
+    def __str__(self) -> str:
+        """Its speeds, and where they come from, in words."""
+        parts = [f"{self.speed:.1e} operations a second of one {self.name} ({self.source})"]
+        for (stage, method), speed in sorted(self.measured.items(), key=str):
+            if method or stage == "evaluate":
+                parts.append(f"{stage} {method or ''} {speed:.1e} (earlier records)")
+        return "; ".join(" ".join(part.split()) for part in parts)
 
 
-def measured_speeds(config: Config, records: Iterable[dict], device: str) -> Speeds:
-    """The speeds of earlier jobs on the same kind of device.
+def device_of(kind: str, gpu: str | None = None, root: Path = Path()) -> Device:
+    """The device that jobs take: as it was calibrated, else as the table has it.
 
     Args:
+        kind: cpu or cuda.
+        gpu: name of the GPU; None: that of this machine, else the usual one.
+        root: the working folder of the run.
+    """
+    path = root / CALIBRATION
+    found = Device(**read_json(path)) if path.is_file() else None
+    if found and found.kind == kind and (gpu is None or gpu in found.name):
+        return found
+    if kind == "cpu":
+        dtype = pick_dtype("auto", torch.device("cpu"))
+        return Device(kind, "core", f"stated, in {dtype}", CORES[dtype], launch=0.0)
+    if gpu is None and torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name()
+    # The longest name first: an L40S is no L4.
+    names = sorted(GPUS, key=len, reverse=True)
+    like = next((name for name in names if name in (gpu or "")), USUAL_GPU)
+    source = f"{EFFICIENCY:.0%} of what is stated for {like}"
+    return Device(kind, gpu or like, source, EFFICIENCY * 1e12 * GPUS[like], LAUNCH)
+
+
+def with_records(device: Device, config: Config, records: Iterable[dict]) -> Device:
+    """The device with the speeds of earlier jobs on its kind.
+
+    Args:
+        device: that jobs take.
         config: says the shapes of the records' models; those of other models are left out.
         records: of any grid.
-        device: cpu or cuda.
     """
     work: dict[Kind, float] = defaultdict(float)
     seconds: dict[Kind, float] = defaultdict(float)
-    used = 0
     for record in records:
         model, provenance = record["cell"]["model"], record["provenance"]
-        shape = shape_of(config.models[model].shape, model) if model in config.models else None
-        if shape is None or (provenance["accelerator"] is None) != (device == "cpu"):
+        shape = shape_of(config.models[model], model) if model in config.models else None
+        if shape is None or (provenance["accelerator"] is None) != (device.kind == "cpu"):
             continue
-        used += 1
-        cores = provenance["threads"] if device == "cpu" else 1
+        cores = provenance["threads"] if device.kind == "cpu" else 1
         for stage, method, done in _work_done(record, shape):
             costs = record["stages"][stage]
             for kind in {(stage, method), (stage, None)}:
                 work[kind] += done
                 seconds[kind] += costs.get("processes", 1) * cores * costs["seconds"]
-    return Speeds(device, {kind: work[kind] / seconds[kind] for kind in work}, used)
+    return replace(
+        device, measured={kind: work[kind] / seconds[kind] for kind in work if work[kind]}
+    )
 
 
 def _work_done(record: dict, shape: Shape) -> Iterator[tuple[str, str | None, float]]:
@@ -93,12 +138,16 @@ def _work_done(record: dict, shape: Shape) -> Iterator[tuple[str, str | None, fl
     if stages["prune"] is not None:
         pruner = PRUNERS[cell["pruner"]](**resolved["pruning"])
         tokens = resolved["calibration"]["samples"] * resolved["calibration"]["length"]
-        yield "prune", cell["pruner"], pruning_work(shape, pruner, tokens)
+        yield "prune", cell["pruner"], shape.blocks * pruner.work(shape.groups, tokens)
     if stages["repair"] is not None:
         method = training_of(method_of(cell["repair"], resolved))
-        yield "repair", method, training_work(shape, method, stages["repair"]["tokens"])
+        tokens = stages["repair"]["tokens"]
+        forwards = resolved["training"].get("activation_checkpointing", False)
+        forwards += resolved["repair"].get("objective") == "distill"
+        work = training_work(shape, REPAIRS[method], tokens, forwards=forwards)
+        yield "repair", method, work
     if stages["evaluate"] is not None:
-        tasks = resolved["evaluation"]["tasks"].items()
         items = {entry["task"]: entry["n"] for entry in record["metrics"]}
-        work = evaluation_work(shape, {name: TaskSpec(**task) for name, task in tasks}, items)
-        yield "evaluate", None, work
+        tasks = resolved["evaluation"]["tasks"].items()
+        tokens = sum(TaskSpec(**task).tokens(name, items.get(name)) for name, task in tasks)
+        yield "evaluate", None, 2 * shape.parameters * tokens

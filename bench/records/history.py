@@ -4,7 +4,8 @@ It holds what the figures need of the checkpoints, so that they can be drawn wit
 
 * ``cell``: whose it is. What follows is empty where nothing was trained, it failed, or the log of
   its evaluation says why there is none.
-* ``training``: step, loss and learning rate, as logged.
+* ``training``: step, loss and learning rate, as logged; none of a training whose loss is not that
+  of the next token, which no axis could show beside others.
 * ``evolution``: for each evolution of each layer its ``step``, the number of the ``layer`` in
   ``layers``, the share of the grown weights that pruning had removed (``reactivated``; null where
   none grew), and the share of the base's mask that is still in the mask (``overlap``).

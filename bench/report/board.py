@@ -25,6 +25,8 @@ def board(sources: Sources) -> dict:
     table, scores = sources.results.costs, sources.results.scores
     kinds, chief = kinds_of(scores), chief_scores(scores)
     names = [*chief, *(name for name in kinds if name not in chief)]
+    groups = dict.fromkeys(kinds, "task") | dict.fromkeys(details(kinds), "detail")
+    groups |= dict.fromkeys(chief, "chief")
     scored = {
         (tuple(row[key] for key in IDENTITY), row["task"]): row
         for row in plain(scores.assign(best=stands_out(scores)))

@@ -13,10 +13,10 @@ from torch import nn
 
 from baselines.pruning.layers import sparsity_report
 from baselines.pruning.pattern import Pattern
-from baselines.repair import REPAIRS
+from baselines.repair import build_repair
+from baselines.repair.base import Repair
 from bench.cells import Cell
 from bench.config import Evaluation
-from bench.config.variants import method_of
 from bench.data.disjoint import dropped_identity
 from bench.evaluation import evaluate
 from bench.evaluation.run import Evaluation as Scores
@@ -290,16 +290,18 @@ def _evaluate(
     result.sparsity |= {"achieved": report.sparsity, "layers": report.layers}
     if job.trained is None:
         return
-    evolution = REPAIRS[method_of(job.cell.repair, job.resolved)].evolution(Path(job.trained))
+    repair = build_repair(job.cell.repair, **job.resolved["repair"])
+    evolution = repair.saved_evolution_log(job.trained)
     result.sparsity["evolution"] = sparsity_ranges(evolution)
-    result.course = _history(job, evolution, network)
+    result.course = _history(job, repair, evolution, network)
 
 
-def _history(job: EvaluationJob, evolution: list[dict], network: nn.Module) -> dict:
+def _history(job: EvaluationJob, repair: Repair, evolution: list[dict], network: nn.Module) -> dict:
     """The history of a training, for the figures: without one the cell is no less evaluated."""
     try:
+        log = read_json(Path(job.trained) / LOG_FILE)
         return make_history(
-            read_json(Path(job.trained) / LOG_FILE),
+            log if repair.objective == "next-token" else [],
             evolution,
             read_base_layers(job.base, dense=job.model, model=network),
             network,

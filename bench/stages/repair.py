@@ -10,7 +10,7 @@ from bench.files import remove, write_json
 from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.models.merging import repruner
 from bench.stages.inputs import verify_blocks, verify_tokens
-from bench.stages.shared_repair import train_in_processes
+from bench.stages.shared_repair import check_gpus, train_in_processes
 from bench.stages.training_job import TrainingJob, read_blocks, train_once
 from bench.training.loss import validation_loss
 from bench.training.train import in_memory
@@ -33,8 +33,9 @@ def train_repair(job: TrainingJob, attempt: Attempt, processes: int = 1) -> None
         if processes == 1:
             train_here = partial(train_once, job, folder)
         else:
+            check_gpus(processes, job)
             train_here = partial(train_in_processes, processes, job, folder)
-        return in_memory(job.settings.batch_size // processes, train_here)
+        return in_memory(job.micro_batch(processes), train_here)
 
     run_stage("repair", job.output, attempt, work, made_from=job.made_from(), needs=(job.base,))
     if read_outcome(job.output)["error"] is None:
@@ -82,7 +83,7 @@ def try_learning_rate(job: TrainingJob, validation: str, calibration: str | None
         return network
 
     try:
-        network = in_memory(batch_size, trained)
+        network = in_memory(job.micro_batch(), trained)
     except FloatingPointError:
         after = None
     else:

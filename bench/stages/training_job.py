@@ -17,11 +17,13 @@ from bench.files import write_json
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import LOG_FILE
 from bench.models.bases import load_base
-from bench.models.loading import pick_device, pick_dtype
+from bench.models.loading import load_model, pick_device, pick_dtype
+from bench.models.shape import read_shape
 from bench.origin import digest_of, identity, verify
 from bench.stages.inputs import of_base, of_training, verify_blocks, verify_model
 from bench.training.blocks import Blocks
 from bench.training.checkpoints import Checkpoints
+from bench.training.costs import training_memory
 from bench.training.processes import count, rank
 from bench.training.train import TrainingReport, train
 
@@ -99,6 +101,25 @@ class TrainingJob:
         pattern = Pattern.parse(self.cell.pattern)
         return build_repair(self.cell.repair, pattern=pattern, **self.config["repair"])
 
+    def micro_batch(self, processes: int = 1) -> int:
+        """Blocks a forward pass of a process: as many of the batch as a GPU has memory for, by the
+        estimate; all on a CPU, and where the shape of the model is not known.
+        """
+        batch, shape = self.settings.batch_size // processes, read_shape(Path(self.model))
+        if self.device.type == "cpu" or shape is None:
+            return batch
+        memory = training_memory(
+            self.repair(),
+            shape,
+            self.settings,
+            sparsity=Pattern.parse(self.cell.pattern).sparsity,
+            element=self.dtype.itemsize,
+            device=self.device.type,
+            processes=processes,
+        )
+        available = torch.cuda.get_device_properties(self.device).total_memory
+        return memory.micro_batch(batch, available)
+
     def load_base(self) -> nn.Module:
         return load_base(self.base, dense=self.model, device=self.device, dtype=self.dtype)
 
@@ -110,6 +131,9 @@ class TrainingJob:
         checkpoints: Checkpoints | None = None,
     ) -> TrainingReport:
         """Train what ``repair`` has wrapped, in place."""
+        dense = None
+        if repair.needs_dense:
+            dense = load_model(self.model, torch.device("cpu"), self.dtype)
         return train(
             network,
             repair,
@@ -119,6 +143,7 @@ class TrainingJob:
             dtype=self.dtype,
             micro_batch=micro_batch,
             checkpoints=checkpoints,
+            dense=dense,
         )
 
 

@@ -23,9 +23,9 @@ test on means over seeds, and the t test of the difference with the standard err
 p-value is the larger one, so that a difference must hold over items and over seeds. Perplexities
 are compared by their loss: a difference and its interval are in nats a token.
 
-**Several comparisons.** Holm's correction, within one model, pruner, pattern and task, over all
-pairs of methods. Variants of a method, which try its options, take nothing from that: each with its
-method is corrected for those pairs, and all other pairs with a variant for each other.
+**Several comparisons.** Holm's correction, within one model, pruner, pattern, budget and task, over
+all pairs of methods. Variants of a method, which try its options, take nothing from that: each with
+its method is corrected for those pairs, and all other pairs with a variant for each other.
 ``significant`` is a corrected p-value below 0.05.
 
 **Verdicts.** ``equal``: the whole 95 % interval of the difference lies within what is not worth

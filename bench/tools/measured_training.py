@@ -4,15 +4,18 @@
 result, both JSON. A plain loop of forward, backward, clipping, optimizer step and the repair's
 callbacks stands in the place of the Trainer, so that each part can be told from the others. It
 differs from ``bench.training.train`` in that the batch is the same at each step, and in that the
-Trainer's copy of the logits in float32, the same for every method, is not made.
+Trainer's copy of the logits in float32, the same for every method, is not made. A repair's own loop
+is handed that batch as a text of as many batches as steps are timed.
 """
 
 import gc
 import json
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -30,13 +33,19 @@ from transformers import (
 from baselines.pruning.driver import prune
 from baselines.pruning.layers import sparsity_report
 from baselines.repair import build_repair
-from baselines.repair.base import Repair, trainables
+from baselines.repair.base import Repair
+from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
-from bench.jobs.measure import peak_rss, reset_peak_rss
+from bench.jobs.measure import page_in, peak_rss, reset_peak_rss
 from bench.models.bases import BASE_FILE, dense_model, load_base
 from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
 from bench.paths import ROOT
-from bench.training.loss import counted_logits, next_token_loss
+from bench.training.loss import (
+    counted_logits,
+    dense_logits,
+    distillation_loss,
+    next_token_loss,
+)
 from seft.storage import Bitmask
 
 SHAPES = {
@@ -64,7 +73,7 @@ class Settings:
         options: its options.
         model: folder of a base of the workflow's, or of a model, which is pruned by magnitude
             where it is dense. None: ``shape``.
-        shape: a name in ``SHAPES``.
+        shape: of a model of random weights, as keys of a ``LlamaConfig``.
         sparsity: fraction that is pruned of a dense model.
         length, batch: tokens a sequence, sequences a batch.
         warmup, steps: optimizer steps before the timing, and timed.
@@ -77,7 +86,7 @@ class Settings:
     method: str
     options: dict
     model: str | None
-    shape: str | None
+    shape: dict | None
     sparsity: float
     length: int
     batch: int
@@ -152,18 +161,25 @@ def held(tensors: list[Tensor]) -> int:
     return sum(storages(tensors).values())
 
 
+def load_dense(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model before it is pruned; a random one is made on the device and never on the host."""
+    if settings.model is not None:
+        is_base = (Path(settings.model) / BASE_FILE).exists()
+        folder = ROOT / dense_model(settings.model) if is_base else settings.model
+        return load_model(folder, device, dtype)
+    torch.manual_seed(settings.seed)
+    with device:
+        config = LlamaConfig(**settings.shape)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+
+
 def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The pruned base; a random one is made on the device and never on the host."""
-    if settings.model is None:
-        torch.manual_seed(settings.seed)
-        with device:
-            config = LlamaConfig(**SHAPES[settings.shape])
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    elif (Path(settings.model) / BASE_FILE).exists():
+    """The pruned base."""
+    if settings.model is not None and (Path(settings.model) / BASE_FILE).exists():
         dense = ROOT / dense_model(settings.model)
         model = load_base(settings.model, dense=dense, device=device, dtype=dtype)
     else:
-        model = load_model(settings.model, device, dtype)
+        model = load_dense(settings, device, dtype)
     if sparsity_report(model).sparsity < settings.sparsity / 2:
         prune(model, "magnitude", sparsity=settings.sparsity)
     return model
@@ -172,8 +188,15 @@ def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Mod
 class Loop:
     """Trains a wrapped model on one batch, step after step."""
 
-    def __init__(self, settings: Settings, repair: Repair, model: nn.Module, dtype: torch.dtype):
-        self.repair, self.model = repair, model
+    def __init__(
+        self,
+        settings: Settings,
+        repair: Repair,
+        model: nn.Module,
+        dense: nn.Module | None,
+        dtype: torch.dtype,
+    ):
+        self.repair, self.model, self.dense = repair, model, dense
         self.device = next(model.parameters()).device
         self.dtype = dtype
         self.optimizer = repair.optimizer(model)
@@ -188,13 +211,22 @@ class Loop:
         self.tokens = torch.randint(vocabulary, shape, generator=generator).to(self.device)
         self._call("on_train_begin")
 
-    def loss(self) -> Tensor:
-        """Mean loss of the next token, under autocast as the Trainer's."""
-        half = self.dtype != torch.float32
-        autocast = torch.autocast(self.device.type, self.dtype, enabled=half)
-        with counted_logits(self.model, self.tokens), autocast:
-            outputs = self.model(input_ids=self.tokens, use_cache=False)
-        return next_token_loss(outputs, self.tokens)
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def loss(self, *_) -> Tensor:
+        """Mean loss over the batch, by the repair's objective, under autocast as the Trainer's.
+
+        What a repair's own loop gives it are the model and the batch that there are.
+        """
+        loss, tokens = next_token_loss, self.tokens
+        with self.autocast():
+            if self.repair.objective == "distill":
+                inputs = {"input_ids": tokens, "labels": tokens}
+                loss = partial(distillation_loss, dense=dense_logits(self.dense, inputs))
+            with counted_logits(self.model, tokens):
+                outputs = self.model(input_ids=tokens, use_cache=False)
+        return loss(outputs, tokens)
 
     def step(self, watch: AbstractContextManager | None = None) -> Step:
         """One optimizer step; ``watch`` is entered for the forward pass."""
@@ -204,18 +236,42 @@ class Loop:
         with watch or nullcontext():
             loss = self.loss()
         loss.backward()
-        nn.utils.clip_grad_norm_(
-            trainables(self.model).values(), Training.model_fields["clip"].default
-        )
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.state.global_step += 1
+        self._update()
         # So that an evolution is not charged with what the device has yet to do.
         self._now()
         self._call("on_step_end")
         seconds = self._now() - start
         evolving = self.repair.seconds_evolving(self.model) - before
         return Step(seconds - evolving, evolving, gathering)
+
+    def train(self, watch: AbstractContextManager, steps: int) -> list[Step]:
+        """All steps of a repair's own loop, each as long as a step of all its rounds takes.
+
+        ``watch`` is entered for the first of them, its backward included.
+        """
+        batch = [{"input_ids": self.tokens, "labels": self.tokens}]
+        self.batches, self._watch = [batch] * steps, watch
+        start = self._now()
+        self.repair.train(self.model, self)
+        return [Step((self._now() - start) / steps, 0.0, 0.0)] * steps
+
+    def steps(self, optimizer: torch.optim.Optimizer) -> Iterator[int]:
+        self.optimizer = optimizer
+        for number in range(len(self.batches)):
+            with self._watch:
+                yield number
+            self._watch = nullcontext()
+            self._update()
+
+    def note(self, loss: Tensor) -> None:
+        """What a loop takes down is not looked at."""
+
+    def _update(self) -> None:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, Training.model_fields["clip"].default)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.state.global_step += 1
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
@@ -241,8 +297,9 @@ def measure(settings: Settings) -> dict:
           (Where layers take turns, gathering is in every step, its time in ``step_seconds``.)
         - bytes: ``weights`` of the frozen base; ``trainable_state``, the parameters that train and
           what says where they are; ``optimizer``; ``activations``, what the forward pass saves for
-          the backward; ``peak`` above the loaded base; ``temporary``, what the last three and
-          ``trainable_state`` leave of it: gradients, windows, what is made anew in the backward.
+          the backward; ``dense``, the dense model where it is beside on the device; ``peak`` above
+          the loaded base; ``temporary``, what these and ``trainable_state`` leave of it: gradients,
+          windows, streams, what is made anew in the backward.
     """
     torch.set_num_threads(settings.threads)
     device = pick_device(settings.device)
@@ -254,15 +311,25 @@ def measure(settings: Settings) -> dict:
     model = repair.wrap(model, seed=settings.seed).train()
     if settings.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    loop = Loop(settings, repair, model, dtype)
+    dense, beside = None, 0
+    if repair.needs_dense:
+        dense = load_dense(settings, device, dtype)
+        dense = dense if repair.objective == "distill" else dense.cpu()
+        short_attention(dense, settings.length)
+        page_in(dense)
+        beside = held([p for p in dense.parameters() if p.device.type == device.type])
+    loop = Loop(settings, repair, model, dense, dtype)
     with torch.no_grad():
         loop.loss()  # What libraries set up at first use is not the method's.
 
     _, state_at_start = persistent(model, own)
     memory, saved = Memory(device), SavedForBackward(model)
-    warmup = [loop.step(saved), *(loop.step() for _ in range(1, settings.warmup))]
-    timed = [loop.step() for _ in range(settings.steps)]
-    peak = state_at_start + memory.peak()
+    if isinstance(repair, OwnLoop):
+        warmup, timed = [], loop.train(saved, settings.steps)
+    else:
+        warmup = [loop.step(saved), *(loop.step() for _ in range(1, settings.warmup))]
+        timed = [loop.step() for _ in range(settings.steps)]
+    peak = state_at_start + beside + memory.peak()
 
     weights, state = persistent(model, own)
     moments = [t for s in loop.optimizer.state.values() for t in s.values() if torch.is_tensor(t)]
@@ -277,7 +344,8 @@ def measure(settings: Settings) -> dict:
         "trainable_state": state,
         "optimizer": optimizer,
         "activations": saved.bytes,
-        "temporary": peak - state - optimizer - saved.bytes,
+        "dense": beside,
+        "temporary": peak - state - optimizer - saved.bytes - beside,
         "peak": peak,
     }
 
@@ -297,16 +365,16 @@ def persistent(model: nn.Module, own: list[Tensor]) -> tuple[int, int]:
 
 def evolution(repair: Repair, model: nn.Module, warmup: list[Step], step_seconds: float) -> dict:
     """What evolving costs: see :func:`measure`."""
-    log, evolutions = repair.evolution_log(model), repair.evolutions
+    log, schedule = repair.evolution_log(model), repair.evolution_schedule
     if not log:
         return {"evolving_seconds": 0.0, "evolving_share": 0.0}
     layers = {entry["layer"] for entry in log}
     once = repair.seconds_evolving(model) / len(log) * len(layers)
     gathering = [step.seconds for step in warmup if step.gathering == 1]
     extra = 0.0
-    if gathering and not evolutions.in_turn:
+    if gathering and not schedule.in_turn:
         extra = max(0.0, median(gathering) - step_seconds)
-    share = (once + evolutions.window * extra) / (evolutions.every * step_seconds)
+    share = (once + schedule.window * extra) / (schedule.every * step_seconds)
     return {"evolving_seconds": once, "evolving_share": share}
 
 

@@ -4,11 +4,13 @@ Every repair trains for a few steps on the same model and the same batch, each t
 its own, the repairs in turn (so that a drift of the machine hits all alike). The table holds
 medians over the repetitions and, as `_spread`, largest minus smallest:
 
-- `step_seconds` of an optimizer step without evolving, and `tokens_per_second`;
+- `step_seconds` of an optimizer step without evolving, and `tokens_per_second`; where a repair's
+  own loop goes over the text in several rounds, of a step of each;
 - `peak_mib`, peak memory above the loaded base, which is `trainable_state_mib` (the parameters that
   train and where they are), `optimizer_mib`, `activations_mib` (what the forward pass saves for the
-  backward) and `temporary_mib` (the rest: gradients, the windows of dense gradients, what is made
-  and thrown away); `weights_mib` is the frozen base itself;
+  backward), `dense_mib` (the dense model, where it is beside) and `temporary_mib` (the rest:
+  gradients, the windows of dense gradients, what is made and thrown away); `weights_mib` is the
+  frozen base itself;
 - `evolving_seconds` of one evolution of every layer, and `evolving_percent`: of it, and of the time
   that gathering dense gradients for it adds to A steps, in the time of the R steps between two;
 - `step_ratio` and `peak_ratio` to `lora` of the same storage and checkpointing.
@@ -43,7 +45,7 @@ from seft.storage import STORAGES
 
 BASE = "results/checkpoints/smollm2-135m/wanda-s60/base"
 KEYS = ["method", "storage", "checkpointing"]
-MEMORY = ["weights", "trainable_state", "optimizer", "activations", "temporary"]
+MEMORY = ["weights", "trainable_state", "optimizer", "activations", "dense", "temporary"]
 REFERENCE = "lora"
 
 
@@ -175,13 +177,13 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         repair.rank_option: given.rank,
     }
     options = {key: value for key, value in common.items() if key in fields} | own
-    evolutions = build_repair(name, **options).evolutions
-    in_turn = evolutions is not None and evolutions.in_turn
+    schedule = build_repair(name, **options).evolution_schedule
+    in_turn = schedule is not None and schedule.in_turn
     return Settings(
         method=name,
         options=options,
         model=None if given.shape else str(folder_of(given).resolve()),
-        shape=given.shape,
+        shape=SHAPES.get(given.shape),
         sparsity=given.sparsity,
         length=given.length,
         batch=given.batch,

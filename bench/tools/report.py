@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.cells import dense_cell, record_path
 from bench.config import Config, load_or_exit
-from bench.planning.plan import read_files
+from bench.config.loading import read_files
 from bench.stages.collect import collect, records_below
 from bench.stages.report import report
 from bench.training.tuning import SWEEPS

@@ -1,18 +1,21 @@
-"""The loss of the next token, over the tokens that count."""
+"""The losses of a training, over the tokens that count."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bench.data.tokens import IGNORED
 from bench.training.blocks import Blocks
 
+Rows = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Of logits (rows, vocabulary), which it may overwrite, and targets: summed loss and gradient."""
 
-class CrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of logits (tokens, vocabulary) and labels (tokens,), in float32.
+
+class SummedLoss(torch.autograd.Function):
+    """Summed loss of logits (tokens, vocabulary) and targets (tokens, ...), in float32.
 
     The gradient is made in the forward pass, a few rows at a time, in the logits' dtype: the
     float32 copies of all logits and their gradient, the largest tensors of a training step of a
@@ -22,30 +25,43 @@ class CrossEntropy(torch.autograd.Function):
     ROWS = 16
 
     @staticmethod
-    def forward(ctx, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(ctx, logits: Tensor, targets: Tensor, of_rows: Rows) -> Tensor:
         gradient = torch.empty_like(logits)
         total = logits.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(logits), CrossEntropy.ROWS):
-            rows = slice(start, start + CrossEntropy.ROWS)
-            z, target = logits[rows].float(), labels[rows].unsqueeze(1)
-            z -= z.amax(1, keepdim=True)
-            total -= z.gather(1, target).sum()
-            normaliser = z.exp_().sum(1, keepdim=True)
-            total += normaliser.log().sum()
-            z /= normaliser
-            gradient[rows] = z.scatter_add_(1, target, torch.full_like(normaliser, -1.0))
+        for start in range(0, len(logits), SummedLoss.ROWS):
+            rows = slice(start, start + SummedLoss.ROWS)
+            loss, gradient[rows] = of_rows(logits[rows].float(), targets[rows])
+            total += loss
         ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output: torch.Tensor):
+    def backward(ctx, grad_output: Tensor):
         (gradient,) = ctx.saved_tensors
         # In place: the product would be one more tensor of the logits' size.
-        return gradient.mul_(grad_output), None
+        return gradient.mul_(grad_output), None, None
 
 
-def next_tokens(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def cross_entropy(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of labels, (rows,)."""
+    target = labels.unsqueeze(1)
+    z -= z.amax(1, keepdim=True)
+    loss = -z.gather(1, target).sum()
+    normaliser = z.exp_().sum(1, keepdim=True)
+    loss += normaliser.log().sum()
+    z /= normaliser
+    return loss, z.scatter_add_(1, target, torch.full_like(normaliser, -1.0))
+
+
+def divergence(z: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """KL(p || q) of the distributions p of a teacher's logits, (rows, vocabulary), and q of z."""
+    log_p, log_q = teacher.float().log_softmax(1), z.log_softmax(1)
+    p = log_p.exp()
+    return (p * (log_p - log_q)).sum(), log_q.exp_() - p
+
+
+def next_tokens(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Which positions of (batch, length) are followed by a token that counts, and those tokens."""
     # The last position of a block predicts nothing.
     targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
@@ -54,7 +70,7 @@ def next_tokens(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @contextmanager
-def counted_logits(model: nn.Module, labels: torch.Tensor) -> Iterator[None]:
+def counted_logits(model: nn.Module, labels: Tensor) -> Iterator[None]:
     """Let ``model`` compute logits (tokens, vocabulary) at the positions that count, no others."""
     counted, _ = next_tokens(labels)
     hook = model.get_output_embeddings().register_forward_pre_hook(
@@ -66,12 +82,31 @@ def counted_logits(model: nn.Module, labels: torch.Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def next_token_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
+@torch.no_grad()
+def dense_logits(dense: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """What a dense model gives at the positions that count, (tokens, vocabulary)."""
+    with counted_logits(dense, inputs["labels"]):
+        return dense(input_ids=inputs["input_ids"], use_cache=False).logits
+
+
+def next_token_loss(outputs, labels: Tensor, num_items_in_batch=None) -> Tensor:
     """Mean loss of the next token over the labels that count, of :func:`counted_logits`."""
     _, targets = next_tokens(labels)
-    count = len(targets) if num_items_in_batch is None else num_items_in_batch
+    total = SummedLoss.apply(outputs.logits, targets, cross_entropy)
+    return _mean(total, len(targets), num_items_in_batch)
+
+
+def distillation_loss(outputs, labels: Tensor, num_items_in_batch=None, *, dense: Tensor) -> Tensor:
+    """Mean divergence from what :func:`dense_logits` gave of the same tokens."""
+    total = SummedLoss.apply(outputs.logits, dense, divergence)
+    return _mean(total, len(dense), num_items_in_batch)
+
+
+def _mean(total: Tensor, here: int, num_items_in_batch) -> Tensor:
+    """The mean over the tokens here, or over all of the optimizer step that these are a part of."""
+    count = here if num_items_in_batch is None else num_items_in_batch
     # A batch of prompts alone has no loss, not an undefined one.
-    return CrossEntropy.apply(outputs.logits, targets) / torch.as_tensor(count).clamp(min=1)
+    return total / torch.as_tensor(count).clamp(min=1)
 
 
 @torch.inference_mode()

@@ -14,16 +14,21 @@ from torch import nn
 from transformers import ProgressCallback, TrainingArguments
 
 from baselines.repair.base import Repair
+from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
 from bench.data.tokens import IGNORED
 from bench.models.loading import short_attention
 from bench.training.blocks import Blocks, Served
 from bench.training.checkpoints import Checkpoints
 from bench.training.loss import next_token_loss
+from bench.training.own_loop import OwnLoopTrainer
 from bench.training.processes import count, everyone
 from bench.training.trainer import FiniteLoss, Progress, RepairTrainer
 
 Result = TypeVar("Result")
+
+# Entries of a log, about; of a training that goes over its text several times at least one a time.
+LOGGED = 48
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,9 @@ class TrainingReport:
     """What a training did.
 
     Attributes:
-        steps: optimizer steps.
-        tokens: all that the model saw.
-        loss_tokens: those of them that count in the loss.
+        steps: optimizer steps that each number that trains has taken.
+        tokens: all that the model saw, or each part of it that trains by itself.
+        loss_tokens: those of them that count in the loss of the next token.
         batch_order: SHA-256 of the blocks in the order in which they were served: two trainings
             with the same one saw the same tokens in the same order.
         processes: that shared it.
@@ -65,6 +70,7 @@ def train(
     dtype: torch.dtype,
     micro_batch: int | None = None,
     checkpoints: Checkpoints | None = None,
+    dense: nn.Module | None = None,
 ) -> TrainingReport:
     """Train what ``repair`` made trainable in ``model``, in place.
 
@@ -83,6 +89,7 @@ def train(
             ``settings.batch_size``, its default. Fewer take more passes an optimizer step: the
             batch that the step is of stays the same.
         checkpoints: where to go on from, and to leave checkpoints; none without.
+        dense: the dense model, in the host's memory, for a repair that needs it.
 
     Raises:
         FloatingPointError: when the loss is not finite.
@@ -95,8 +102,13 @@ def train(
     accumulation = passes * settings.gradient_accumulation
     device = next(model.parameters()).device
     short_attention(model, settings.length)
-    trainer_class = RepairTrainer
-    if count() > 1:
+    if dense is not None:
+        dense.requires_grad_(False)
+        short_attention(dense, settings.length)
+    trainer_class, rounds = RepairTrainer, 1
+    if isinstance(repair, OwnLoop):
+        trainer_class, rounds = OwnLoopTrainer, repair.rounds(model)
+    elif count() > 1:
         # What it imports takes seconds, and most trainings need none of it.
         from bench.training.sharded import ShardedTrainer
 
@@ -110,12 +122,15 @@ def train(
         trainer = trainer_class(
             repair,
             dtype,
+            dense=dense,
             model=model,
             args=TrainingArguments(
                 output_dir=everyone(scratch)[0],
                 max_steps=settings.steps,
                 per_device_train_batch_size=micro_batch,
                 gradient_accumulation_steps=accumulation,
+                activation_checkpointing=settings.activation_checkpointing,
+                activation_checkpointing_kwargs={"use_reentrant": False},
                 learning_rate=repair.options.learning_rate,
                 weight_decay=repair.options.weight_decay,
                 lr_scheduler_type="cosine_with_min_lr",
@@ -127,7 +142,7 @@ def train(
                 data_seed=seed,
                 save_strategy="no",
                 report_to="none",
-                logging_steps=max(1, settings.steps // 48),
+                logging_steps=max(1, settings.steps // max(1, LOGGED // rounds)),
                 logging_nan_inf_filter=False,
                 dataloader_pin_memory=device.type == "cuda",
                 remove_unused_columns=False,
@@ -142,7 +157,7 @@ def train(
         trainer.add_callback(Progress)
         trainer.train(resume_from_checkpoint=checkpoints and checkpoints.last)
     return TrainingReport(
-        steps=trainer.state.global_step,
+        steps=trainer.state.global_step // rounds,
         tokens=blocks.input_ids.numel(),
         loss_tokens=int((blocks.labels[:, 1:] != IGNORED).sum()),
         batch_order=served.digest(micro_batch),

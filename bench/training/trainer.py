@@ -1,13 +1,15 @@
 """The Trainer of every repair."""
 
 import math
+from functools import partial
 
 import torch
+from torch import nn
 from transformers import ProgressCallback, TrainerCallback
 
 from baselines.repair.base import Repair
 from bench.training.checkpoints import CheckpointingTrainer
-from bench.training.loss import counted_logits
+from bench.training.loss import counted_logits, dense_logits, distillation_loss
 
 
 class RepairTrainer(CheckpointingTrainer):
@@ -17,12 +19,15 @@ class RepairTrainer(CheckpointingTrainer):
         repair: what is trained.
         dtype: bfloat16 computes the loss under autocast. The Trainer's own way to do that makes
             a float32 copy of all logits, and another of their gradient.
+        dense: the dense model, for a repair that needs it; one that distills has it on the device.
         **arguments: of the Trainer.
     """
 
-    def __init__(self, repair: Repair, dtype: torch.dtype, **arguments):
+    def __init__(self, repair: Repair, dtype: torch.dtype, dense: nn.Module | None, **arguments):
         super().__init__(repair, **arguments)
         self.dtype = dtype
+        self.distills = repair.objective == "distill"
+        self.dense = dense.to(self.args.device) if self.distills else dense
 
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
         enabled = self.dtype != torch.float32
@@ -31,6 +36,9 @@ class RepairTrainer(CheckpointingTrainer):
         )
 
     def compute_loss(self, model, inputs, *args, **kwargs):
+        if self.distills:
+            dense = dense_logits(self.dense, inputs)
+            self.compute_loss_func = partial(distillation_loss, dense=dense)
         with counted_logits(self.accelerator.unwrap_model(model), inputs["labels"]):
             return super().compute_loss(model, inputs, *args, **kwargs)
 

@@ -58,9 +58,9 @@ class Bitmask(nn.Module):
 def unpacker(device: str):
     """What unpacks on a type of device: the Triton kernel on a GPU where there is Triton."""
     if device == "cuda" and find_spec("triton"):
-        from seft.storage.kernels import unpack
+        from seft.storage.kernels import unpack_by_triton
 
-        return unpack
+        return unpack_by_triton
     return unpack_by_torch
 
 
@@ -120,10 +120,10 @@ class BitmaskLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _Linear.apply(x, self)
+        return _PackedLinear.apply(x, self)
 
 
-class _Linear(torch.autograd.Function):
+class _PackedLinear(torch.autograd.Function):
     """y = x weight^T + bias; saves nothing."""
 
     @staticmethod
@@ -138,14 +138,14 @@ class _Linear(torch.autograd.Function):
         return gradient @ ctx.layer.weight.to(gradient.dtype), None
 
 
-def pack(model: nn.Module, layers: Iterable[str]) -> nn.Module:
+def pack_layers(model: nn.Module, layers: Iterable[str]) -> nn.Module:
     """Keep the weights of some linear layers, given by name, as bit masks; in place."""
     for name in layers:
         model.set_submodule(name, BitmaskLinear(model.get_submodule(name)))
     return model
 
 
-def unpack(model: nn.Module) -> nn.Module:
+def unpack_layers(model: nn.Module) -> nn.Module:
     """Make each `BitmaskLinear` of a model a plain layer again; in place."""
     for name, module in list(model.named_modules()):
         if isinstance(module, BitmaskLinear):

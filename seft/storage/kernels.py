@@ -24,7 +24,7 @@ def _unpack_row(bits, values, offsets, weight, columns, BLOCK: tl.constexpr):
         values += tl.sum(bit, 0)
 
 
-def unpack(bits: Tensor, values: Tensor, offsets: Tensor, columns: int) -> Tensor:
+def unpack_by_triton(bits: Tensor, values: Tensor, offsets: Tensor, columns: int) -> Tensor:
     """The matrix of a `seft.storage.Bitmask`: one program a row, which counts its bits itself."""
     weight = torch.empty(len(bits), columns, dtype=values.dtype, device=values.device)
     with torch.cuda.device_of(bits):

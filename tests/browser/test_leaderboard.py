@@ -347,3 +347,27 @@ def test_what_a_record_says_is_text(watch, tmp_path):
     page.wait_for_selector("#pairs tbody tr")
     assert page.title() == "Sparse repair leaderboard"
     assert page.locator("img[src=x], main script").count() == 0
+
+
+def test_budgets_can_be_chosen_where_there_are_several(watch, pages, tmp_path):
+    one = watch().load(pages[20]).page
+    expect(one.locator(".filters select[name=budget]:visible")).to_have_count(0)
+    expect(one.locator("#figures select[name=budget]")).to_be_hidden()
+    grid = {"pruners": ["wanda"], "seeds": (0,), "budgets": ("default", "x4"), "drawn": ["s60"]}
+    path = tmp_path / "page.html"
+    path.write_text(build_page(made_up_results(tmp_path / "results", **grid)), encoding="utf-8")
+    page = watch().load(path).page
+    assert set(shown(page, "place")) == {"", "default", "x4"}
+    choose(page, "budget", "x4")
+    # The unrepaired base is there at each budget.
+    assert shown(page, "what") == ["dense", "none", "full", "lora", "lora-dense", "spp", "seft"]
+    page.locator("#comparisons").scroll_into_view_if_needed()
+    page.wait_for_selector("#pairs tbody tr")
+    choose(page, "budget", "x4", table="pairs")
+    choose(page, "repair", "none", table="pairs")
+    expect(page.locator("#pairs tbody tr")).to_have_count(5)
+    image = page.locator("[data-figure=training] img")
+    expect(page.locator("[data-figure=budget] img")).to_be_visible()
+    before = image.get_attribute("src")
+    page.select_option("#figures select[name=budget]", label="x4")
+    expect(image).not_to_have_attribute("src", before)

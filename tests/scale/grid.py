@@ -23,9 +23,9 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import dense_cell, record_path
 from bench.config import Config, load
+from bench.config.loading import read_files
 from bench.files import write_csv, write_json, write_json_lines
 from bench.paths import ROOT
-from bench.planning.plan import read_files
 from bench.records.record import read_records
 from bench.stages.collect import (
     write_cells,

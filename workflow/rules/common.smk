@@ -6,7 +6,7 @@ from functools import cache
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from baselines.sources import imported
+from baselines.imports import imported
 from bench.cells import (
     DEFAULT_BUDGET,
     NO_BUDGET,
@@ -36,6 +36,7 @@ from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
+from bench.planning.speeds import device_of
 from bench.records.band import is_checked
 from bench.records.record import (
     data_config,
@@ -61,7 +62,7 @@ DROPS = CONFIG.training.overlap == "drop"
 DENSE_CHECKED = "resources/checked/{model}.json"
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
-DEVICE = "cuda" if ACCELERATOR else "cpu"
+DEVICE = device_of("cuda" if ACCELERATOR else "cpu")
 ATTEMPTS = CONFIG.runtime.retries + 1
 # On a cluster, the Snakemake inside a job would try again with the memory that was too little.
 RETRIES = CONFIG.runtime.retries if workflow.is_main_process else 0
@@ -231,7 +232,7 @@ def resource(estimate, rule):
 
     def value(wildcards, attempt):
         job = job_of(rule, wildcards)
-        return attempt * asked(estimate, job, shape_of(CONFIG.models[job.model].shape, job.model))
+        return attempt * asked(estimate, job, shape_of(CONFIG.models[job.model], job.model))
 
     return value
 

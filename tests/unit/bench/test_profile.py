@@ -11,8 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from baselines.pruning import prunable_layers, prune, sparsity_report
 from bench.models.bases import save_base
 from bench.origin import MANIFEST
-from bench.tools.measured_training import SHAPES, Settings, load, measure
-from bench.tools.profile import main, parse, parser_of_arguments, settings_of, table
+from bench.tools.measured_training import Settings, load, measure
+from bench.tools.profile import MEMORY, main, parse, parser_of_arguments, settings_of, table
 
 RANK = 2
 
@@ -102,6 +102,31 @@ def test_bytes_of_seft_are_those_of_its_formula(base, storage):
     assert found["evolving_share"] >= found["evolving_seconds"] / (9 * found["step_seconds"])
 
 
+def test_bytes_of_reconstruction_are_those_of_its_formula(base):
+    model, weights = layers(base)
+    count = sum(int(weight.count_nonzero()) for weight in weights)
+    found = measure(settings(base, "reconstruct", options={}))
+    assert found["trainable_parameters"] == count
+    # Values, a bit a weight in whole bytes a row, and where each row begins.
+    mask = sum(len(w) * (math.ceil(w.shape[1] / 8) + 4) for w in weights)
+    assert found["trainable_state"] == 4 * count + mask
+    assert found["optimizer"] == 8 * count + 4 * len(weights)
+    assert found["dense"] == sum(t.nbytes for t in model.parameters())
+
+
+def test_a_distilling_repair_has_the_dense_model_beside(base):
+    options = {"rank": RANK}
+    plain = measure(settings(base, "lora", options=options))
+    found = measure(settings(base, "lora", options=options | {"objective": "distill"}))
+    assert (plain["dense"], found["dense"]) == (0, plain["weights"] - buffers(base))
+    for part in ("trainable_state", "optimizer"):
+        assert found[part] == plain[part]
+
+
+def buffers(base):
+    return sum(t.nbytes for t in layers(base)[0].buffers())
+
+
 def test_all_layers_hold_positions_when_the_timing_begins(base):
     arguments = ["--model", str(base), "--evolve-every", "4", "--accumulate-steps", "1"]
     arguments += ["--rank", str(RANK), "--steps", "1", "--dtype", "float32"]
@@ -148,10 +173,10 @@ def test_a_base_of_the_workflow_is_read_with_its_dense_model(base, tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_a_shape_needs_no_files(monkeypatch):
+def test_a_shape_needs_no_files():
     tiny = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    monkeypatch.setitem(SHAPES, "tiny", {**tiny, "num_attention_heads": 2})
-    wanted = settings(None, "lora", options={}, model=None, shape="tiny")
+    tiny["num_attention_heads"] = 2
+    wanted = settings(None, "lora", options={}, model=None, shape=tiny)
     model = load(wanted, torch.device("cpu"), torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert sparsity_report(model).sparsity == pytest.approx(0.6, abs=0.01)
@@ -169,7 +194,7 @@ def test_the_table_of_two_methods(base, tmp_path, capsys):
     assert found.loc["lora", ["step_ratio", "peak_ratio"]].tolist() == [1, 1]
     assert found["trainable_parameters"].nunique() == 1
     assert (found["evolving_percent"] > 0).tolist() == [False, True]
-    parts = ["trainable_state", "optimizer", "activations", "temporary"]
+    parts = [name for name in MEMORY if name != "weights"]
     for _, row in found.iterrows():
         assert row["tokens_per_second"] == pytest.approx(32 / row["step_seconds"])
         assert row["weights_mib"] > 0
@@ -179,7 +204,6 @@ def test_the_table_of_two_methods(base, tmp_path, capsys):
 
 def test_the_table_holds_medians_spreads_and_ratios():
     def row(method, storage, seconds, peak):
-        parts = ("weights", "trainable_state", "optimizer", "activations", "temporary")
         return {
             "method": method,
             "storage": storage,
@@ -190,7 +214,7 @@ def test_the_table_holds_medians_spreads_and_ratios():
             "peak": peak * 2**20,
             "evolving_seconds": 0.5,
             "evolving_share": 0.02,
-            **dict.fromkeys(parts, 2**20),
+            **dict.fromkeys(MEMORY, 2**20),
         }
 
     measured = [

@@ -8,10 +8,12 @@ from made_up import made_up_grid
 
 from bench.cells import Cell, base_folder, dense_cell, history_path, record_path, training_folder
 from bench.config import load
+from bench.config.loading import read_files
 from bench.files import read_json_lines, write_json, write_json_lines
 from bench.jobs.outcome import STAGE_FILE
-from bench.planning.plan import make_plan, read_files
+from bench.planning.plan import make_plan
 from bench.planning.retry import to_retry
+from bench.planning.speeds import device_of
 from bench.records.history import no_history, write_history
 
 GRID = {"pruners": ["wanda"], "repairs": ["none", "seft"], "seeds": [0]}
@@ -66,8 +68,7 @@ def test_what_failed_is_run_again_and_nothing_is_removed(config, folders, done, 
     before = sorted(tmp_path.rglob("*"))
     assert to_retry(config, tmp_path) == {RECORD, folders[1]}
     assert sorted(tmp_path.rglob("*")) == before
-    plan = make_plan(config, "cpu", tmp_path)
-    jobs = {row.rule: row.jobs for row in plan.rows}
+    jobs = make_plan(config, device_of("cpu"), tmp_path).rules["jobs"]
     assert (jobs["repair"], jobs["evaluate"], "prune" in jobs) == (1, 1, False)
 
 

@@ -41,8 +41,8 @@ def test_numbers_are_those_of_the_model_that_a_config_json_describes(tmp_path, k
 
 
 def test_the_default_model_has_as_many_parameters_as_its_file():
-    stated = load(default()).models["smollm2-135m"].shape
-    assert shape_of(stated, "smollm2-135m").parameters == 134_515_008
+    spec = load(default()).models["smollm2-135m"]
+    assert shape_of(spec, "smollm2-135m").parameters == 134_515_008
 
 
 def test_llama2_7b_has_as_many_parameters_as_published():
@@ -60,10 +60,10 @@ def test_llama2_7b_has_as_many_parameters_as_published():
 def test_a_shape_is_read_of_a_fetched_model_once_it_is_there(tmp_path):
     values = default()
     del values["models"]["smollm2-135m"]["shape"]
-    stated = load(values).models["smollm2-135m"].shape
-    assert shape_of(stated, "smollm2-135m", models=tmp_path) is None
+    spec = load(values).models["smollm2-135m"]
+    assert shape_of(spec, "smollm2-135m", models=tmp_path) is None
     LlamaConfig(**KEYS).save_pretrained(tmp_path / "smollm2-135m")
-    assert shape_of(stated, "smollm2-135m", models=tmp_path).widths == [64, 96]
+    assert shape_of(spec, "smollm2-135m", models=tmp_path).widths == [64, 96]
 
 
 def test_a_model_that_is_not_described_like_llama_has_no_shape(tmp_path):

@@ -1,6 +1,7 @@
 """The training set-up that all repairs share."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,9 +11,21 @@ from transformers import LlamaForCausalLM
 
 from baselines.pruning import prune
 from baselines.repair import build_repair
+from baselines.repair.full import Full
+from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
+from bench.tools.measured_training import SavedForBackward
 from bench.training.blocks import Blocks, Served
-from bench.training.loss import CrossEntropy, counted_logits, next_token_loss, validation_loss
+from bench.training.loss import (
+    SummedLoss,
+    counted_logits,
+    cross_entropy,
+    dense_logits,
+    distillation_loss,
+    divergence,
+    next_token_loss,
+    validation_loss,
+)
 from bench.training.train import train
 
 SETTINGS = Training(mixture=[{"data": "x"}], length=8, batch_size=2, steps=6)
@@ -44,12 +57,55 @@ def test_cross_entropy_is_torchs(rows):
     logits = torch.randn(rows, 11, generator=generator, dtype=torch.float64).float()
     labels = torch.randint(0, 11, (rows,), generator=generator)
     ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    loss = 0.5 * CrossEntropy.apply(ours, labels)
+    loss = 0.5 * SummedLoss.apply(ours, labels, cross_entropy)
     expected = 0.5 * nn.functional.cross_entropy(theirs, labels, reduction="sum")
     loss.backward()
     expected.backward()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 40])
+def test_divergence_is_torchs(rows):
+    generator = torch.Generator().manual_seed(rows)
+    logits, dense = torch.randn(2, rows, 11, generator=generator)
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = 0.5 * SummedLoss.apply(ours, dense, divergence)
+    log_p, log_q = dense.log_softmax(1), theirs.log_softmax(1)
+    expected = 0.5 * nn.functional.kl_div(log_q, log_p, reduction="sum", log_target=True)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_what_is_distilled_is_the_dense_distribution_of_the_tokens_that_count():
+    model, dense, batch = tiny(), tiny_llama(), blocks(4)
+    inputs = {"input_ids": batch.input_ids, "labels": batch.labels}
+    with counted_logits(model, batch.labels):
+        outputs = model(input_ids=batch.input_ids)
+    loss = distillation_loss(outputs, batch.labels, dense=dense_logits(dense, inputs))
+    p, q = (m(input_ids=batch.input_ids).logits[:, :-1].softmax(2) for m in (dense, model))
+    each = (p * (p / q).log()).sum(2)
+    torch.testing.assert_close(loss, each[batch.labels[:, 1:] != -100].mean())
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "seft"])
+def test_a_distilling_training_comes_nearer_to_the_dense_model(method):
+    options = {"seft": {"match_rank": 2, "evolve_every": 2, "accumulate_steps": 1}}.get(method, {})
+    repair = build_repair(method, objective="distill", learning_rate=2e-2, **options)
+    assert repair.needs_dense
+    dense = tiny_llama(initializer_range=0.3)
+    model = deepcopy(dense)
+    prune(model, "magnitude", sparsity=0.5)
+    few = blocks(2)
+    same = Blocks(*(tensor.repeat(SETTINGS.steps, 1) for tensor in (few.input_ids, few.labels)))
+    trained = repair.wrap(model, seed=0)
+    report = train(trained, repair, same, SETTINGS, seed=0, dtype=torch.float32, dense=dense)
+    losses = [entry["loss"] for entry in report.log]
+    assert 0 < losses[-1] < 0.9 * losses[0]
+    expected = tiny_llama(initializer_range=0.3).state_dict()
+    assert all(torch.equal(expected[name], found) for name, found in dense.state_dict().items())
 
 
 def test_loss_is_the_models_own():
@@ -115,6 +171,35 @@ def test_accumulated_batches_equal_a_large_one():
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
+RECOMPUTING = SETTINGS.model_copy(update={"activation_checkpointing": True})
+
+
+def test_recomputed_activations_give_the_same_training():
+    (kept, usual), (recomputed, other) = run(), run(RECOMPUTING)
+    losses = [[entry["loss"] for entry in report.log] for report in (usual, other)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for a, b in zip(kept.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_recomputed_activations_are_not_kept(monkeypatch):
+    kept = []
+    forward = LlamaForCausalLM.forward
+
+    def watched(model, *arguments, **named):
+        watch = SavedForBackward(model)
+        with watch:
+            outputs = forward(model, *arguments, **named)
+        kept.append(watch.bytes)
+        return outputs
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", watched)
+    run()
+    usual = kept[-1]
+    run(RECOMPUTING)
+    assert kept[-1] < usual / 2
+
+
 def test_a_loss_that_is_not_a_number_ends_the_training():
     with pytest.raises(FloatingPointError, match="loss is nan at step"):
         run(learning_rate=1e30)
@@ -125,3 +210,46 @@ def test_another_number_of_blocks_than_the_budget_is_refused():
     model = repair.wrap(tiny(), seed=0)
     with pytest.raises(ValueError, match="3 blocks; 12 are trained on"):
         train(model, repair, blocks(3), SETTINGS, seed=0, dtype=torch.float32)
+
+
+class Idle(OwnLoop, Full):
+    """Leaves before its fourth step is taken."""
+
+    def train(self, model, run):
+        for number in run.steps(self.optimizer(model)):
+            if number == 3:
+                return
+
+
+def test_an_own_loop_that_leaves_steps_out_is_refused():
+    repair = Idle(learning_rate=1e-2)
+    model = repair.wrap(tiny(), seed=0)
+    with pytest.raises(RuntimeError, match="its own loop took 3 of 6 optimizer steps"):
+        train(model, repair, blocks(), SETTINGS, seed=0, dtype=torch.float32)
+
+
+class Plain(OwnLoop, Full):
+    """What the Trainer does, in a loop of its own."""
+
+    def train(self, model, run):
+        model.train()
+        for number in run.steps(self.optimizer(model)):
+            for part in run.batches[number]:
+                loss = run.loss(model, part)
+                loss.backward()
+                run.note(loss)
+
+
+@pytest.mark.parametrize("objective", ["next-token", "distill"])
+def test_an_own_loop_that_does_what_the_trainer_does_gives_what_it_gives(objective):
+    settings = SETTINGS.model_copy(update={"batch_size": 1, "gradient_accumulation": 2})
+    results = []
+    for cls in (Full, Plain):
+        repair = cls(learning_rate=1e-2, objective=objective)
+        model = repair.wrap(tiny(), seed=0)
+        dense = tiny_llama().eval() if repair.needs_dense else None
+        report = train(model, repair, blocks(), settings, seed=0, dtype=torch.float32, dense=dense)
+        results.append((report, repair.merge(model, lambda _: None)))
+    (report, expected), (own_report, own) = results
+    assert own_report == report
+    assert all(map(torch.equal, own.parameters(), expected.parameters()))

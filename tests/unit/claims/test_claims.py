@@ -10,14 +10,12 @@ import yaml
 from made_up import STRENGTH, made_up_grid
 from statistics_oracles import crossed, make_items
 
-from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.claims.comparisons import Comparison, Grid
 from bench.claims.evidence import Difference, Needed, Ratio, all_of, fewest
 from bench.claims.spec import CLAIMS_FILE, Claim, ClaimsError, load_claims
 from bench.claims.verdicts import Judged, Verdict, claims_tables, judge, needed
 from bench.files import read_json, write_json
-from bench.paths import ROOT
 from bench.records.record import read_records
 from bench.statistics.bootstrap import resample, spread
 from bench.statistics.items import read_items
@@ -67,11 +65,6 @@ def test_the_shipped_claims_are_the_papers_eight():
     } <= set(claims)
     assert set(claims["beats-baselines"].against) == {"lora", "spp", "full"}
     assert claims["refutation-test"].cells.pattern == ["s80"]
-
-
-def test_the_study_runs_every_repair():
-    study = yaml.safe_load((ROOT / "config/study.yaml").read_text())
-    assert set(study["grid"]["repairs"]) == set(REPAIRS)
 
 
 BAD = [

@@ -218,7 +218,7 @@ def test_batches_do_not_change_the_masks(pruner, make_model, calibration, monkey
 
 
 def test_sources_are_the_pruners_own_and_what_they_import(pruner):
-    names = {path.name for path in PRUNERS.sources(pruner)}
+    names = {path.name for path in PRUNERS.files(pruner)}
     own = {f"{PRUNERS[other].__module__.rpartition('.')[2]}.py" for other in PRUNERS}
     assert {"masks.py", "pattern.py", "pruner.py"} <= names
     assert names & own == {f"{PRUNERS[pruner].__module__.rpartition('.')[2]}.py"}

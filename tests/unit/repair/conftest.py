@@ -1,14 +1,16 @@
 from copy import deepcopy
 from functools import cache
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import LlamaConfig, LlamaForCausalLM
 
+import bench.training.train
 from baselines.pruning import prune
 from baselines.repair import REPAIRS, build_repair
+from bench.config import Training
+from bench.training.blocks import Blocks
 
 LENGTH, VOCABULARY = 12, 48
 
@@ -17,8 +19,8 @@ OPTIONS = {"match_rank": 2, "evolve_every": 2, "accumulate_steps": 1}
 LEARNING_RATES = {"spp": 0.1}
 
 
-def pruned_llama(dtype: torch.dtype = torch.float32, pattern: str = "s60") -> LlamaForCausalLM:
-    """Two blocks, 60 % sparse by default; 16 divides none of the layers' 40, 20 and 56 outputs."""
+def dense_llama(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    """Two blocks; 16 divides none of the layers' 40, 20 and 56 outputs."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -34,6 +36,12 @@ def pruned_llama(dtype: torch.dtype = torch.float32, pattern: str = "s60") -> Ll
     # OPT's layers and Qwen's have biases, LLaMA's do not: one layer has one.
     layer = model.model.layers[0].mlp.up_proj
     layer.bias = torch.nn.Parameter(torch.randn(layer.out_features))
+    return model.to(dtype)
+
+
+def pruned_llama(dtype: torch.dtype = torch.float32, pattern: str = "s60") -> LlamaForCausalLM:
+    """The same, 60 % sparse by default."""
+    model = dense_llama()
     prune(model, "magnitude", pattern=pattern)
     return model.to(dtype)
 
@@ -57,29 +65,31 @@ def build(name: str, **options):
     return build_repair(name, **options)
 
 
-def train(repair, model: torch.nn.Module, seed: int = 0, steps: int = 4, **arguments) -> None:
-    """Some steps of transformers' Trainer, set up as the benchmark does."""
-    with TemporaryDirectory() as folder:
-        Trainer(
-            model,
-            TrainingArguments(
-                output_dir=folder,
-                max_steps=steps,
-                per_device_train_batch_size=2,
-                gradient_accumulation_steps=2,
-                warmup_steps=1,
-                bf16=model.get_input_embeddings().weight.dtype == torch.bfloat16,
-                use_cpu=True,
-                seed=seed,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                **arguments,
-            ),
-            train_dataset=[{"input_ids": row, "labels": row} for row in tokens()],
-            optimizers=(repair.optimizer(model), None),
-            callbacks=repair.callbacks(),
-        ).train()
+def train(
+    repair,
+    model: torch.nn.Module,
+    seed: int = 0,
+    steps: int = 4,
+    dense: torch.nn.Module | None = None,
+) -> None:
+    """Some steps, as the benchmark takes them.
+
+    Args:
+        repair: that has wrapped the model.
+        model: of any family with this vocabulary.
+        seed: of the order of the text, and of dropout.
+        steps: optimizer steps, of two forward passes each.
+        dense: the dense model; None: the tiny one.
+    """
+    dtype = model.get_input_embeddings().weight.dtype
+    settings = Training(
+        mixture=[{"data": "x"}], length=LENGTH, batch_size=2, gradient_accumulation=2, steps=steps
+    )
+    ids = tokens(rows=settings.blocks)
+    dense = dense or dense_llama(dtype)
+    dense = dense if repair.needs_dense else None
+    blocks = Blocks(ids, ids)
+    bench.training.train.train(model, repair, blocks, settings, seed=seed, dtype=dtype, dense=dense)
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:
@@ -105,6 +115,7 @@ def trained(name: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
 def tiny():
     """The helpers of this folder's tests."""
     return SimpleNamespace(
+        dense_llama=dense_llama,
         pruned_llama=pruned_llama,
         reprune=reprune,
         tokens=tokens,

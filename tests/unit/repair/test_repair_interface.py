@@ -107,14 +107,17 @@ def test_the_merged_model_is_as_sparse_as_it_claims(tiny, name, dtype):
 def test_of_every_family_the_linear_layers_change_and_nothing_else(tiny, family, name):
     """Biases, tied heads, grouped keys and attention windows, as the families have them."""
 
+    def dense():
+        return AutoModelForCausalLM.from_pretrained(family, dtype=torch.float32)
+
     def base():
-        model = AutoModelForCausalLM.from_pretrained(family, dtype=torch.float32)
+        model = dense()
         tiny.reprune(model)
         return model
 
     repair = tiny.build(name)
     model = repair.wrap(base(), seed=0)
-    tiny.train(repair, model, steps=3)
+    tiny.train(repair, model, steps=3, dense=dense())
     unmerged = tiny.logits(model)
     merged = repair.merge(model, reprune=lambda model: None)
     torch.testing.assert_close(tiny.logits(merged), unmerged, rtol=0, atol=1e-3)
@@ -188,16 +191,23 @@ def test_a_seed_decides_everything(tiny, name):
     assert not same(trained(seed=1), once)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in TRAININGS if "objective" in REPAIRS[name].Options.model_fields]
+)
+def test_what_is_distilled_is_another_thing_than_the_text(tiny, name):
+    repair = tiny.build(name, objective="distill")
+    model = repair.wrap(tiny.pruned_llama(), seed=0)
+    tiny.train(repair, model)
+    distilled, learnt = state_of(model), state_of(tiny.trained(name))
+    assert all(not torch.equal(distilled[parameter], learnt[parameter]) for parameter in learnt)
+
+
 @every_training
 def test_gradient_checkpointing_changes_nothing(tiny, name):
     repair = tiny.build(name)
     model = repair.wrap(tiny.pruned_llama(torch.bfloat16), seed=0)
-    tiny.train(
-        repair,
-        model,
-        gradient_checkpointing=True,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-    )
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    tiny.train(repair, model)
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
     assert same(state_of(model), state_of(tiny.trained(name, torch.bfloat16)))
 

@@ -34,7 +34,7 @@ class Ask(TrainerCallback):
         self.step = step
         self.inside = inside
 
-    def on_substep_end(self, args, state, control, **kwargs):
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
         if self.inside and state.global_step == self.step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -77,6 +77,7 @@ def runner(tiny, folder: Path):
             seed=0,
             dtype=dtype,
             checkpoints=checkpoints if keep else None,
+            dense=tiny.dense_llama(dtype) if repair.needs_dense else None,
         )
         state = {n: t.detach().clone() for n, t in trainables(model).items()}
         return state, repair.merge(model, tiny.reprune).state_dict(), report
@@ -106,14 +107,23 @@ def assert_same(first, second) -> None:
 def test_a_training_that_is_asked_to_end_goes_on_bit_identically(
     run, tmp_path, name, dtype, inside
 ):
-    with pytest.raises(SystemExit, match="stopped after step 3 of 8"):
+    with pytest.raises(SystemExit, match="stopped after step 3 of"):
         run(name, dtype, interruption=Ask(3, inside))
     assert taken(tmp_path) == ["checkpoint-3"]
-    with pytest.raises(SystemExit, match="stopped after step 6 of 8"):
+    with pytest.raises(SystemExit, match="stopped after step 6 of"):
         run(name, dtype, interruption=Ask(6, inside))
     resumed = run(name, dtype)
     assert resumed[2].resumed == [3, 6]
     assert_same(resumed, run(name, dtype, keep=False))
+
+
+@pytest.mark.parametrize("step", [8, 11], ids=["between rounds", "in the second round"])
+def test_a_training_of_several_rounds_goes_on_bit_identically(run, step):
+    with pytest.raises(SystemExit, match=f"stopped after step {step} of 16"):
+        run("reconstruct", interruption=Ask(step))
+    resumed = run("reconstruct")
+    assert resumed[2].resumed == [step]
+    assert_same(resumed, run("reconstruct", keep=False))
 
 
 @every_training

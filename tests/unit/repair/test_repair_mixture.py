@@ -11,8 +11,12 @@ TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+def dense() -> torch.nn.Module:
+    return tiny_mixture(vocab_size=48).eval()
+
+
 def base() -> torch.nn.Module:
-    model = tiny_mixture(vocab_size=48).eval()
+    model = dense()
     prune(model, "magnitude", sparsity=0.5)
     return model
 
@@ -21,7 +25,7 @@ def base() -> torch.nn.Module:
 def test_experts_are_repaired_and_their_routers_are_not(tiny, tmp_path, name):
     repair, pruned = tiny.build(name), base()
     model = repair.wrap(base(), seed=0)
-    tiny.train(repair, model, steps=6)
+    tiny.train(repair, model, steps=6, dense=dense())
     repair.save(model, tmp_path / "saved")
     unmerged = tiny.logits(model)
     merged = repair.merge(model, reprune=lambda model: None)

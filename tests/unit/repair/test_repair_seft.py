@@ -65,12 +65,14 @@ def test_the_librarys_own_checks_are_one_line():
 
 
 def test_the_options_are_those_of_the_library():
-    """But for the targets, which are every repair's, and what the benchmark decides."""
+    """But for the targets, which are every repair's, and what the benchmark decides; how often
+    positions evolve follows from the steps.
+    """
     library = {field.name: field for field in fields(seft.SeftConfig)}
     options = REPAIRS["seft"].Options.model_fields
     elsewhere = {"target_modules", "exclude_modules", "layers_to_transform", "modules_to_save"}
     assert library.keys() - options.keys() == elsewhere | {"density", "growth", "pattern", "seed"}
-    for name in (library.keys() & options.keys()) - {"match_rank"}:
+    for name in (library.keys() & options.keys()) - {"match_rank", "evolve_every"}:
         assert options[name].default == library[name].default
         assert options[name].description
 
@@ -87,7 +89,7 @@ def test_the_options_are_those_of_the_library():
     ],
 )
 def test_what_evolves_and_how_often(name, options, expected):
-    assert build_repair(name, **options).evolutions == expected
+    assert build_repair(name, **options).evolution_schedule == expected
 
 
 def test_layers_that_gather_gradients_are_counted(tiny):
@@ -107,5 +109,5 @@ def test_evolving_is_timed(tiny):
 def test_the_evolutions_of_a_saved_training_can_be_read(tiny, tmp_path):
     repair, model = tiny.build("seft"), tiny.trained("seft")
     repair.save(model, tmp_path)
-    assert repair.evolution(tmp_path) == model.evolution_log != []
-    assert tiny.build("full").evolution(tmp_path) == []
+    assert repair.saved_evolution_log(tmp_path) == model.evolution_log != []
+    assert tiny.build("full").saved_evolution_log(tmp_path) == []

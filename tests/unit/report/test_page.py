@@ -176,6 +176,7 @@ def test_papers_are_those_of_the_methods_and_controls_have_none():
         "masked-lora": "2410.03750",
         **dict.fromkeys(("spiel", "spiel-static-mask"), "2401.16405"),
         "shira": "2406.13175",
+        "reconstruct": "2402.12419",
     }
 
 

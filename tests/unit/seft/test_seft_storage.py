@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import seft
 from seft.layer import BitmaskSeftLinear
-from seft.storage import Bitmask, BitmaskLinear, pack, unpack, unpack_by_torch
+from seft.storage import Bitmask, BitmaskLinear, pack_layers, unpack_by_torch, unpack_layers
 
 SHAPES = [(5, 8), (7, 13), (1, 1), (3, 2500)]
 
@@ -76,10 +76,10 @@ def test_a_packed_layer_computes_what_the_plain_one_does(bias, dtype, autocast):
 def test_packing_a_model_is_undone_by_unpacking_it():
     model, names = make_llama(torch.bfloat16), ["model.layers.0.mlp.up_proj", "lm_head"]
     weights = {name: model.get_submodule(name).weight.clone() for name in names}
-    pack(model, names)
+    pack_layers(model, names)
     assert all(isinstance(model.get_submodule(name), BitmaskLinear) for name in names)
     assert not any(f"{name}.weight" in dict(model.named_parameters()) for name in names)
-    unpack(model)
+    unpack_layers(model)
     for name, weight in weights.items():
         layer = model.get_submodule(name)
         assert type(layer) is nn.Linear
@@ -153,7 +153,7 @@ def test_a_delta_saved_from_one_storage_loads_into_the_other(trained, tokens, tm
 
 def test_layers_that_are_packed_already_stay_so(tokens):
     name = "model.layers.1.mlp.down_proj"
-    model = seft.get_seft_model(pack(make_llama(), [name]), seft.SeftConfig(density=0.1))
+    model = seft.get_seft_model(pack_layers(make_llama(), [name]), seft.SeftConfig(density=0.1))
     packed = [n for n, m in model.seft_layers.items() if isinstance(m, BitmaskSeftLinear)]
     assert packed == [name]
     with torch.no_grad():
@@ -164,14 +164,15 @@ def test_layers_that_are_packed_already_stay_so(tokens):
 KERNEL = """
 import torch
 from seft.storage import Bitmask, unpack_by_torch
-from seft.storage.kernels import unpack
+from seft.storage.kernels import unpack_by_triton
 device = "cuda" if torch.cuda.is_available() else "cpu"
 for shape in {shapes}:
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         weight = torch.randn(shape, device=device)
         packed = Bitmask((weight * (torch.rand_like(weight) < 0.4)).to(dtype))
         arguments = (packed.bits, packed.values, packed.offsets, packed.columns)
-        assert torch.equal(unpack(*arguments), unpack_by_torch(*arguments)), (shape, dtype)
+        expected = unpack_by_torch(*arguments)
+        assert torch.equal(unpack_by_triton(*arguments), expected), (shape, dtype)
 """
 
 
