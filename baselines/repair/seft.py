@@ -167,11 +167,16 @@ class Seft(Repair):
         return EvolutionSchedule(config.evolve_every, config.accumulate_steps, config.stagger)
 
     def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
-        schedule, init = self.evolution_schedule, self.options.config(seed=0).init
+        schedule, config = self.evolution_schedule, self.options.config(seed=0)
         if schedule is None:
             return 0
         windows = [4 * outputs * inputs for outputs, inputs in layers]
-        if schedule.in_turn and init == "random":
+        if config.candidates is not None:
+            # To grow, and as many to remove, with their positions.
+            windows = [
+                8 * 2 * config.candidates * config.active_entries(*sides) for sides in layers
+            ]
+        if schedule.in_turn and config.init == "random":
             return max(*windows, ceil(sum(windows) * schedule.window / schedule.every))
         # All layers choose their first positions at the same step.
         return sum(windows)
