@@ -140,8 +140,7 @@ class Seft(Repair):
     paper = "Xiao et al. 2025, arXiv 2505.24037"
     training = "seft"
     rank_option = "match_rank"
-    products = 2  # The gradient is taken at the positions alone.
-    held_bytes = 28  # An age, the position and the base's weight, and those that were removed.
+    held_bytes = 25  # A generation, the position and the base's weight, and those removed.
     saved_bytes = 12  # A delta, its position, and one that was removed for it.
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
