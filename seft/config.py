@@ -61,8 +61,9 @@ class SeftConfig:
             positions all choose at step A. A window takes 4 bytes for each entry of its layer: all
             layers at once, that is twice the targets' bfloat16 weights for A steps, the most that
             SEFT ever takes; in turn, about A / R of it at any time.
-        candidates: c, the windows keep the gradient of c * k candidates to grow and as many to
-            remove, chosen from the first micro-batch, at 8 bytes each. None: of all m * n entries.
+        candidates: c, the windows keep the gradient of about c * k candidates to grow and, where
+            the mask adapts, as many to remove, chosen from the first micro-batch, at 8 bytes each.
+            None: of all m * n entries.
         storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the
             same, bit for bit.
@@ -148,6 +149,15 @@ class SeftConfig:
         if self.match_rank is not None:
             return self.match_rank * (out_features + in_features)
         return max(1, int(self.density * out_features * in_features))
+
+    def window_bytes(self, out_features: int, in_features: int) -> int:
+        """Bytes, about, of a window of a layer: its sums, and with candidates their positions."""
+        entries, sums = out_features * in_features, 8 if self.moments == "seeded" else 4
+        if self.candidates is None:
+            return sums * entries
+        kinds = 2 if self.mask == "evolve" else 1
+        k = self.active_entries(out_features, in_features)
+        return (sums + 4) * min(entries, (1 + kinds * self.candidates) * k)
 
     def save_pretrained(self, save_directory: str | Path):
         """Write `seft_config.json` into a folder."""

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from seft.candidates import candidates
 from seft.layer import SeftLinear
 from seft.model import SeftModel
+from seft.optim import reborn
 from seft.selection import random_scores
 from seft.topology import evolve
-from seft.window import Means, Window, candidates
+from seft.window import Means, Window
 
 
 class Evolver:
@@ -141,11 +143,33 @@ class Evolver:
                 continue
             layer.window = Window(step, squares=self.config.moments == "seeded")
             if self.config.candidates is not None:
-                layer.window.choose = partial(self._candidates, layer)
+                layer.window.choose = partial(self._candidates, name, due)
 
-    def _candidates(self, layer: SeftLinear, gradient: Tensor) -> Tensor:
-        count = self.config.candidates * len(layer.delta)
-        return candidates(gradient, layer.weight, layer.topology, count, self._mask(layer))
+    def _candidates(self, name: str, due: int, gradient: Tensor) -> Tensor:
+        layer = self.layers[name]
+        weight = layer.weight
+        return candidates(
+            gradient,
+            weight,
+            layer.topology,
+            count=self.config.candidates * len(layer.delta),
+            mask=self._mask(layer),
+            preference=self._preference(name, weight, due),
+        )
+
+    def _age(self, window: Window, means: Means, step: int) -> float:
+        """Of an entry that grows after a step: 0, or that of the means it is seeded with."""
+        if self.config.moments != "seeded":
+            return 0.0
+        if self.micro_batches is None:
+            return step - window.opened
+        return means.micro_batches / self.micro_batches
+
+    def _preference(self, name: str, weight: Tensor, step: int) -> Tensor | None:
+        """What growth of a layer prefers after a step, (m * n,); None: a large gradient."""
+        if self.config.growth == "gradient" or not len(self.layers[name].indices):
+            return None
+        return random_scores(weight, self.config.seed, name, step)
 
     def _mask(self, layer: SeftLinear) -> str:
         """How the next evolution of a layer treats the mask."""
@@ -157,13 +181,13 @@ class Evolver:
         start, config, layer = time.perf_counter(), self.config, self.layers[name]
         window, layer.window = layer.window, None
         with layer.open_weight() as weight:
-            means = window.means(weight)
+            means = window.means(weight, layer.topology)
             if means is None:
                 return
             selected = len(layer.indices) > 0
-            preference = None
-            if selected and config.growth == "random":
-                preference = random_scores(weight, config.seed, name, step)
+            preference = self._preference(name, weight, step)
+            if preference is not None and means.positions is not None:
+                preference = preference[means.positions]
             evolution = evolve(
                 weight,
                 layer.topology,
@@ -173,14 +197,13 @@ class Evolver:
                 mask=self._mask(layer),
                 group=config.pattern and config.pattern[1],
                 preference=preference,
+                positions=means.positions,
             )
             layer.topology = evolution.topology
         move(layer.delta, evolution.origin)
-        move_state(optimizer, layer.delta, evolution.origin)
+        age = self._age(window, means, step)
+        move_state(optimizer, layer.delta, evolution.origin, age)
         if config.moments == "seeded":
-            age = step - window.opened
-            if self.micro_batches is not None:
-                age = means.micro_batches / self.micro_batches
             seed_state(optimizer, layer, evolution.origin, means, age)
         self.model.evolution_log.append(
             {
@@ -204,13 +227,16 @@ def move(values: Tensor, origin: Tensor):
     values.copy_(torch.where(origin < 0, 0, values[origin.clamp(min=0)]))
 
 
-def move_state(optimizer: Optimizer, delta: Tensor, origin: Tensor):
-    """Let the optimizer's state of `delta` follow its entries; grown entries start from zero."""
+def move_state(optimizer: Optimizer, delta: Tensor, origin: Tensor, age: float = 0.0):
+    """Let the optimizer's state of `delta` follow its entries.
+
+    Grown entries start from zero, with `seft.AdamW` at an age of their own.
+    """
     state = optimizer.state.get(delta, {})
-    if "steps" in state:
-        state["steps"] = state["steps"].expand_as(delta).clone()
-    for values in state.values():
-        if isinstance(values, Tensor) and values.shape == delta.shape:
+    if "generation" in state:
+        state |= reborn(state, origin, age)
+    for name, values in state.items():
+        if name not in ("ages", "generation") and getattr(values, "shape", None) == delta.shape:
             move(values, origin)
 
 
@@ -237,15 +263,13 @@ def seed_state(optimizer: Optimizer, layer: SeftLinear, origin: Tensor, means: M
             f'moments="seeded" needs an optimizer with exp_avg and exp_avg_sq, not '
             f"{type(optimizer).__name__}"
         )
-    indices = layer.indices.long()
-    seeded = (origin < 0) & ~means.gradient[indices].isnan()
-    if "steps" in state:
-        state["steps"][seeded] = age
-    else:
+    if "step" in state:
         age = float(state["step"])
+    grown = origin < 0
+    places = means.places(layer.indices[grown])
     (group,) = (g for g in optimizer.param_groups if any(p is layer.delta for p in g["params"]))
     seeds = zip(
         ("exp_avg", "exp_avg_sq"), (means.gradient, means.square), group["betas"], strict=True
     )
     for name, mean, beta in seeds:
-        state[name][seeded] = mean[indices[seeded]] * (1 - beta**age)
+        state[name][grown] = mean[places] * (1 - beta**age)

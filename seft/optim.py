@@ -1,7 +1,10 @@
 """AdamW for parameters whose entries were not all born together."""
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
+
+WIDTHS = (torch.uint8, torch.int16, torch.int32)
 
 
 class AdamW(Optimizer):
@@ -9,8 +12,9 @@ class AdamW(Optimizer):
 
     `torch.optim.AdamW` counts steps per parameter; an entry of a delta that has just grown would
     be bias-corrected as if it were as old as the parameter, and its first updates be several
-    times too large. Here the state `steps` broadcasts against the parameter: one number until an
-    `Evolver` regrows entries, then one number an entry.
+    times too large. Here entries that were born together are a generation: the state has the `ages`
+    of the generations, in steps, and the `generation` of each entry, in a byte while that will do;
+    one for all until an `Evolver` regrows entries.
 
     Args:
         params, lr, betas, eps, weight_decay: as in `torch.optim.AdamW`.
@@ -45,16 +49,35 @@ class AdamW(Optimizer):
                     continue
                 state = self.state[parameter]
                 if not state:
-                    state["steps"] = torch.zeros((), device=parameter.device)
+                    state["ages"] = torch.zeros(1, device=parameter.device)
+                    state["generation"] = torch.zeros_like(state["ages"][0], dtype=torch.uint8)
                     state["exp_avg"] = torch.zeros_like(parameter)
                     state["exp_avg_sq"] = torch.zeros_like(parameter)
-                steps, mean, square = state["steps"], state["exp_avg"], state["exp_avg_sq"]
-                steps += 1
+                ages, generation = state["ages"], state["generation"].long()
+                mean, square = state["exp_avg"], state["exp_avg_sq"]
+                ages += 1
                 mean.lerp_(gradient, 1 - beta1)
                 if group["ramp"]:
-                    mean.mul_((steps / group["ramp"]).clamp_(max=1))
+                    mean.mul_((ages / group["ramp"]).clamp_(max=1)[generation])
                 square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-                scale = (square / (1 - beta2**steps)).sqrt_().add_(group["eps"])
+                scale = (square / (1 - beta2**ages)[generation]).sqrt_().add_(group["eps"])
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.addcdiv_(mean / (1 - beta1**steps), scale, value=-group["lr"])
+                parameter.addcdiv_(mean / (1 - beta1**ages)[generation], scale, value=-group["lr"])
         return loss
+
+
+def reborn(state: dict[str, Tensor], origin: Tensor, age: float) -> dict[str, Tensor]:
+    """The ages and the generations of the entries of a parameter after some were born anew.
+
+    Args:
+        state: of the parameter, before.
+        origin: of each entry the slot it came from, -1 where it is new, (k,).
+        age: of the new ones.
+    """
+    before = state["generation"].long().expand(len(origin))
+    ages = torch.cat([state["ages"], state["ages"].new_tensor([age])])
+    generation = torch.where(origin < 0, len(ages) - 1, before[origin.clamp(min=0)])
+    alive = torch.bincount(generation, minlength=len(ages)) > 0
+    ages, generation = ages[alive], (alive.cumsum(0) - 1)[generation]
+    width = next(t for t in WIDTHS if torch.iinfo(t).max >= len(ages) - 1)
+    return {"ages": ages, "generation": generation.to(width)}

@@ -1,62 +1,102 @@
 """The largest of many scores, and their ranks. Ties go to the lower position."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from seft.storage import positions_of
+
 # Prime, so that a sample does not run along the columns of a weight.
 SAMPLING_STRIDE = 61
+# Below it, how many are above a quantile of a sample is chance.
+SMALLEST_RANK = 16
 # Scores that are made in one go: on a CPU what stays in its cache, on a GPU what keeps it busy.
 # So no temporary tensor but flags is as large as the weight.
 SPAN, SPAN_ON_GPU = 2**16, 2**22
 
 
-def best(score: Callable[[slice], Tensor], count: int, eligible: Tensor) -> Tensor:
+Scores = Callable[[slice], Tensor]
+"""The scores of a slice of the positions; NaN is never among the largest."""
+
+
+def best(scores: Scores, count: int, eligible: Tensor) -> Tensor:
     """Ascending positions of the `count` largest of many scores; ties: lower first.
 
     All eligible positions if there are fewer.
 
     Args:
-        score: gives the scores of a slice of the positions; NaN is never among the largest.
+        scores: of the positions.
         count: how many.
         eligible: which positions may be chosen, bool, one entry a position.
     """
-    sample = slice(None, None, SAMPLING_STRIDE)
     rank = 16 + 3 * count // (2 * SAMPLING_STRIDE)
-    if 4 * rank < len(eligible[sample]):
+    if 4 * rank * SAMPLING_STRIDE < len(eligible):
         # Most entries are far too small: what exceeds a quantile of a sample holds the largest.
-        scores = torch.where(eligible[sample], score(sample), -torch.inf)
-        bound = scores.nan_to_num_(nan=-torch.inf).topk(rank).values[-1].item()
-        positions, scores = _from(bound, score, eligible)
+        bound, _ = _quantile(scores, rank, eligible)
+        positions, found = _from(bound, scores, eligible)
         if len(positions) >= count:
-            return positions[_highest(scores, count)]
-    positions, scores = _from(-torch.inf, score, eligible)
-    return positions[_highest(scores, count)]
+            return positions[_highest(found, count)]
+    positions, found = _from(-torch.inf, scores, eligible)
+    return positions[_highest(found, count)]
 
 
-def _from(
-    bound: float, score: Callable[[slice], Tensor], eligible: Tensor
-) -> tuple[Tensor, Tensor]:
+def mark_best(rankings: list[tuple[Scores, Tensor]], count: int, marks: Tensor):
+    """Mark about the `count` largest of each of several scores, in one pass over all positions.
+
+    What is above a quantile of a sample is marked; where that says little (a small sample, many
+    equal scores), the largest.
+
+    Args:
+        rankings: scores, and which positions may be marked, as in `best`.
+        count: how many of each, or all that are eligible.
+        marks: what is marked, bool, one entry a position; changed in place.
+    """
+    rank, bounded = count // SAMPLING_STRIDE, []
+    for scores, eligible in rankings:
+        bound, above = -torch.inf, 0
+        if SMALLEST_RANK <= rank <= len(marks) // SAMPLING_STRIDE:
+            bound, above = _quantile(scores, rank, eligible)
+        if bound > -torch.inf and above <= 2 * rank:
+            bounded.append((bound, scores, eligible))
+        else:
+            marks[best(scores, count, eligible)] = True
+    for span in _spans(marks):
+        for bound, scores, eligible in bounded:
+            marks[span] |= _at_least(bound, scores(span), eligible[span])
+
+
+def _quantile(scores: Scores, rank: int, eligible: Tensor) -> tuple[float, int]:
+    """The score of a rank in a sample, and how many of it are no smaller."""
+    sample = slice(None, None, SAMPLING_STRIDE)
+    values = torch.where(eligible[sample], scores(sample), -torch.inf).nan_to_num_(nan=-torch.inf)
+    bound = values.topk(rank).values[-1].item()
+    return bound, int((values >= bound).sum())
+
+
+def _from(bound: float, scores: Scores, eligible: Tensor) -> tuple[Tensor, Tensor]:
     """The eligible positions whose score is at least `bound`, ascending, and their scores."""
-    positions, scores = [], []
-    step = SPAN_ON_GPU if eligible.is_cuda else SPAN
-    for start in range(0, len(eligible), step):
-        values = score(slice(start, start + step))
-        found = _at_least(bound, values, eligible[start : start + step])
-        positions.append(found + start)
-        scores.append(values[found])
-    return torch.cat(positions), torch.cat(scores)
+    positions, found = [], []
+    for span in _spans(eligible):
+        values = scores(span)
+        places = positions_of(_at_least(bound, values, eligible[span]))
+        positions.append(places + span.start)
+        found.append(values[places])
+    return torch.cat(positions), torch.cat(found)
+
+
+def _spans(values: Tensor) -> Iterator[slice]:
+    step = SPAN_ON_GPU if values.is_cuda else SPAN
+    return (slice(start, start + step) for start in range(0, len(values), step))
 
 
 def _at_least(bound: float, score: Tensor, eligible: Tensor) -> Tensor:
+    """Which eligible positions have a score of at least `bound`."""
     if score.is_cuda:
-        return (score >= bound).logical_and_(eligible).nonzero().view(-1)
-    # On a CPU, NumPy compares and searches several times faster than torch.
-    found = (score.numpy() >= bound) & eligible.numpy()
-    return torch.from_numpy(np.flatnonzero(found))
+        return (score >= bound).logical_and_(eligible)
+    # On a CPU, NumPy compares several times faster than torch.
+    return torch.from_numpy((score.numpy() >= bound) & eligible.numpy())
 
 
 def highest(score: Tensor, count: int) -> Tensor:
@@ -71,7 +111,7 @@ def _highest(score: Tensor, count: int) -> Tensor:
     if count == 0 or count >= len(score):
         return torch.arange(min(count, len(score)), device=score.device)
     cut = score.kthvalue(len(score) - count + 1).values.item()
-    taken = _at_least(cut, score, torch.ones_like(score, dtype=torch.bool))
+    taken = positions_of(_at_least(cut, score, torch.ones_like(score, dtype=torch.bool)))
     if surplus := len(taken) - count:
         equal = (score[taken] == cut).nonzero().view(-1)
         stays = torch.ones_like(taken, dtype=torch.bool)

@@ -1,16 +1,13 @@
 """One evolution of a layer's active entries: drop, grow, adapt. Plain tensors, no module."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from seft.selection import best, highest, rank_in_group
-
-# A gradient that was not measured: it compares with nothing, so it is never among the best.
-UNKNOWN = math.nan
+from seft.storage import positions_of
 
 
 class Topology(NamedTuple):
@@ -32,6 +29,17 @@ class Topology(NamedTuple):
     base: Tensor
     removed: Tensor
     removed_base: Tensor
+
+    def within(self, positions: Tensor) -> "Topology":
+        """The same, positions being places among others, ascending, that hold them all."""
+        return self._replace(
+            indices=torch.searchsorted(positions, self.indices),
+            removed=torch.searchsorted(positions, self.removed),
+        )
+
+    def of(self, positions: Tensor) -> "Topology":
+        """The same, places among some positions being these positions."""
+        return self._replace(indices=positions[self.indices], removed=positions[self.removed])
 
 
 @dataclass
@@ -64,6 +72,7 @@ def evolve(
     mask: str = "evolve",
     group: int | None = None,
     preference: Tensor | None = None,
+    positions: Tensor | None = None,
 ) -> Evolution:
     """Drop the weakest active entries, grow others, adapt the mask; ties go to the lower position.
 
@@ -74,15 +83,22 @@ def evolve(
         weight: live effective weight, (m, n), contiguous; changed in place.
         topology: current topology; without active entries, all k = len(delta) of them grow.
         delta: current delta, (k,).
-        gradient: mean dense gradient over the window, (m * n,), float32; `UNKNOWN` where it was
-            not measured: such a position is neither grown by gradient nor removed.
+        gradient: mean gradient over the window, (m * n,), or (c,) at `positions`, float32.
         drop: number of active entries to drop.
         mask: "evolve" (growth anywhere, then adaptation), "fixed" (growth inside the mask) or
             "free" (growth anywhere, no adaptation).
         group: M, with mask "evolve": every group of M consecutive inputs of a row keeps its
             number of structural entries. None: the layer keeps its own.
-        preference: what growth prefers, (m * n,). None: the |gradient|.
+        preference: what growth prefers, as long as `gradient`. None: the |gradient|.
+        positions: c candidates, ascending, the active and the removed entries among them: no other
+            entry is looked at, so none grows or is removed; not with `group`. None: all entries.
     """
+    if positions is not None:
+        live = weight.view(-1)[positions]
+        args = (topology.within(positions), delta, gradient, drop, mask, group, preference)
+        evolution = evolve(live, *args)
+        weight.view(-1)[positions] = live
+        return replace(evolution, topology=evolution.topology.of(positions))
     layer = _Layer(weight.view(-1), topology, len(delta), gradient, preference, group)
     layer.drop(highest(-delta.abs(), drop))
     layer.grow(inside=mask == "fixed")
@@ -97,7 +113,8 @@ class _Layer:
     Attributes:
         live: effective weight, (m * n,).
         indices, base, removed, removed_base: as in `Topology`.
-        stays: which of `indices` stay active; beside them are those that have `grown`.
+        slots: which of `indices` stay active, ascending.
+        staying: their positions.
         grown: positions of entries that start afresh.
         dropped, out, back: numbers of entries dropped, removed from the mask and brought back.
     """
@@ -117,17 +134,19 @@ class _Layer:
         self.index = self.indices.dtype
         self.indices, self.removed = self.indices.long(), self.removed.long()
         self.effective = live[self.indices]
-        self.stays = torch.ones_like(self.indices, dtype=torch.bool)
         self.grown = self.indices[:0]
         self.dropped = self.out = self.back = 0
         self.marks = torch.zeros_like(live, dtype=torch.bool)
+        self._stay(torch.arange(len(self.indices), device=live.device))
 
     def drop(self, weakest: Tensor):
         """Step 1 of the method: the weakest entries take their base weights again.
 
         One that has none leaves the mask.
         """
-        self.stays[weakest] = False
+        stays = torch.ones_like(self.indices, dtype=torch.bool)
+        stays[weakest] = False
+        self._stay(positions_of(stays))
         self.live[self.indices[weakest]] = self.base[weakest]
 
     def grow(self, inside: bool):
@@ -137,18 +156,19 @@ class _Layer:
         left as it was.
         """
         eligible = self.live.bool() if inside else ~self.marks
-        eligible[self._staying] = False
+        eligible[self.staying] = False
         chosen = best(self._preferred, self._vacant, eligible)
         if self.group:
             room = self._room()
             while len(surplus := self._surplus(chosen, room)):
                 eligible[surplus] = False
                 chosen = best(self._preferred, self._vacant, eligible)
+        self.grown = chosen[~self._among(chosen, self.indices)]
         again = self._among(self.indices, chosen)
         self.live[self.indices[again]] = self.effective[again]
-        self.stays |= again
-        self.dropped = len(self.indices) - len(self._staying)
-        self.grown = chosen[~self._among(chosen, self.indices)]
+        again[self.slots] = True
+        self._stay(positions_of(again))
+        self.dropped = len(self.indices) - len(self.slots)
 
     def adapt(self):
         """Step 3: the mask, of the layer or of each group, gets its number of entries again.
@@ -162,14 +182,14 @@ class _Layer:
             self._bring_back(-excess)
         if self._vacant:
             eligible = self.live.bool()
-            eligible[self._active] = False
+            eligible[self.staying] = eligible[self.grown] = False
             self.grown = torch.cat([self.grown, best(self._preferred, self._vacant, eligible)])
 
     def evolution(self) -> Evolution:
         """What has happened."""
-        slots, grown_base = self.stays.nonzero().view(-1), self.live[self.grown]
-        indices, order = self._active.sort()
-        removed, removed_order = self.removed.sort()
+        slots, grown_base = self.slots, self.live[self.grown]
+        indices, order = torch.cat([self.staying, self.grown]).sort(stable=True)
+        removed, removed_order = self.removed.sort(stable=True)
         return Evolution(
             topology=Topology(
                 indices.to(self.index),
@@ -188,7 +208,7 @@ class _Layer:
     def _remove(self, excess: Tensor):
         """Set the least sensitive weights of the mask to zero; grown ones stay."""
         eligible = self.live.bool()
-        eligible[self._staying] = True
+        eligible[self.staying] = True
         eligible[self.grown] = False
         if self.group:
             inside = torch.arange(self.group, device=excess.device)
@@ -198,9 +218,9 @@ class _Layer:
             out = inside[rank_in_group(self._sensitivity(inside), group) < excess[group]]
         else:
             out = best(lambda span: self._sensitivity(span).neg_(), int(excess), eligible)
-        leaves = self._among(self.indices, out) & self.stays
-        self.stays &= ~leaves
-        self.live[self.indices[leaves]] = self.base[leaves]
+        leaves = self._among(self.staying, out)
+        self.live[self.staying[leaves]] = self.base[self.slots[leaves]]
+        self._stay(self.slots[~leaves])
         # An active entry without a base weight has none to bring back.
         lost = out[self.live[out] != 0]
         self.removed = torch.cat([self.removed, lost])
@@ -211,26 +231,22 @@ class _Layer:
     def _bring_back(self, missing: Tensor):
         """Give the most sensitive of the removed entries their base weights again."""
         sensitivity = (self.removed_base * self.gradient[self.removed]).abs()
-        sensitivity[self._among(self.removed, self._active)] = -1
+        active = torch.cat([self.staying, self.grown])
+        sensitivity[self._among(self.removed, active)] = -1
         group = self.removed // (self.group or len(self.live))
         back = rank_in_group(-sensitivity, group) < missing[group]
         self.live[self.removed[back]] = self.removed_base[back]
         self.removed, self.removed_base = self.removed[~back], self.removed_base[~back]
         self.back = int(back.sum())
 
-    @property
-    def _staying(self) -> Tensor:
-        """Positions that were active and stay so."""
-        return self.indices[self.stays]
-
-    @property
-    def _active(self) -> Tensor:
-        return torch.cat([self._staying, self.grown])
+    def _stay(self, slots: Tensor):
+        """Let the entries of some slots, and no others, stay active."""
+        self.slots, self.staying = slots, self.indices[slots]
 
     @property
     def _vacant(self) -> int:
         """Number of entries without a position."""
-        return self.k - len(self._active)
+        return self.k - len(self.slots) - len(self.grown)
 
     def _preferred(self, where: slice | Tensor) -> Tensor:
         """How much growth prefers some positions."""
@@ -246,15 +262,14 @@ class _Layer:
         Every active entry without a base weight is one more than the base has, and every removed
         base weight one less.
         """
-        staying, base = self._staying, self.base[self.stays]
-        more = staying[base == 0], self.grown[self.live[self.grown] == 0]
-        return self._count(*more) - self._count(self.removed)
+        reactivated = self.staying[self.base[self.slots] == 0]
+        grown = self.grown[self.live[self.grown] == 0]
+        return self._count(reactivated, grown) - self._count(self.removed)
 
     def _room(self) -> Tensor:
         """The number of entries that the mask of each group has to keep."""
-        staying = self._staying
-        mask = self.live.nonzero().view(-1), staying[self.live[staying] == 0]
-        return self._count(*mask) - self._excess()
+        zero = self.staying[self.live[self.staying] == 0]
+        return self._count(self.live.nonzero().view(-1), zero) - self._excess()
 
     def _surplus(self, chosen: Tensor, room: Tensor) -> Tensor:
         """Chosen positions that adaptation could make no room for in their group."""

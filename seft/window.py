@@ -6,8 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from seft.selection import best
-from seft.storage import positions_of
 from seft.topology import Topology
 
 
@@ -15,15 +13,22 @@ class Means(NamedTuple):
     """What a window has seen.
 
     Attributes:
-        gradient: mean gradient of the micro-batches of all ranks, (m * n,); `UNKNOWN` where no
-            rank measured it.
+        positions: the candidates of all ranks, ascending, (c,); None: all m * n entries.
+        gradient: mean gradient of the micro-batches of all ranks, (c,) or (m * n,).
         square: mean square of a micro-batch's gradient, likewise; None if squares were not summed.
         micro_batches: s, number of micro-batches, as a mean over the ranks.
     """
 
+    positions: Tensor | None
     gradient: Tensor
     square: Tensor | None
     micro_batches: float
+
+    def places(self, indices: Tensor) -> Tensor:
+        """Where the means of some entries of the layer are."""
+        if self.positions is None:
+            return indices.long()
+        return torch.searchsorted(self.positions, indices)
 
 
 class Window:
@@ -64,7 +69,7 @@ class Window:
         if self.choose is not None and self.positions is None:
             self.positions = self.choose(gradient)
         if self.positions is not None:
-            gradient = gradient[self.positions]
+            gradient = gradient.index_select(0, self.positions)
         if self.total is None:
             self.total = gradient.to(torch.float32, copy=True)
             self.square = self.total**2 if self.squares else None
@@ -91,42 +96,48 @@ class Window:
             setattr(window, name, state[name])
         return window
 
-    def means(self, weight: Tensor) -> Means | None:
+    def means(self, weight: Tensor, topology: Topology) -> Means | None:
         """Turn the sums into means over the micro-batches of all ranks; end the window.
+
+        Args:
+            weight: the layer's, (m, n).
+            topology: the layer's.
 
         Returns:
             The means; None if no gradient arrived, or one that is not finite (float16 overflowed:
             the optimizer step was skipped too).
         """
         if self.total is None:
-            self.add(torch.zeros_like(weight))
-            self.count = 0
-        total = self._over_ranks(self.total, weight)
-        square = self._over_ranks(self.square, weight) if self.squares else None
+            limited = self.choose is not None
+            self.total = torch.zeros(0 if limited else weight.numel(), device=weight.device)
+            self.square = self.total.clone() if self.squares else None
+            self.positions = topology.indices[:0] if limited else None
+        total, square, positions = self.total, self.square, self.positions
         seen = measured = torch.tensor(float(self.count), device=weight.device)
-        if self.positions is not None:
-            # Other ranks may have other candidates.
-            measured = self._over_ranks(seen.expand_as(self.total), weight)
+        ranks = 1
         if in_parallel():
+            ranks = distributed.get_world_size()
+            if positions is not None:
+                # Other ranks may have other candidates.
+                positions = union(positions)
+                measured = self._over_ranks(seen.expand_as(total), positions)
+            total = self._over_ranks(total, positions)
+            square = self._over_ranks(square, positions) if self.squares else None
             distributed.all_reduce(seen)
-        bounds = torch.stack(total.aminmax())
+        bounds = torch.stack(total.aminmax()) if len(total) else total
         if not (bounds.isfinite().all() and bounds.any()):
             return None
-        ranks = distributed.get_world_size() if in_parallel() else 1
-        # 0 over 0 is `UNKNOWN`.
         total.div_(measured)
         if square is not None:
             square.div_(measured)
-        return Means(total, square, float(seen) / ranks)
+        return Means(positions, total, square, float(seen) / ranks)
 
-    def _over_ranks(self, values: Tensor, weight: Tensor) -> Tensor:
-        """The sum of `values` over all ranks, (m * n,), 0 where there is none."""
-        if self.positions is not None:
-            dense = torch.zeros(weight.numel(), device=weight.device)
-            dense[self.positions] = values
-            values = dense
-        if in_parallel():
-            distributed.all_reduce(values)
+    def _over_ranks(self, values: Tensor, positions: Tensor | None) -> Tensor:
+        """The sum of `values` over all ranks, (m * n,) or at `positions`, (c,)."""
+        if positions is not None:
+            own, values = values, torch.zeros(len(positions), device=values.device)
+            values[torch.searchsorted(positions, self.positions)] = own
+        distributed.all_reduce(values)
         return values
 
 
@@ -135,34 +146,15 @@ def in_parallel() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def candidates(
-    gradient: Tensor, weight: Tensor, topology: Topology, count: int, mask: str
-) -> Tensor:
-    """Positions an evolution may need the gradient of, ascending, judged by one micro-batch.
-
-    Those are the active and the removed entries, the `count` best to grow and the `count` least
-    sensitive to remove.
-
-    Args:
-        gradient: the micro-batch's dense gradient, (m * n,).
-        weight: live weight, (m, n).
-        topology: the layer's topology.
-        count: number of candidates of each kind.
-        mask: as in `SeftConfig`.
-    """
-    live = weight.view(-1)
-    structural = live != 0
-    anywhere = structural if mask == "fixed" else torch.ones_like(structural)
-
-    def preference(span: slice) -> Tensor:
-        return gradient[span].float().abs()
-
-    def insensitivity(span: slice) -> Tensor:
-        return (live[span].float() * gradient[span]).abs_().neg_()
-
-    chosen = torch.zeros_like(structural)
-    chosen[topology.indices] = True
-    chosen[topology.removed] = True
-    chosen[best(preference, count, anywhere)] = True
-    chosen[best(insensitivity, count, structural)] = True
-    return positions_of(chosen).to(topology.indices.dtype)
+def union(positions: Tensor) -> Tensor:
+    """The positions of all ranks, ascending."""
+    ranks = range(distributed.get_world_size())
+    count = torch.tensor(len(positions), device=positions.device)
+    counts = [torch.empty_like(count) for _ in ranks]
+    distributed.all_gather(counts, count)
+    padded = positions.new_full((int(max(counts)),), -1)
+    padded[: len(positions)] = positions
+    gathered = [torch.empty_like(padded) for _ in ranks]
+    distributed.all_gather(gathered, padded)
+    found = torch.cat(gathered).unique()
+    return found[found >= 0]

@@ -217,7 +217,7 @@ class Repair(ABC):
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """What ``save`` writes: the trained tensors by name."""
-        return {name: whole(parameter.detach()) for name, parameter in trainables(model).items()}
+        return {name: gathered(parameter.detach()) for name, parameter in trainables(model).items()}
 
     @staticmethod
     def saved_evolution_log(folder: str | Path) -> list[dict]:
@@ -269,7 +269,7 @@ def store(model: nn.Module, storage: str) -> nn.Module:
     return model
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gathered(tensor: Tensor) -> Tensor:
     """A tensor with the parts of it that other processes have; all of them have to ask for it."""
     # A DTensor has this method. To import the class takes a second, and most trainings need none.
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -18,9 +18,9 @@ from baselines.repair.base import (
     LayerRepair,
     RepairedLinear,
     TrainingOptions,
+    gathered,
     repaired_layers,
     trainables,
-    whole,
 )
 from baselines.repair.packed import PackedLinear
 from seft.blocks import decoder_blocks
@@ -58,7 +58,7 @@ class Full(LayerRepair):
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """The weights of each layer that train, in the base's dtype."""
         return {
-            name: whole(values.detach()).to(model.dtype)
+            name: gathered(values.detach()).to(model.dtype)
             for name, values in trainables(model).items()
         }
 

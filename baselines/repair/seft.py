@@ -140,8 +140,7 @@ class Seft(Repair):
     paper = "Xiao et al. 2025, arXiv 2505.24037"
     training = "seft"
     rank_option = "match_rank"
-    products = 2  # The gradient is taken at the positions alone.
-    held_bytes = 28  # An age, the position and the base's weight, and those that were removed.
+    held_bytes = 25  # A generation, the position and the base's weight, and those removed.
     saved_bytes = 12  # A delta, its position, and one that was removed for it.
 
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
@@ -170,12 +169,7 @@ class Seft(Repair):
         schedule, config = self.evolution_schedule, self.options.config(seed=0)
         if schedule is None:
             return 0
-        windows = [4 * outputs * inputs for outputs, inputs in layers]
-        if config.candidates is not None:
-            # To grow, and as many to remove, with their positions.
-            windows = [
-                8 * 2 * config.candidates * config.active_entries(*sides) for sides in layers
-            ]
+        windows = [config.window_bytes(*layer) for layer in layers]
         if schedule.in_turn and config.init == "random":
             return max(*windows, ceil(sum(windows) * schedule.window / schedule.every))
         # All layers choose their first positions at the same step.

@@ -96,8 +96,8 @@ def test_bytes_of_seft_are_those_of_its_formula(base, storage):
         assert found["weights"] == whole - sum(w.nbytes for w in weights) + packed
     # Delta, position and base weight of each entry; packed, its place among the values too.
     assert found["trainable_state"] == (12 if storage == "dense" else 16) * count
-    # Two moments and an age of each entry, once entries have grown.
-    assert found["optimizer"] == 12 * count
+    # Two moments and a generation of each entry, and of each layer the age of the one there is.
+    assert found["optimizer"] == (8 + 1) * count + 4 * len(weights)
     assert found["evolving_seconds"] > 0
     assert found["evolving_share"] >= found["evolving_seconds"] / (9 * found["step_seconds"])
 

@@ -191,7 +191,7 @@ def test_bits_per_byte_have_one_column_and_old_records_a_gap_in_it():
     ]
     assert table["answers_bpb"].tolist() == pytest.approx([math.nan, 2.0, 1.875], nan_ok=True)
     sheet = table1_sheet(table, scores_of(records), records)
-    assert sheet.text["answers_bpb"].tolist() == ["", "2", "1.875"]
+    assert sheet.text["answers bpb"].tolist() == ["", "2", "1.875"]
     assert "answers_bpb: bits per byte of the right answer" in sheet.caption
     assert table["average"].tolist() == table1([record(cell) for cell in cells])["average"].tolist()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seft.selection import highest
-from seft.topology import UNKNOWN, Topology, evolve
+from seft.topology import Topology, evolve
 
 
 class Oracle:
@@ -43,8 +43,8 @@ class Oracle:
             chosen.append(j)
         return chosen
 
-    def evolve(self, gradient, n, mask, patterned=False):
-        every = range(len(self.base))
+    def evolve(self, gradient, n, mask, patterned=False, among=None):
+        every = range(len(self.base)) if among is None else among
         weakest = sorted(self.deltas, key=lambda j: (abs(self.deltas[j]), j))[:n]
         strong = [j for j in self.deltas if j not in weakest]
         candidates = [j for j in every if j not in strong]
@@ -64,7 +64,7 @@ class Oracle:
         happened = {"removed": 0, "returned": 0, "refilled": 0}
         excesses = [now - z for now, z in zip(self.structural(), self.budgets, strict=True)]
         for number, excess in enumerate(excesses):
-            members = every[number * self.group : (number + 1) * self.group]
+            members = [j for j in every if j // self.group == number]
             removable = [j for j in members if self.inside[j] and j not in grown]
             removable.sort(key=lambda j: (abs(self.theta(j) * gradient[j]), j))
             for j in removable[: max(excess, 0)]:
@@ -105,8 +105,11 @@ def gradient_like(weight, generator, levels=512):
     return ((torch.randn(weight.shape, generator=generator) * levels).round() / levels).view(-1)
 
 
-def follow_definition(weight, topology, delta, generator, levels, mask, group=None):
-    """30 evolutions with random training between them; what happened how often."""
+def follow_definition(weight, topology, delta, generator, levels, mask, group=None, share=None):
+    """30 evolutions with random training between them; what happened how often.
+
+    With a share, that of the entries are candidates, beside the active and the removed ones.
+    """
     k = len(delta)
     oracle = Oracle(weight.view(-1).tolist(), k, group or weight.numel())
     budgets = list(oracle.budgets)
@@ -114,8 +117,18 @@ def follow_definition(weight, topology, delta, generator, levels, mask, group=No
     for step in range(30):
         gradient = gradient_like(weight, generator, levels)
         drop = 0 if step == 0 else 1 + step % 5
-        evolution = evolve(weight, topology, delta, gradient, drop, mask, group)
-        seen.update(oracle.evolve(gradient.tolist(), drop, mask, patterned=group is not None))
+        positions = among = None
+        if share is not None:
+            chosen = torch.rand(weight.numel(), generator=generator) < share
+            chosen[topology.indices] = chosen[topology.removed] = True
+            positions = chosen.nonzero().view(-1).int()
+            among = positions.tolist()
+        seen.update(oracle.evolve(gradient.tolist(), drop, mask, group is not None, among))
+        if share is not None:
+            gradient = gradient[positions]
+        evolution = evolve(
+            weight, topology, delta, gradient, drop, mask, group, positions=positions
+        )
 
         delta = torch.where(evolution.origin < 0, 0, delta[evolution.origin.clamp(min=0)])
         topology = evolution.topology
@@ -182,15 +195,12 @@ def test_growth_alone_preserves_the_weights():
     assert torch.equal(weight, before)
 
 
-def test_what_was_not_measured_neither_grows_nor_goes():
-    weight, topology, delta, generator = start(0, shape=(12, 12))
-    gradient = gradient_like(weight, generator)
-    measured = torch.rand(weight.numel(), generator=generator) < 0.6
-    gradient[~measured] = UNKNOWN
-    evolution = evolve(weight, topology, delta, gradient, drop=0)
-    assert evolution.removed > 0
-    assert measured[evolution.topology.indices].all()
-    assert measured[evolution.topology.removed].all()
+@pytest.mark.parametrize("mask", ["evolve", "fixed", "free"])
+@pytest.mark.parametrize("levels", [512, 2], ids=["distinct", "ties"])
+def test_evolution_among_candidates_follows_its_definition(levels, mask):
+    beginning = start(0, shape=(12, 12), levels=levels)
+    seen = follow_definition(*beginning, levels, mask, share=0.7)
+    assert mask != "evolve" or min(seen.values()) > 0, f"a case never came up: {seen}"
 
 
 def test_random_preference_takes_the_place_of_the_gradient_in_growth():

@@ -26,6 +26,13 @@ def mask_of(layer: SeftLinear) -> torch.Tensor:
     return inside
 
 
+def ages_of(optimizer, layer) -> torch.Tensor:
+    """The age of each entry, (k,)."""
+    state = optimizer.state[layer.delta]
+    assert state["generation"].dtype == torch.uint8
+    return state["ages"][state["generation"].long()].expand(len(layer.delta))
+
+
 def dense_gradients(model, tokens) -> dict[str, torch.Tensor]:
     """Gradients by plain autograd at the model's effective weights."""
     plain = make_llama()
@@ -263,7 +270,10 @@ def test_candidates_bound_the_window(tokens):
     model, optimizer, evolver = start(candidates=3, density=0.02)
     model(input_ids=tokens, labels=tokens).loss.backward()
     for layer in model.seft_layers.values():
-        assert len(layer.window.total) <= 6 * len(layer.delta) < layer.weight.numel()
+        window = layer.window
+        assert len(window.total) <= 6 * len(layer.delta) < layer.weight.numel()
+        held = window.total.nbytes + window.positions.nbytes
+        assert held <= model.seft_config.window_bytes(*layer.weight.shape)
     optimizer.zero_grad()
     train(model, tokens, optimizer, evolver, range(1, 13))
     for layer in model.seft_layers.values():
@@ -315,7 +325,7 @@ def test_seeded_entries_go_on_as_adam_of_the_windows_means_and_age(
         start_at = torch.zeros(len(layer.delta), dtype=torch.float64)
         expected = plain_adam(start_at, window.mean(dim=0), (window**2).mean(dim=0), age, later)
         torch.testing.assert_close(layer.delta.double(), expected, rtol=1e-3, atol=1e-6)
-        assert (optimizer.state[layer.delta]["steps"] == age + 4).all()
+        assert (ages_of(optimizer, layer) == age + 4).all()
 
 
 def test_a_window_cut_short_by_the_first_selection_is_a_mean_over_its_own_steps(tokens):
@@ -332,7 +342,7 @@ def test_a_window_cut_short_by_the_first_selection_is_a_mean_over_its_own_steps(
         assert grown.any()
         one = gradients[name].view(-1)[layer.indices[grown]]
         state = optimizer.state[layer.delta]
-        assert (state["steps"][grown] == 1).all()
+        assert (ages_of(optimizer, layer)[grown] == 1).all()
         torch.testing.assert_close(state["exp_avg"][grown], 0.1 * one)
         torch.testing.assert_close(state["exp_avg_sq"][grown], 0.001 * one**2)
 
@@ -386,7 +396,7 @@ def test_grown_entries_start_with_no_moments(trained):
     model, optimizer, _ = trained(steps=8)
     for layer in model.seft_layers.values():
         state = optimizer.state[layer.delta]
-        young = state["steps"] == 0
+        young = ages_of(optimizer, layer) == 0
         assert young.any()
         assert not young.all()
         for values in (layer.delta, state["exp_avg"], state["exp_avg_sq"]):
