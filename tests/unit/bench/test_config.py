@@ -160,7 +160,8 @@ def test_each_problem_has_a_line_of_its_own():
     assert len(str(error.value).splitlines()) == 2
 
 
-GRIDS = sorted(file for file in CONFIG.glob("*.yaml") if file.stem != "claims")
+# `llama-2-7b` lies over the paper's grid: its tests are there.
+GRIDS = sorted(f for f in CONFIG.glob("*.yaml") if f.stem not in ("claims", "llama-2-7b"))
 
 
 @pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
