@@ -79,7 +79,7 @@ class Job:
         gc.enable()
         self._terminal = sys.stderr
         self._log = Path(self.snakemake.log[0]).open("w", buffering=1, encoding="utf-8")
-        name = " ".join([self.snakemake.rule, *map(str, self.snakemake.wildcards)])
+        name = " ".join(filter(None, [self.snakemake.rule, *map(str, self.snakemake.wildcards)]))
         sys.stderr = Told(name, self._terminal, self._log)
         # Jobs that compute have imported torch by now; the others need not.
         if "torch" in sys.modules:
