@@ -25,8 +25,8 @@ def compared(*pairs, task, seeds=3):
     """Of (a, b, difference, low, high, p, verdict)."""
     names = ["repair_a", "repair_b", "difference", "ci_low", "ci_high", "p_holm", "verdict"]
     table = pd.DataFrame(pairs, columns=names)
-    table[BASE] = [PLACE] * len(table)
-    table = table.assign(task=task, metric=KINDS[task], seeds=seeds)
+    place = dict(zip(BASE, PLACE, strict=True))
+    table = table.assign(**place, task=task, metric=KINDS[task], seeds=seeds)
     return table.reindex(columns=COLUMNS)
 
 
@@ -46,8 +46,8 @@ CASES = {
         [("none", 40.0, 2), ("lora", 20.0, 1), ("seft", 19.0, 1)],
         [("seft", "lora", -0.05, -0.2, 0.1, 0.4, "inconclusive")],
         "wiki_perplexity",
-        "seft and lora tie for the best: seft perplexity 19, 0.05 nats a token below lora (\N{MINUS SIGN}0.1 "
-        "to 0.2, p = 0.4), at 1.10 times its time and 1.50 times its memory; unrepaired 40, dense "
+        "seft and lora tie for the best: seft perplexity 19, 0.05 nats a token below lora "
+        "(\N{MINUS SIGN}0.1 to 0.2, p = 0.4), at 1.10 times its time and 1.50 times its memory; unrepaired 40, dense "
         "1.",
     ),
     "the reference is the best": (
@@ -61,8 +61,8 @@ CASES = {
         [("lora", 2.0, 1), ("seft", 1.999, 1)],
         [("seft", "lora", -0.001, -0.004, 0.002, 1.0, "equal")],
         "answers_bpb",
-        "seft and lora tie for the best: seft 2 bits a byte, 0.001 below lora (\N{MINUS SIGN}0.002 to 0.004, "
-        "equal), at 1.10 times its time and 1.50 times its memory; dense 1.",
+        "seft and lora tie for the best: seft 2 bits a byte, 0.001 below lora "
+        "(\N{MINUS SIGN}0.002 to 0.004, equal), at 1.10 times its time and 1.50 times its memory; dense 1.",
     ),
     "one seed": (
         [("lora", 2.0, 1), ("seft", 1.5, 1)],
@@ -117,11 +117,7 @@ def test_the_best_are_those_that_stand_out(case, best):
 def test_what_is_not_as_sparse_as_was_asked_is_not_ranked():
     repairs = [("lora", 2.0, 1), ("lora-dense", 1.2, None), ("seft", 1.5, 1)]
     pairs = [("lora", "lora-dense", 0.8, 0.7, 0.9, 0.001, "worse")]
-    (answer,) = answers(
-        scores_of(repairs, "answers_bpb"),
-        compared(*pairs, task="answers_bpb"),
-        COSTS,
-        "answers_bpb",
-    )
+    scores, task = scores_of(repairs, "answers_bpb"), "answers_bpb"
+    (answer,) = answers(scores, compared(*pairs, task=task), COSTS, task)
     assert set(answer.scores) == {"lora", "seft"}
     assert answer.against == {}
