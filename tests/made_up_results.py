@@ -159,10 +159,10 @@ def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
         part["recovery"] = ((part["mean"] - base) / (dense - base)).replace([np.inf, -np.inf], None)
         part["recovery_low"] = part["recovery"] - 0.2
         part["recovery_high"] = part["recovery"] + 0.2
-        worse = part["mean"] - group["mean"].transform(best)
         tied = part["mean"].notna() & (part["pruner"] != "dense")
         tied &= part["repair"] != "lora-dense"
-        part["tie_group"] = (1 + (worse.abs() > 1)).where(tied)
+        group = part[tied].groupby(IDENTITY[:3])["mean"]
+        part["tie_group"] = 1 + ((part["mean"] - group.transform(best)).abs() > 1)[tied]
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 

@@ -1,12 +1,15 @@
 """The models."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from bench.models.shape import Shape
-from bench.sources import Source
+from bench.models.shape import Shape, read_shape
+from bench.sources import PathSource, Source
 from bench.typed import Strict
+
+MODELS = Path("resources/models")
 
 
 def _upwards(band: tuple[float, float]) -> tuple[float, float]:
@@ -42,3 +45,16 @@ class ModelSpec(Strict):
             "estimated, before it is fetched. Null: as its `config.json` says, once it is there."
         ),
     )
+
+
+def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None:
+    """Shape of a model: as configured, else as its ``config.json`` says; None until it is there.
+
+    Args:
+        spec: what the configuration says of it.
+        model: name of the model.
+        models: folder of the fetched models.
+    """
+    source = spec.source
+    folder = source.path.expanduser() if isinstance(source, PathSource) else models / model
+    return spec.shape or read_shape(folder)

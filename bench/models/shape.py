@@ -3,19 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from baselines.pruning.pattern import Pattern
 from bench.files import read_json
-from bench.sources import PathSource
 from bench.typed import Strict
 
-if TYPE_CHECKING:
-    from bench.config import ModelSpec
-
-MODELS = Path("resources/models")
 # What a `config.json` calls the keys of a shape.
 NAMES = {
     "blocks": ("num_hidden_layers",),
@@ -124,19 +118,6 @@ def _stated_shape(path: Path) -> Shape | None:
         return Shape(**values)
     except ValidationError:
         return None
-
-
-def shape_of(spec: "ModelSpec", model: str, models: Path = MODELS) -> Shape | None:
-    """Shape of a model: as configured, else as its ``config.json`` says; None until it is there.
-
-    Args:
-        spec: what the configuration says of it.
-        model: name of the model.
-        models: folder of the fetched models.
-    """
-    source = spec.source
-    folder = source.path.expanduser() if isinstance(source, PathSource) else models / model
-    return spec.shape or read_shape(folder)
 
 
 def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Iterator[str]:

@@ -11,7 +11,8 @@ from math import ceil
 from baselines.pruning.pattern import Pattern
 from bench.cells import NO_BUDGET
 from bench.config import Config
-from bench.models.shape import Shape, shape_of
+from bench.config.models import shape_of
+from bench.models.shape import Shape
 from bench.planning.speeds import Device
 from bench.sources import PypiSource
 from bench.training.costs import kept_bytes, trained_numbers, training_memory, training_work

@@ -19,10 +19,10 @@ import pandas as pd
 from bench.cells import NO_BUDGET, Cell, base_folder, dense_cell, record_path, training_folder
 from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
+from bench.config.models import MODELS
 from bench.config.variants import training_of
 from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
-from bench.models.shape import MODELS
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
 from bench.planning.needs import GIB, MIB, Job, job_seconds, needs, units
 from bench.planning.preflight import check_or_exit

@@ -10,11 +10,12 @@ import torch
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.config import Config
+from bench.config.models import shape_of
 from bench.config.variants import method_of, training_of
 from bench.evaluation.tasks import TaskSpec
 from bench.files import read_json
 from bench.models.loading import pick_dtype
-from bench.models.shape import Shape, shape_of
+from bench.models.shape import Shape
 from bench.training.costs import training_work
 
 CALIBRATION = Path("results/calibration.json")

@@ -109,26 +109,30 @@ def _rates(records: list[dict], tuning: pd.DataFrame, name: str, training: str |
     """For each model and budget, the learning rate, and where it comes from."""
     if training is None:
         return []
-    lines: dict[str, None] = {}
+    # Of thousands of records few differ.
+    found: dict[tuple, None] = {}
     for record in records:
         cell, resolved = record["cell"], record["config"]["resolved"]
         if cell["repair"] == name:
-            rate, nearest = resolved["repair"]["learning_rate"], resolved.get("learning_rate_from")
-            if nearest:
-                names = " and ".join(f"{budget} ({near:g})" for budget, near in nearest.items())
-                why = f"interpolated between {names}" if len(nearest) > 1 else f"that of {names}"
-            else:
-                why = _chosen(tuning, cell, training, rate)
-            at = "" if cell["budget"] == DEFAULT_BUDGET else f" at {cell['budget']}"
-            lines[f"{cell['model']}{at}: {rate:g}, {why}"] = None
-    return list(lines)
+            nearest = tuple((resolved.get("learning_rate_from") or {}).items())
+            rate = resolved["repair"]["learning_rate"]
+            found[cell["model"], cell["budget"], rate, nearest] = None
+    lines = []
+    for model, budget, rate, nearest in found:
+        if nearest:
+            names = " and ".join(f"{other} ({near:g})" for other, near in nearest)
+            why = f"interpolated between {names}" if len(nearest) > 1 else f"that of {names}"
+        else:
+            why = _chosen(tuning, model, budget, training, rate)
+        at = "" if budget == DEFAULT_BUDGET else f" at {budget}"
+        lines.append(f"{model}{at}: {rate:g}, {why}")
+    return lines
 
 
-def _chosen(tuning: pd.DataFrame, cell: dict, training: str, rate: float) -> str:
+def _chosen(tuning: pd.DataFrame, model: str, budget: str, training: str, rate: float) -> str:
     if tuning.empty:
         return "from the configuration; no sweep is recorded"
-    model = cell["model"]
-    trials = tuning[(tuning["model"] == model) & (tuning["budget"] == cell["budget"])]
+    trials = tuning[(tuning["model"] == model) & (tuning["budget"] == budget)]
     trials = trials[trials["repair"] == training]
     best = trials[trials["chosen"]]
     if best.empty:

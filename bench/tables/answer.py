@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.cells import BASE, DEFAULT_BUDGET, DENSE, UNREPAIRED
+from bench.cells import BASE, DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED
 from bench.records.measures import MEMORY, TIME, Kind, chief_scores, kinds_of
 from bench.statistics.comparisons import Verdict, less, reference_of
 from bench.tables.table1 import stands_out
@@ -46,29 +46,38 @@ def answers(
         task: the score that the answers are in.
     """
     kind, reference = kinds_of(scores)[task], reference_of(scores["repair"])
-    scores = scores.assign(best=stands_out(scores))
-    scores = scores[scores["task"] == task].dropna(subset="mean")
-    compared = dict(list(comparisons[comparisons["task"] == task].groupby(BASE)))
-    spent = dict(list(costs.set_index("repair").groupby(BASE)))
-    dense = scores[scores["pruner"] == DENSE].set_index("model")["mean"]
-    is_trained = scores["repair"] != UNREPAIRED
-    untrained = dict(list(scores[~is_trained].groupby(BASE[:-1])))
-    for base, trained in scores[is_trained].groupby(BASE, sort=False):
-        rows = pd.concat([untrained.get(base[:-1]), trained]).set_index("repair")
-        rows = rows.sort_values("mean", ascending=kind.lower_is_better)
-        pairs = compared.get(base, comparisons[:0])
-        ends = {"unrepaired": rows["mean"].get(UNREPAIRED), "dense": dense.get(base[0])}
-        ends = [f"{name} {short(value)}" for name, value in ends.items() if value is not None]
-        said = _best(rows, pairs, spent[base], kind, reference)
-        ranked = rows.index[rows["tie_group"].notna()]
-        against = less(pairs, reference).set_index("repair", drop=False)
+    measured = scores.assign(best=stands_out(scores))[scores["task"] == task].dropna(subset="mean")
+    pairs = comparisons[comparisons["task"] == task]
+    seeds = pairs.groupby(BASE)["seeds"].max().to_dict()
+    against = {name: _by_base(less(pairs, name)) for name in measured["repair"].unique()}
+    rows, spent = _by_base(measured), _by_base(costs)
+    dense = measured[measured["pruner"] == DENSE].set_index("model")["mean"].to_dict()
+    for base, trained in rows.items():
+        if base[-1] == NO_BUDGET:
+            continue
+        untrained = rows.get((*base[:-1], NO_BUDGET), {})
+        ours = [*untrained.values(), *trained.values()]
+        ours.sort(key=lambda row: row["mean"], reverse=not kind.lower_is_better)
+        ranked = {row["repair"]: row for row in ours if pd.notna(row["tie_group"])}
+        compared = {name: found.get(base, {}) for name, found in against.items()}
+        ends = [f"unrepaired {short(row['mean'])}" for row in untrained.values()]
+        ends += [f"dense {short(dense[base[0]])}"] if base[0] in dense else []
+        said = _best(ranked, compared, spent[base], kind, reference)
         yield Answer(
             base,
             "; ".join([said, ", ".join(ends)] if ends else [said]) + ".",
-            rows.loc[ranked, "mean"].to_dict(),
-            against.loc[against.index.isin(ranked)].to_dict("index"),
-            frozenset() if (pairs["seeds"] == 1).all() else frozenset(rows.index[rows["best"]]),
+            {name: row["mean"] for name, row in ranked.items()},
+            {name: row for name, row in compared.get(reference, {}).items() if name in ranked},
+            frozenset(n for n, row in ranked.items() if row["best"] and seeds.get(base, 1) > 1),
         )
+
+
+def _by_base(table: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
+    """The rows of a table by repair, of each base and budget."""
+    found: dict[tuple, dict[str, dict]] = {}
+    for row in table.to_dict("records"):
+        found.setdefault(tuple(row[key] for key in BASE), {})[row["repair"]] = row
+    return found
 
 
 def in_words(scores: pd.DataFrame, comparisons: pd.DataFrame, costs: pd.DataFrame) -> Iterator[str]:
@@ -80,26 +89,29 @@ def in_words(scores: pd.DataFrame, comparisons: pd.DataFrame, costs: pd.DataFram
 
 
 def _best(
-    rows: pd.DataFrame, pairs: pd.DataFrame, costs: pd.DataFrame, kind: Kind, reference: str
+    ranked: dict[str, dict],
+    compared: dict[str, dict[str, dict]],
+    costs: dict[str, dict],
+    kind: Kind,
+    reference: str,
 ) -> str:
     """The best repairs of a base, and by how much the first of them leads, at which cost."""
-    ranked = rows[rows["tie_group"].notna() & (rows.index != UNREPAIRED)]
-    tied = list(ranked.index[ranked["tie_group"] == 1])
+    repairs = [name for name in ranked if name != UNREPAIRED]
+    tied = [name for name in repairs if ranked[name]["tie_group"] == 1]
     if not tied:
         return "no repair is better than none"
-    first, *others = ranked.index
+    first, *others = repairs
     rival = reference if reference in others else next(iter(others), None)
-    lead = less(pairs, rival)
-    lead = lead[lead["repair"] == first].to_dict("records")
-    score = kind.phrase.format(short(ranked["mean"][first]))
-    if lead and lead[0]["verdict"] == Verdict.NO_VERDICT:
+    lead = compared.get(rival, {}).get(first)
+    score = kind.phrase.format(short(ranked[first]["mean"]))
+    if lead and lead["verdict"] == Verdict.NO_VERDICT:
         said = f"{first} comes first: {score}"
     elif len(tied) > 1:
         named = tied if len(tied) <= 4 else [first, f"{len(tied) - 1} others"]
         said = f"{', '.join(named[:-1])} and {named[-1]} tie for the best: {first} {score}"
     else:
         said = f"{first} is best: {score}"
-    return f"{said}, {_lead(lead[0], rival, kind)}{_cost(costs, first, rival)}" if lead else said
+    return f"{said}, {_lead(lead, rival, kind)}{_cost(costs, first, rival)}" if lead else said
 
 
 def _lead(row: dict, rival: str, kind: Kind) -> str:
@@ -119,11 +131,14 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
-def _cost(costs: pd.DataFrame, first: str, rival: str) -> str:
+def _cost(costs: dict[str, dict], first: str, rival: str) -> str:
     """What a repair costs relative to another one."""
-    ratios = {"time": TIME, "memory": MEMORY}
-    ratios = {name: costs.at[first, cost] / costs.at[rival, cost] for name, cost in ratios.items()}
-    known = [f"{ratio:.2f} times its {name}" for name, ratio in ratios.items() if pd.notna(ratio)]
+    ratios = {
+        name: costs[first][cost] / costs[rival][cost]
+        for name, cost in {"time": TIME, "memory": MEMORY}.items()
+        if costs[rival][cost] > 0 and pd.notna(costs[first][cost])
+    }
+    known = [f"{ratio:.2f} times its {name}" for name, ratio in ratios.items()]
     return f", at {' and '.join(known)}" if known else ""
 
 

@@ -15,9 +15,10 @@ import torch
 from baselines.repair import REPAIRS
 from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
+from bench.config.models import shape_of
 from bench.files import write_json
 from bench.models.loading import pick_device
-from bench.models.shape import Shape, shape_of
+from bench.models.shape import Shape
 from bench.planning.speeds import CALIBRATION, Device
 from bench.tools.measured_training import Settings, measure
 from bench.training.costs import training_work

@@ -31,7 +31,7 @@ from bench.jobs.environment import set_environment
 from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local
 from bench.jobs.scheduling import run_again, schedule_one_look
 from bench.models.loading import takes_gpu
-from bench.models.shape import shape_of
+from bench.config.models import shape_of
 from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit

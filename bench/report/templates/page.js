@@ -4,11 +4,8 @@ const unpack = async (name) => {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();
 };
-const once = (make) => {
-  let made;
-  return () => (made ??= make());
-};
-const cells = once(() => unpack("cells"));
+let unpacked;
+const cells = () => (unpacked ??= unpack("cells"));
 const { colours, keys } = JSON.parse(document.getElementById("facts").textContent);
 
 // What is shown comes from records, which may be anybody's: text, unless html`...` made it.
@@ -39,6 +36,7 @@ const column = (title, value, show, options = {}) => ({
   title: escaped(title),
   className: options.text ? options.text : "number",
   type: options.text ? "string" : "num",
+  searchable: options.text !== undefined,
   data: null,
   render: (row, use) => {
     const plain = value(row);
@@ -61,11 +59,14 @@ const settings = {
 const language = { search: "search", lengthMenu: "_MENU_ rows" };
 // Of bases, the parts that not all rows have in common.
 const NO_BUDGET = "none";
-const placeOf = (row) =>
-  keys
-    .filter((key) => key !== "budget" || row[key] !== NO_BUDGET)
-    .map((key) => (key === "pattern" ? patternLabel(row[key]) : row[key]))
-    .join(" ");
+const placed = (rows) => {
+  for (const row of rows)
+    row.place = keys
+      .filter((key) => key !== "budget" || row[key] !== NO_BUDGET)
+      .map((key) => (key === "pattern" ? patternLabel(row[key]) : row[key]))
+      .join(" ");
+  return rows;
+};
 
 // ---- Table
 
@@ -100,11 +101,11 @@ const boardColumns = ({ scores, costs, rows }) => {
   return [
     column(
       "repair",
-      (row) => `${row.pruner === "dense" ? "dense" : row.repair} ${placeOf(row)}`,
+      (row) => `${row.pruner === "dense" ? "dense" : row.repair} ${row.place}`,
       (_, row) => {
         const dense = row.pruner === "dense";
         const name = dense ? "dense" : row.repair;
-        return html`<span class="place">${dense ? (keys.includes("model") ? row.model : "") : placeOf(row)}</span
+        return html`<span class="place">${dense ? (keys.includes("model") ? row.model : "") : row.place}</span
           ><span class="what">${dense ? "" : swatch(name)}<button type="button" class="open" aria-haspopup="dialog">${name}</button></span>`;
       },
       { text: "name" }
@@ -150,9 +151,9 @@ const ruled = (table) => {
   let previous;
   const natural = table.order().length === 0;
   table.rows({ page: "current" }).every(function () {
-    const base = placeOf(this.data());
-    this.node().classList.toggle("group", natural && previous !== undefined && base !== previous);
-    previous = base;
+    const { place } = this.data();
+    this.node().classList.toggle("group", natural && previous !== undefined && place !== previous);
+    previous = place;
   });
 };
 
@@ -166,30 +167,28 @@ const fill = (form, rows) => {
       select.append(new Option(select.name === "pattern" ? patternLabel(value) : value, value));
   }
 };
-const filtered = (form, table, matches) => {
-  const apply = () => {
-    const wanted = [...form.querySelectorAll("select")].filter((select) => select.value !== "");
-    table.search.fixed("filters", (text, row) =>
-      wanted.every((select) => matches(row, select.name, select.value))
-    );
-    table.draw();
-  };
-  form.addEventListener("change", apply);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  apply();
-};
+// What is not trained is there at each budget.
 const isEqual = (row, key, value) =>
-  [row[key]].flat().some((own) => String(own) === value) || (key === "budget" && row.budget === NO_BUDGET);
+  (Array.isArray(row[key]) ? row[key].includes(value) : row[key] === value) ||
+  (key === "budget" && row.budget === NO_BUDGET);
+const chosen = (form, names) => {
+  const wanted = names.map((name) => [name, form.elements[name].value]).filter(([, value]) => value);
+  return (row) => wanted.every(([name, value]) => isEqual(row, name, value));
+};
+const follow = (form, show) => {
+  form.addEventListener("change", show);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  show();
+};
 
 const makeBoard = async () => {
   const board = await unpack("board");
   const element = document.getElementById("board");
   // So that repairs stand below each other.
-  const widest = board.rows.reduce((most, row) => Math.max(most, placeOf(row).length), 0);
+  const widest = placed(board.rows).reduce((most, row) => Math.max(most, row.place.length), 0);
   document.body.style.setProperty("--place", `${widest}ch`);
   const table = new DataTable(element, {
     ...settings,
-    data: board.rows,
     columns: boardColumns(board),
     drawCallback() {
       ruled(this.api());
@@ -198,7 +197,8 @@ const makeBoard = async () => {
   });
   const form = document.querySelector('[data-table="board"]');
   fill(form, board.rows);
-  filtered(form, table, isEqual);
+  const names = [...keys, "repair", "status"];
+  follow(form, () => table.clear().rows.add(board.rows.filter(chosen(form, names))).draw());
   form.addEventListener("change", ({ target: { name, checked } }) => {
     if (["task", "cost"].includes(name)) table.columns(`${name}:name`).visible(checked);
     if (name === "intervals") element.classList.toggle("no-intervals", !checked);
@@ -320,7 +320,7 @@ const forest = (row, widest) => {
 };
 
 const makePairs = async () => {
-  const all = await unpack("comparisons");
+  const all = placed(await unpack("comparisons"));
   const widest = {};
   for (const row of all) {
     row.repair = row.reference = [row.repair_a, row.repair_b];
@@ -334,8 +334,8 @@ const makePairs = async () => {
     columns: [
       column(
         "repairs",
-        (row) => `${row.repair_a} ${row.repair_b} ${placeOf(row)}`,
-        (_, row) => html`<span class="place">${placeOf(row)}</span
+        (row) => `${row.repair_a} ${row.repair_b} ${row.place}`,
+        (_, row) => html`<span class="place">${row.place}</span
           ><span class="what">${name(row.repair_a)} − ${name(row.repair_b)}</span>`,
         { text: "name" }
       ),
@@ -359,13 +359,8 @@ const makePairs = async () => {
   if (all.length) score.value = all[0].score;
   const ours = all.filter((row) => row.score === score.value);
   if (ours.some((row) => row.verdict === "significant")) verdict.value = "significant";
-  const show = () => {
-    const rows = reference.value
-      ? all.map((row) => (row.repair_a === reference.value ? turned(row) : row))
-      : all;
-    table.clear().rows.add(rows);
-    const asked = rows.filter((row) =>
-      ["score", "reference", ...keys].every((key) => !form.elements[key].value || isEqual(row, key, form.elements[key].value)));
+  follow(form, () => {
+    const asked = all.filter(chosen(form, [...keys, "score", "repair", "reference"]));
     const counts = ["significant", "equal", "inconclusive", "no verdict"]
       .map((value) => [asked.filter((row) => row.verdict === value).length, value])
       .filter(([count]) => count)
@@ -373,10 +368,11 @@ const makePairs = async () => {
     document.getElementById("found").textContent = asked.some((row) => row.verdict === "significant")
       ? `Of ${asked.length} comparisons ${counts.join(", ")}.`
       : `Of ${asked.length} comparisons none is significant: ${counts.join(", ")}.`;
-  };
-  form.addEventListener("change", show);
-  show();
-  filtered(form, table, isEqual);
+    const rows = asked
+      .filter(chosen(form, ["verdict"]))
+      .map((row) => (row.repair_a === reference.value ? turned(row) : row));
+    table.clear().rows.add(rows).draw();
+  });
 };
 
 // ---- Figures
@@ -385,7 +381,7 @@ const makeFigures = async () => {
   const drawn = await unpack("figures");
   const form = document.querySelector("#figures form");
   const { model, pattern, budget } = form.elements;
-  const show = () => {
+  follow(form, () => {
     for (const figure of document.querySelectorAll("[data-figure]")) {
       const found = drawn[figure.dataset.figure] ?? {};
       const at = `${model.value}${figure.dataset.figure === "budget" ? "" : budget.value}`;
@@ -398,9 +394,7 @@ const makeFigures = async () => {
       image.alt = `${figure.dataset.figure}, ${model.value}, ${patternLabel(pattern.value)}: ` +
         figure.querySelector("figcaption").textContent;
     }
-  };
-  form.addEventListener("change", show);
-  show();
+  });
 };
 
 // What is far below is made when it comes near.
@@ -411,7 +405,7 @@ const whenNear = (id, make) => {
       observer.disconnect();
       make();
     },
-    { rootMargin: "800px" }
+    { rootMargin: "300px" }
   );
   observer.observe(document.getElementById(id));
 };

@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from baselines.pruning import prunable_layers
 from bench.config import load
-from bench.models.shape import Shape, read_shape, shape_of
+from bench.config.models import shape_of
+from bench.models.shape import Shape, read_shape
 from bench.paths import ROOT
 from bench.planning.preflight import find_problems
 
