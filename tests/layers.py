@@ -1,5 +1,7 @@
 """Configurations as Snakemake lays them over each other."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -14,8 +16,13 @@ def read_layers(*names: str) -> dict:
     """``config.yaml`` with these files of ``config/`` over it."""
     values: dict = {}
     for name in ("config.yaml", *names):
-        update_config(values, yaml.safe_load((CONFIG / name).read_text(encoding="utf-8")))
-    return values
+        update_config(values, _read(name))
+    return deepcopy(values)
+
+
+@cache
+def _read(name: str) -> dict:
+    return yaml.safe_load((CONFIG / name).read_text(encoding="utf-8"))
 
 
 def load_layers(*names: str) -> Config:

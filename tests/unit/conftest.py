@@ -1,4 +1,5 @@
 import gc
+import os
 
 import pytest
 
@@ -11,6 +12,14 @@ def imports_are_no_garbage():
     """Each training collects garbage: without what was imported, in no time."""
     gc.freeze()
     gc.enable()  # importing bench.jobs.job has disabled it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def power_does_not_fail():
+    """Thousands of small files, each flushed to the disk, take minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", params=FAMILIES)

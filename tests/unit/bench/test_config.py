@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 from dotted import change
-from snakemake.utils import update_config
+from layers import load_layers, read_layers
 
 from bench.cells import Cell
 from bench.config import TRAININGS, ConfigError, json_schema, load, load_or_exit
@@ -26,13 +26,9 @@ from bench.tools.reference import (
 CONFIG = ROOT / "config"
 
 
-def default() -> dict:
-    return yaml.safe_load((CONFIG / "config.yaml").read_text())
-
-
 def changed(path: str, value) -> dict:
     """The default configuration with the value at a dotted path replaced, or removed (``...``)."""
-    return change(default(), path, value)
+    return change(read_layers(), path, value)
 
 
 BAD = [
@@ -166,9 +162,7 @@ GRIDS = sorted(f for f in CONFIG.glob("*.yaml") if f.stem not in ("claims", "lla
 
 @pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
 def test_shipped_configurations_are_allowed(file):
-    values = default()
-    update_config(values, yaml.safe_load(file.read_text()))
-    config = load(values)
+    config = load_layers(file.name)
     assert not list(find_problems(config))
 
 
@@ -189,19 +183,19 @@ def test_magnitude_reads_calibration_where_its_allocation_does():
     def reads(values: dict) -> bool:
         return load(values).pruner("magnitude").reads_calibration
 
-    assert not reads(default())
+    assert not reads(read_layers())
     assert reads(changed("pruning.magnitude.allocation", "owl"))
 
 
 def test_the_default_sweep_has_rates_for_every_training_that_has_options():
-    config = load(default())
+    config = load(read_layers())
     trained = {name for name in TRAININGS if config.repair_options(name)}
     assert set(config.tuning.learning_rates) == trained
     assert len(trained) >= 11
 
 
 def test_the_default_grid_is_eighteen_cells_over_three_bases():
-    cells = list(load(default()).cells())
+    cells = list(load(read_layers()).cells())
     assert len(cells) == 18
     assert len({cell.base for cell in cells}) == 3
 
@@ -256,13 +250,13 @@ def test_local_models_are_looked_at_before_any_job(tmp_path, settings, patterns,
 
 
 def test_paths_that_are_not_there(tmp_path):
-    values = default()
+    values = read_layers()
     values["models"]["mine"] = {"source": {"source": "path", "path": str(tmp_path / "none")}}
     values["grid"]["models"] = ["mine"]
     (line,) = find_problems(load(values))
     assert line == f"models.mine.source.path = '{tmp_path / 'none'}': no such folder"
 
-    values = default()
+    values = read_layers()
     values["sources"]["bigbench"] = {"source": "path", "path": str(tmp_path)}
     lines = list(find_problems(load(values)))
     assert len(lines) == len(values["data"])
@@ -271,7 +265,7 @@ def test_paths_that_are_not_there(tmp_path):
 
 def test_calibration_longer_than_a_local_text(tmp_path):
     (tmp_path / "text.jsonl").write_text('{"id": "a", "text": "short"}\n')
-    values = default()
+    values = read_layers()
     values["sources"]["mine"] = {"source": "path", "path": str(tmp_path)}
     values["data"]["text"] = {
         "source": "mine",
@@ -287,10 +281,10 @@ def test_calibration_longer_than_a_local_text(tmp_path):
 
 
 def test_the_hash_follows_what_decides_a_cells_numbers():
-    config = load(default())
+    config = load(read_layers())
     cells = {cell.repair: cell for cell in config.cells() if cell.pruner == "wanda"}
     first = resolved_config(config, cells["seft"])["hash"]
-    assert resolved_config(load(default()), cells["seft"])["hash"] == first
+    assert resolved_config(load(read_layers()), cells["seft"])["hash"] == first
     other = load(changed("repair.seft.learning_rate", 0.5))
     assert resolved_config(other, cells["seft"])["hash"] != first
     assert (
@@ -314,7 +308,7 @@ def test_a_variant_lays_its_options_over_those_of_its_repair():
     seft, mine = (cells[name]["resolved"] for name in ("seft", "mine"))
     assert mine["repair"] == seft["repair"] | {"of": "seft", "init": "random"}
     assert mine | {"repair": None} == seft | {"repair": None}
-    plain = resolved_config(load(default()), Cell("smollm2-135m", "wanda", "s60", "seft", 0))
+    plain = resolved_config(load(read_layers()), Cell("smollm2-135m", "wanda", "s60", "seft", 0))
     assert cells["seft"] == plain
 
 
@@ -373,7 +367,7 @@ def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypa
     assert list(find_problems(load(values))) == [line]
     with pytest.raises(SystemExit, match=f"^config: {line}$"):
         check_tasks_or_exit(load(values))
-    check_tasks_or_exit(load(default()))
+    check_tasks_or_exit(load(read_layers()))
     # Those of another data set say nothing.
     values["data"]["science"]["limit"] = 900
     assert not list(find_problems(load(values)))
@@ -401,7 +395,7 @@ def test_checkpoints_that_are_a_file(tmp_path, monkeypatch):
 
 
 def test_loading_changes_nothing_that_it_is_given():
-    values = default()
+    values = read_layers()
     before = copy.deepcopy(values)
     load(values)
     assert values == before

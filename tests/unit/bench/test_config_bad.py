@@ -1,14 +1,13 @@
 """Bad configurations of every kind: each is one line with key, value and what is allowed."""
 
-import copy
 import json
 import re
 import subprocess
 import sys
-from functools import cache
 
 import pytest
 import yaml
+from layers import read_layers
 from snakemake.utils import update_config
 
 from bench.config import ConfigError, load
@@ -322,15 +321,8 @@ BAD = [
 ]
 
 
-@cache
-def smoke() -> dict:
-    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    update_config(values, yaml.safe_load((ROOT / "config/smoke.yaml").read_text()))
-    return values
-
-
 def over_smoke(text: str) -> dict:
-    values = copy.deepcopy(smoke())
+    values = read_layers("smoke.yaml")
     update_config(values, yaml.safe_load(text))
     return values
 
@@ -439,8 +431,8 @@ def test_a_file_that_is_not_there_or_no_text_is_one_line(tmp_path):
 def test_aliases_and_merged_keys_are_no_repetition(tmp_path):
     (tmp_path / "a.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: *a\n")
     assert read_keys(tmp_path / "a.yaml")["b"] == {"x": 3, "y": 2}
-    (tmp_path / "a.json").write_text(json.dumps(smoke(), indent="\t"))
-    assert read_keys(tmp_path / "a.json") == smoke()
+    (tmp_path / "a.json").write_text(json.dumps(read_layers("smoke.yaml"), indent="\t"))
+    assert read_keys(tmp_path / "a.json") == read_layers("smoke.yaml")
 
 
 def test_make_reads_a_configuration_before_snakemake_does(tmp_path):

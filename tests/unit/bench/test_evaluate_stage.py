@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-import yaml
 from cells_on_disk import Workspace
+from layers import read_layers
 from origins import as_fetched
 from safetensors.torch import load_file, save_file
 
@@ -13,7 +13,6 @@ from bench.data import Parts, check
 from bench.files import read_json, read_json_lines, write_json
 from bench.jobs.outcome import Attempt
 from bench.origin import STAGE_FILE, mark
-from bench.paths import ROOT
 from bench.records.record import data_of, prune_config, resolved_config
 from bench.sources import SyntheticSource, fetch_model
 from bench.sources.manifest import Manifest
@@ -23,7 +22,7 @@ from bench.stages.inputs import of_base
 
 def test_a_node_without_the_gpu_that_is_asked_for_is_a_failed_row(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    values = read_layers()
     values["runtime"]["device"] = "cuda"
     values["models"]["smollm2-135m"]["source"] = {"source": "synthetic"}
     config, cell = load(values), Cell("smollm2-135m", "magnitude", "s60", "none", 0)

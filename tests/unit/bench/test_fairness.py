@@ -3,14 +3,13 @@
 import pandas as pd
 import pytest
 import torch
-import yaml
+from layers import load_layers, read_layers
 
 from baselines.pruning import prunable_layers, prune
 from baselines.repair import REPAIRS, build_repair
-from bench.config import Training, load
+from bench.config import Training
 from bench.data.tokens import IGNORED
 from bench.models.loading import load_model
-from bench.paths import ROOT
 from bench.training.blocks import Blocks
 from bench.training.train import train
 from bench.training.tuning import COLUMNS, SWEEPS, sweep_markdown, tuning_table
@@ -103,7 +102,7 @@ def test_budgets_that_claim_to_be_loras_are(reports):
 
 
 def test_the_shipped_grids_claim_the_same_rank():
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config = read_layers()
     repairs = {name: build_repair(name, **values) for name, values in config["repair"].items()}
     assert {matched_rank(repair) for repair in repairs.values()} - {None} == {8}
 
@@ -129,7 +128,7 @@ def test_a_recorded_sweep_gave_every_repair_the_same_trials_and_chose_the_best(s
 
 
 def test_the_default_learning_rates_are_those_of_its_sweep():
-    config = load(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    config = load_layers()
     (model,) = config.grid.models
     sweep = pd.read_csv(SWEEPS / f"{model}.csv")
     assert set(zip(sweep["model"], sweep["pruner"], sweep["pattern"], strict=True)) == {

@@ -4,14 +4,13 @@ import json
 
 import pytest
 import torch
-import yaml
+from layers import read_layers
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from baselines.pruning import prunable_layers
 from bench.config import load
 from bench.config.models import shape_of
 from bench.models.shape import Shape, read_shape
-from bench.paths import ROOT
 from bench.planning.preflight import find_problems
 
 KEYS = {
@@ -22,10 +21,6 @@ KEYS = {
     "num_key_value_heads": 2,
     "vocab_size": 512,
 }
-
-
-def default() -> dict:
-    return yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 
 @pytest.mark.parametrize("keys", [{"tie_word_embeddings": True}, {"head_dim": 24}, {}])
@@ -42,7 +37,7 @@ def test_numbers_are_those_of_the_model_that_a_config_json_describes(tmp_path, k
 
 
 def test_the_default_model_has_as_many_parameters_as_its_file():
-    spec = load(default()).models["smollm2-135m"]
+    spec = load(read_layers()).models["smollm2-135m"]
     assert shape_of(spec, "smollm2-135m").parameters == 134_515_008
 
 
@@ -59,7 +54,7 @@ def test_llama2_7b_has_as_many_parameters_as_published():
 
 
 def test_a_shape_is_read_of_a_fetched_model_once_it_is_there(tmp_path):
-    values = default()
+    values = read_layers()
     del values["models"]["smollm2-135m"]["shape"]
     spec = load(values).models["smollm2-135m"]
     assert shape_of(spec, "smollm2-135m", models=tmp_path) is None
@@ -81,7 +76,7 @@ def test_opt_names_its_mlp_in_its_own_way(tmp_path):
 @pytest.mark.parametrize("stated", ["max_position_embeddings", "n_positions"])
 def test_more_tokens_than_the_model_takes_are_said_before_any_job(tmp_path, stated):
     settings = KEYS | {"architectures": ["LlamaForCausalLM"]}
-    values = default()
+    values = read_layers()
     values["models"]["mine"] = {"source": {"source": "path", "path": str(tmp_path)}}
     values["grid"]["models"] = ["mine"]
     lengths = {
@@ -116,7 +111,7 @@ def test_more_tokens_than_the_model_takes_are_said_before_any_job(tmp_path, stat
 def test_a_shape_that_is_not_the_models_is_said_before_any_job(tmp_path):
     config = Qwen3Config(**KEYS, head_dim=32, architectures=["Qwen3ForCausalLM"])
     config.save_pretrained(tmp_path)
-    values = default()
+    values = read_layers()
     values["models"]["mine"] = {
         "source": {"source": "path", "path": str(tmp_path)},
         "shape": {

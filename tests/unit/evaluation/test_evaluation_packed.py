@@ -266,7 +266,12 @@ BY_THEMSELVES = {
     "mpt": {},
     "mamba": {},
     "rwkv": {},
-    "falcon_h1": {},
+    "falcon_h1": {
+        "mamba_d_ssm": 32,
+        "mamba_n_heads": 4,
+        "mamba_d_state": 16,
+        "mamba_chunk_size": 16,
+    },
     "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "llama4_text": {"attention_chunk_size": 5},
