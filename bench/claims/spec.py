@@ -94,7 +94,7 @@ class Claim(Strict):
     )
     seeds: PositiveInt = Field(
         default=2,
-        description="Fewest seeds of a comparison: with fewer it is inconclusive, since one seed "
+        description="Fewest seeds of a comparison: with fewer there is no verdict, since one seed "
         "does not tell a method from its luck.",
     )
     budgets: PositiveInt = Field(
