@@ -62,11 +62,7 @@ def board(sources: Sources) -> dict:
                 "name": name,
                 "heading": kinds[name].heading(name),
                 "lower": kinds[name].lower_is_better,
-                "group": "chief"
-                if name in chief
-                else "detail"
-                if name in details(kinds)
-                else "task",
+                "group": groups[name],
             }
             for name in names
         ],
