@@ -160,9 +160,11 @@ def test_each_problem_has_a_line_of_its_own():
 GRIDS = sorted(f for f in CONFIG.glob("*.yaml") if f.stem not in ("claims", "llama-2-7b"))
 
 
-@pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [*GRIDS, CONFIG / "layers/more-text.yaml"], ids=lambda file: file.stem
+)
 def test_shipped_configurations_are_allowed(file):
-    config = load_layers(file.name)
+    config = load_layers(file.relative_to(CONFIG))
     assert not list(find_problems(config))
 
 
@@ -335,9 +337,10 @@ def test_what_an_added_method_changes_is_told_from_what_else_changes():
     assert without_added_methods(schema, written) != written
 
 
-@pytest.mark.parametrize(
-    "file", [*GRIDS, *CONFIG.glob("recipes/*.yaml")], ids=lambda file: file.stem
-)
+SHIPPED = [*GRIDS, *CONFIG.glob("recipes/*.yaml"), *CONFIG.glob("layers/*.yaml")]
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_editors_are_told_of_a_schema_that_takes_what_is_shipped(file):
     first, *_ = file.read_text().splitlines()
     schema = file.parent / first.removeprefix("# yaml-language-server: $schema=")
