@@ -14,7 +14,7 @@ from bench.config import Config
 from bench.config.models import shape_of
 from bench.models.shape import Shape
 from bench.planning.speeds import Device
-from bench.sources import PypiSource
+from bench.sources import PartsSource, PypiSource
 from bench.training.costs import kept_bytes, trained_numbers, training_memory, training_work
 
 MIB, GIB = 2**20, 2**30
@@ -91,7 +91,7 @@ def needs(config: Config, job: Job, device: str, available: int | None = None) -
         return None
     if job.rule == "fetch_model":
         # What comes as GGUF is converted, in float32.
-        converted = isinstance(spec.source, PypiSource)
+        converted = isinstance(spec.source, PypiSource | PartsSource)
         return Needs(host=8 * shape.parameters * converted, disk=2 * shape.parameters)
     element = element_bytes(config, device)
     model, stays = element * shape.parameters, 0

