@@ -62,8 +62,8 @@ class SeftConfig:
             layers at once, that is twice the targets' bfloat16 weights for A steps, the most that
             SEFT ever takes; in turn, about A / R of it at any time.
         candidates: c, the windows keep the gradient of about c * k candidates to grow and, where
-            the mask adapts, as many to remove, chosen from the first micro-batch, at 8 bytes each.
-            None: of all m * n entries.
+            the mask adapts, as many to remove as lie outside it of these, chosen from the first
+            micro-batch, at 8 bytes each. None: of all m * n entries.
         storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the
             same, bit for bit.
