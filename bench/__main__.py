@@ -15,6 +15,7 @@ COMMANDS = {
     "export": ("bench.tools.export", "the sparse model of a cell, as a transformers folder"),
     "timing": ("bench.tools.timing", "what share of each stage was start-up, loading, computing"),
     "job": ("bench.tools.job", "run one job of the workflow by hand, where a debugger can follow"),
+    "pin": ("bench.tools.pin", "a repository of the hub as an entry of a configuration"),
     "profile": ("bench.tools.profile", "memory and time of each repair's training, side by side"),
     "reference": ("bench.tools.reference", "write config/README.md and the schema anew"),
 }

@@ -33,7 +33,8 @@ def digest(name: str, content: bytes) -> str:
 
 
 class Hub:
-    """The repositories of a hub, each at one commit, and what goes wrong with them.
+    """The repositories of a hub, each at one commit, that of its branch ``main``, and what goes
+    wrong with them.
 
     Attributes:
         files: content by path, of each repository, by its name.
@@ -90,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
         files = self.hub.files.get(repository)
         if files is None:
             self.refuse(404, "RepoNotFound")
-        elif revision != REVISION:
+        elif revision not in (REVISION, "main"):
             self.refuse(404, "RevisionNotFound")
         elif asked.re is API:
             self.answer(asked["what"], repository, name)

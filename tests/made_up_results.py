@@ -8,24 +8,22 @@ import pandas as pd
 from made_up import OPTIONS, STRENGTH, made_up_record, made_up_samples, sparse_cells
 
 from baselines.repair import REPAIRS
-from bench.cells import BASE, IDENTITY, Cell, dense_cell, history_path, record_path
-from bench.figures import OF_MODEL, OF_PATTERN
+from bench.cells import BASE, DEFAULT_BUDGET, IDENTITY, Cell, dense_cell, history_path, record_path
+from bench.claims.verdicts import CLAIM_COLUMNS
+from bench.figures import places
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import write_json, write_json_lines
 from bench.records.history import no_history, write_history
+from bench.records.measures import KINDS
 from bench.records.rows import budget_tokens, score_parts, shown_score
 from bench.records.samples import SAMPLES_FILE
 from bench.report import Sources
+from bench.statistics.comparisons import COLUMNS
 from bench.tables.table1 import table1
 
 PROJECTIONS = [f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")]
 PROJECTIONS += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
-COMPARED = [*BASE, "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
-COMPARED += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
-CLAIMED = ["claim", "title", "statement", "verdict", "comparisons", "supported", "refuted"]
-CLAIMED += ["inconclusive", "estimate", "ci_low", "ci_high", "needed_seeds", "needed_items"]
-CLAIMED += ["to_settle", "detail"]
 REPRODUCED = ["model", "context", "data_set", "metric", "method", "pattern", "published"]
 REPRODUCED += ["measured", "difference", "relative_difference", "tolerance", "verdict", "source"]
 
@@ -78,18 +76,24 @@ def made_up_results(
     for name, frame in tables.items():
         (results / f"{name}.csv").parent.mkdir(exist_ok=True)
         frame.to_csv(results / f"{name}.csv", index=False)
-    read = Results.read(results / "scores.csv", results / "table1.csv", histories)
-    figures = [(name, (models[0],)) for name in OF_MODEL if drawn]
-    figures += [(name, (models[0], pattern)) for name in OF_PATTERN for pattern in drawn]
-    stems = [results.joinpath("figures", *where, name) for name, where in figures]
-    for stem, (name, where) in zip(stems, figures, strict=True):
-        write(stem, name, read, *where)
+    read = Results.read(
+        scores=results / "scores.csv",
+        costs=results / "table1.csv",
+        comparisons=results / "comparisons.csv",
+        histories=histories,
+    )
+    figures = places(models[0], drawn, read.budgets or [DEFAULT_BUDGET]) if drawn else {}
+    for path, of in figures.items():
+        where = [of[key] for key in ("model", "pattern") if key in of]
+        ours = read.at(of["budget"]) if "budget" in of else read
+        write(results / "figures" / path, of["figure"], ours, *where)
     return Sources.read(
         records=records,
-        histories=histories,
-        figures=[stem.with_suffix(".svg") for stem in stems],
+        results=read,
+        figures=[results / "figures" / f"{path}.svg" for path in figures],
         tuning=[results / f"tuning/{models[0]}.csv"],
-        **{name: results / f"{name}.csv" for name in tables if "/" not in name},
+        claims=results / "claims.csv",
+        reproduction=results / "reproduction.csv",
     )
 
 
@@ -153,8 +157,11 @@ def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
         base = group["mean"].transform("first")
         dense = part["model"].map(part[part["pruner"] == "dense"].set_index("model")["mean"])
         part["recovery"] = ((part["mean"] - base) / (dense - base)).replace([np.inf, -np.inf], None)
+        part["recovery_low"] = part["recovery"] - 0.2
+        part["recovery_high"] = part["recovery"] + 0.2
         worse = part["mean"] - group["mean"].transform(best)
         tied = part["mean"].notna() & (part["pruner"] != "dense")
+        tied &= part["repair"] != "lora-dense"
         part["tie_group"] = (1 + (worse.abs() > 1)).where(tied)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
@@ -162,7 +169,7 @@ def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
 
 def made_up_comparisons(scores: pd.DataFrame) -> pd.DataFrame:
     """Each two repairs of a base and budget once, in one made-up test."""
-    base = [*BASE, "task", "seeds", "items"]
+    base = [*BASE, "task", "metric", "seeds", "items"]
     scores = scores[scores["pruner"] != "dense"].dropna(subset="mean")
     trained = scores["repair"] != "none"
     at_each = scores.loc[trained, BASE].drop_duplicates()
@@ -174,81 +181,67 @@ def made_up_comparisons(scores: pd.DataFrame) -> pd.DataFrame:
     pairs["ci_low"], pairs["ci_high"] = pairs["difference"] - 2, pairs["difference"] + 2
     pairs["p_value"] = np.exp(-pairs["difference"].abs())
     pairs["p_holm"] = (3 * pairs["p_value"]).clip(upper=1)
-    return pairs.assign(test="permutation", significant=pairs["p_holm"] < 0.05)[COMPARED]
+    pairs["significant"] = pairs["p_holm"] < 0.05
+    better = (pairs["difference"] < 0) == pairs["metric"].isin(KINDS)
+    found = np.where(better, "better", "worse")
+    found = np.where(pairs["significant"], found, "inconclusive")
+    pairs["verdict"] = np.where(pairs["seeds"] == 1, "no verdict", found)
+    return pairs.assign(test="permutation")[COLUMNS]
 
 
 def made_up_claims() -> pd.DataFrame:
+    shared = dict.fromkeys(CLAIM_COLUMNS) | {"budget": "default", "seeds": 3, "unit": "points"}
+    shared |= dict.fromkeys(("supported", "refuted", "equal", "inconclusive", "no_verdict"), 0)
     rows = [
-        [
-            "repairs",
-            "SEFT repairs",
-            "SEFT is better than the unrepaired base, at each sparsity.",
-            "supported",
-            6,
-            6,
-            0,
-            0,
-            5.2,
-            3.1,
-            7.4,
-            None,
-            None,
-            None,
-            None,
-        ],
-        [
-            "fixed-80",
-            "Gain on a fixed 80 % base",
-            "SEFT gains accuracy over LoRA on that base; no gain refutes it.",
-            "inconclusive",
-            3,
-            1,
-            0,
-            2,
-            0.8,
-            -0.9,
-            2.5,
-            5,
-            1200,
-            "5 seeds a cell or 1,200 items",
-            "wanda s80: two seeds are too few",
-        ],
-        [
-            "lighter",
-            "Lighter than full fine-tuning",
-            "Memory and time are below full fine-tuning's.",
-            "refuted",
-            3,
-            0,
-            3,
-            0,
-            12.0,
-            9.0,
-            15.0,
-            None,
-            None,
-            None,
-            None,
-        ],
-        [
-            "families",
-            "Across families",
-            "The same sign in each model family.",
-            "not tested",
-            0,
-            0,
-            0,
-            0,
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
-            "one model",
-        ],
+        {
+            "title": "SEFT repairs",
+            "statement": "SEFT is better than the unrepaired base, at each sparsity.",
+            "verdict": "supported",
+            "supported": 6,
+            "estimate": 5.2,
+            "ci_low": 3.1,
+            "ci_high": 7.4,
+        },
+        {
+            "title": "Gain on a fixed 80 % base",
+            "statement": "SEFT gains accuracy over LoRA on that base; no gain refutes it.",
+            "verdict": "inconclusive",
+            "supported": 1,
+            "inconclusive": 2,
+            "estimate": 0.8,
+            "ci_low": -0.9,
+            "ci_high": 2.5,
+            "to_settle": "5 seeds a cell or 1,200 items",
+            "detail": "wanda s80: two seeds are too few",
+        },
+        {
+            "title": "Lighter than full fine-tuning",
+            "statement": "Memory and time are below full fine-tuning's.",
+            "verdict": "refuted",
+            "refuted": 3,
+            "unit": "times",
+            "estimate": 12.0,
+            "ci_low": 9.0,
+            "ci_high": 15.0,
+        },
+        {
+            "title": "As good as SPP",
+            "statement": "SEFT is better than SPP.",
+            "verdict": "no verdict",
+            "seeds": 1,
+            "no_verdict": 3,
+            "estimate": 0.1,
+            "to_settle": "2 seeds a cell",
+        },
+        {
+            "title": "Across families",
+            "statement": "The same sign in each model family.",
+            "verdict": "not tested",
+            "seeds": None,
+            "detail": "one model",
+        },
     ]
-    return pd.DataFrame(rows, columns=CLAIMED).assign(budget="default", smaller_budgets=None)
+    return pd.DataFrame([shared | row for row in rows])
 
 
 def made_up_reproduction() -> pd.DataFrame:

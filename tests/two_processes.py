@@ -27,8 +27,12 @@ SETTINGS = Training(
 CPU = torch.device("cpu")
 
 
+def dense(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    return tiny_llama(attention_bias=True, tie_word_embeddings=True).to(dtype)
+
+
 def base(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    model = tiny_llama(attention_bias=True, tie_word_embeddings=True).to(dtype)
+    model = dense(dtype)
     prune(model, "magnitude", sparsity=0.5)
     return model
 
@@ -45,14 +49,15 @@ def run(
     folder: Path,
     method: str = "full",
     dtype: torch.dtype = torch.float32,
-    checkpoints: Checkpoints | None = None,
-    **options,
+    objective: str = "next-token",
+    **arguments,
 ) -> TrainingReport:
     """Train, and leave what was trained in ``folder``."""
-    repair = build_repair(method, learning_rate=1e-2)
+    repair = build_repair(method, learning_rate=1e-2, objective=objective)
     model = repair.wrap(base(dtype), seed=0)
+    beside = dense(dtype).eval() if repair.needs_dense else None
     report = train(
-        model, repair, blocks(), SETTINGS, seed=0, dtype=dtype, checkpoints=checkpoints, **options
+        model, repair, blocks(), SETTINGS, seed=0, dtype=dtype, dense=beside, **arguments
     )
     repair.save(model, folder)
     return report
@@ -85,6 +90,7 @@ def main() -> None:
             "full": run(folder / "full"),
             "micro": run(folder / "micro", micro_batch=1),
             "full-dense": run(folder / "full-dense", "full-dense"),
+            "distill": run(folder / "distill", objective="distill"),
             "bfloat16": run(folder / "bfloat16", dtype=torch.bfloat16),
             "interrupted": interrupted(folder / "interrupted", 2),
         }

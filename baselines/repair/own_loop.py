@@ -17,8 +17,8 @@ class Run(Protocol):
     Attributes:
         batches: Of each optimizer step its micro-batches, each with `input_ids` and `labels`, int64
             of shape (sequences, length), on the model's device; a label of -100 does not count.
-        dense: The dense model, frozen, in evaluation mode and in the host's memory; None where the
-            repair does not need it.
+        dense: The dense model, frozen, in evaluation mode, and in the host's memory but where it is
+            distilled; None where the repair does not need it.
     """
 
     batches: Sequence[Sequence[dict[str, Tensor]]]

@@ -8,25 +8,35 @@ it has been trained. The verdicts at the smaller ones are shown beside it.
 * ``average``, ``tasks``, ``answers``, ``perplexity``: the score of ``repair`` less that of each
   repair in ``against``, paired on items and seeds; points of accuracy, bits a byte of the right
   answer (the mean over tasks), or nats a token. The interval is that of :mod:`bench.statistics`.
-* ``repair_seconds`` (of training and merge together: a merge may prune again),
-  ``repair_peak_memory``: the ratio of the costs, the geometric mean over bases
-  and seeds, with the t interval of its logarithm.
+* a cost, by its column in ``table1.csv`` (``repair_cost_seconds`` is of training and merge
+  together: a merge may prune again): the ratio, the geometric mean over bases and seeds, with the
+  t interval of its logarithm.
 * ``sparsity_drift``: the largest difference of a layer's sparsity from that layer's in the
   unrepaired base, at every evolution of that layer and after the merge. It is measured, not
   estimated: it has no interval.
 * ``diverged``: the share of seeds whose training failed on a loss that is not finite, or whose
   perplexity is above the unrepaired base's, with the exact interval of a binomial share.
 
-**Verdict of a comparison.** ``supported``: the 95 % interval lies on the claimed side of the
-threshold. ``refuted``: the interval, made wider for the number of the claim's comparisons
-(Bonferroni), leaves no gain that is more than ``negligible``. Else ``inconclusive``, with the
-number of seeds or items at which the interval around the same estimate would support the claim, or
-where the estimate is against it, the wider one would refute it.
-A comparison of fewer seeds than the claim asks for is inconclusive: one seed does not tell a method
-from its luck. ``sparsity_drift`` and ``diverged`` say what was observed in the seeds at hand: they
-are supported or refuted. ``not tested``: cells are not there, or failed.
+**Verdict of a comparison.** What is up to ``negligible`` from the threshold is not worth naming: by
+default 0.5 points of accuracy, 0.01 bits a byte, 0.02 nats a token, 5 % of a cost.
 
-**Verdict of a claim.** ``refuted`` when one comparison is; ``supported`` when all are (which is
-why those need no correction for their number); ``not tested`` when none was tested; else
+* ``equal``: the whole 95 % interval is no further from the threshold than that (two one-sided
+  tests).
+* ``supported``: else, it lies on the claimed side of the threshold.
+* ``refuted``: the interval, made wider for the number of the claim's comparisons (Bonferroni),
+  leaves no gain that is worth naming.
+* ``inconclusive``: else; with the number of seeds or items at which the interval around the same
+  estimate would support or refute the claim, or show equality.
+* ``no verdict``: of fewer seeds than the claim asks for. One seed does not tell a method from its
+  luck, so no interval is given either.
+* ``not tested``: cells are not in this grid, were not run, or failed.
+
+``sparsity_drift`` and ``diverged`` say what was observed in the seeds at hand: they are supported
+or refuted.
+
+**Verdict of a claim.** That of its weakest comparison. ``refuted`` when one comparison is, whatever
+else is open; ``not tested`` when none was tested, and ``no verdict`` when none had the seeds;
+``supported`` when all are (which is why those need no correction for their number), and ``equal``
+when all are settled and some are equal: nowhere worse, not everywhere better. Else
 ``inconclusive``.
 """

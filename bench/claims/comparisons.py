@@ -1,27 +1,32 @@
 """The comparisons that a claim is taken apart into, and the evidence for each."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
-from bench.claims.spec import AXES, COSTS, Claim
+from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import (
-    ANSWERS,
-    AVERAGE,
-    budgets,
-    by_row,
-    repair_cost,
-    score_parts,
-    shown_value,
-)
+from bench.records.measures import ANSWERS, AVERAGE, COSTS
+from bench.records.rows import budgets, by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 
 POOLED = "all"
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Why there is no evidence at a base: ``what`` of it is missing, if that has a name."""
+
+    why: str
+    what: str = ""
+    base: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.base}: " + f"{self.what} {self.why}".strip()
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,12 @@ class Comparison:
         place: its model, pruner, pattern, budget, against and task; None where the metric has no
             such thing, ``all`` where it is over several.
         evidence: None where nothing was measured.
-        detail: what was not measured, else empty.
+        lacks: why not, where it was not.
     """
 
     place: dict[str, str | None]
     evidence: Evidence | None
-    detail: str = ""
+    lacks: Sequence[Lack] = ()
 
 
 class Grid:
@@ -61,6 +66,7 @@ class Grid:
             key: list(dict.fromkeys(row[place] for row in sparse))
             for place, key in enumerate(("model", "pruner", "pattern"))
         }
+        self.names = {name for row in sparse for name in row}
 
     def comparisons(self, claim: Claim, budget: str) -> list[Comparison]:
         """Every comparison of a claim at a budget, whether its cells were measured or not."""
@@ -96,45 +102,54 @@ class Grid:
         return [None]
 
     def _comparison(self, claim: Claim, budget: str, place: dict, places: list[dict]) -> Comparison:
-        parts, why = [], []
+        parts, lacks = [], []
         for one in places:
             base = (one["model"], one["pruner"], one["pattern"])
-            found, reason = self._evidence(claim, budget, base, one["against"], one["task"])
-            parts += [] if found is None else [found]
-            why += [] if found is not None else [f"{'-'.join(base[1:])}: {reason}"]
+            found = self._evidence(claim, budget, base, one["against"], one["task"])
+            if isinstance(found, Lack):
+                lacks.append(replace(found, base="-".join(base[1:])))
+            else:
+                parts.append(found)
         evidence = type(parts[0]).pooled(parts) if parts else None
         if parts and evidence is None:
-            why = ["no seed in common"]
-        return Comparison({**place, "budget": budget}, evidence, "; ".join(dict.fromkeys(why)))
+            lacks.append(Lack("no seed in common", base=POOLED))
+        return Comparison({**place, "budget": budget}, evidence, list(dict.fromkeys(lacks)))
 
     def _evidence(
         self, claim: Claim, budget: str, base: tuple, against: str | None, task: str | None
-    ) -> tuple[Evidence | None, str]:
+    ) -> Evidence | Lack:
         """The evidence at one base, or why there is none."""
         if len(self.budgets) < claim.budgets:
-            return None, f"{len(self.budgets)} of at least {claim.budgets} budgets were run"
+            return Lack(f"{len(self.budgets)} of at least {claim.budgets} budgets run")
         names = [name for name in (claim.cells.repair, against) if name is not None]
         rows = {name: Cell(*base, name, 0, budget).row for name in names}
+        for name in (*base, *rows):
+            if name not in self.names:
+                return Lack("not in this grid", name)
         for name, row in rows.items():
             if row not in self.rows:
-                return None, f"{name} was not run"
+                return Lack("not run", name)
         if claim.metric == "diverged":
             return self._diverged(rows[claim.cells.repair])
         for name, row in rows.items():
             if all(record["status"] != "ok" for record in self.rows[row]):
-                return None, f"{name} failed"
+                return Lack("failed", name)
         if claim.metric == "sparsity_drift":
             return self._drift(rows[claim.cells.repair])
         if claim.metric in COSTS:
             return self._ratio(claim.metric, *rows.values())
         found = pair(*(self.items.get(row, {}) for row in rows.values()), self.scores[task])
         if found is None:
-            return None, "no items in common"
-        return Difference(found.loss), ""
+            return Lack("no items in common")
+        return Difference(found.difference)
 
-    def _ratio(self, metric: str, row: Row, against: Row) -> tuple[Ratio | None, str]:
+    def _ratio(self, metric: str, row: Row, against: Row) -> Ratio | Lack:
         ours, theirs = (
-            {record["cell"]["seed"]: _cost(record, metric) for record in self.rows[name]}
+            {
+                record["cell"]["seed"]: COSTS[metric].of(record)
+                for record in self.rows[name]
+                if record["status"] == "ok"
+            }
             for name in (row, against)
         )
         logarithms = {
@@ -142,21 +157,21 @@ class Grid:
             for seed in ours
             if ours[seed] and theirs.get(seed)
         }
-        return (Ratio(logarithms), "") if logarithms else (None, "not measured in one seed of both")
+        return Ratio(logarithms) if logarithms else Lack("not measured in one seed of both")
 
-    def _drift(self, row: Row) -> tuple[Largest | None, str]:
+    def _drift(self, row: Row) -> Largest | Lack:
         base = next((r for r in self._unrepaired(row) if r["metrics"]), None)
         if base is None:
-            return None, "the unrepaired base was not run"
+            return Lack("not run", "the unrepaired base")
         ours = [record["sparsity"] for record in self.rows[row] if record["status"] == "ok"]
         if not all("evolution" in sparsity for sparsity in ours):
-            return None, "the sparsity at its evolutions was not recorded"
-        return Largest([_largest_drift(s, base["sparsity"]["layers"]) for s in ours]), ""
+            return Lack("not recorded", "the sparsity at its evolutions")
+        return Largest([_largest_drift(s, base["sparsity"]["layers"]) for s in ours])
 
     def _unrepaired(self, row: Row) -> list[dict]:
         return self.rows.get(Cell(*row[:3], UNREPAIRED, 0).row, [])
 
-    def _diverged(self, row: Row) -> tuple[Share | None, str]:
+    def _diverged(self, row: Row) -> Share | Lack:
         base = self._unrepaired(row)
         corpora = self._tasks(PERPLEXITY)
         seeds = []
@@ -165,15 +180,7 @@ class Grid:
                 seeds.append(any(_worse(record, base, self.scores[name][0]) for name in corpora))
             elif record["error"]["class"] == FloatingPointError.__name__:
                 seeds.append(True)
-        return (Share(seeds), "") if seeds else (None, "failed for other reasons")
-
-
-def _cost(record: dict, metric: str) -> float | None:
-    if metric == "repair_seconds":
-        return repair_cost(record)
-    stage = record["stages"]["repair"] or {}
-    on_device = stage.get("peak_device_bytes")
-    return stage.get("peak_rss_bytes") if on_device is None else on_device
+        return Share(seeds) if seeds else Lack("failed for other reasons")
 
 
 def _largest_drift(sparsity: dict, before: dict[str, float]) -> float:

@@ -11,11 +11,8 @@ from bench.claims.comparisons import POOLED, Comparison, Grid
 from bench.claims.evidence import Evidence, Needed, all_of
 from bench.claims.spec import OBSERVED, Claim
 from bench.statistics.bootstrap import DECIMALS, LEVEL
+from bench.statistics.significance import is_negligible
 
-CLAIM_COLUMNS = ["claim", "title", "statement", "budget", "verdict", "smaller_budgets"]
-CLAIM_COLUMNS += ["comparisons", "supported", "refuted"]
-CLAIM_COLUMNS += ["inconclusive", "not_tested", "estimate", "ci_low", "ci_high", "needed_seeds"]
-CLAIM_COLUMNS += ["needed_items", "to_settle", "detail"]
 DETAIL_COLUMNS = ["claim", *BASE, "repair", "against", "task", "metric"]
 DETAIL_COLUMNS += ["seeds", "items", "estimate", "ci_low", "ci_high", "direction", "threshold"]
 DETAIL_COLUMNS += ["verdict", "needed_seeds", "needed_items", "to_settle", "detail"]
@@ -24,8 +21,17 @@ DETAIL_COLUMNS += ["verdict", "needed_seeds", "needed_items", "to_settle", "deta
 class Verdict(StrEnum):
     SUPPORTED = "supported"
     REFUTED = "refuted"
+    EQUAL = "equal"
     INCONCLUSIVE = "inconclusive"
+    NO_VERDICT = "no verdict"
     NOT_TESTED = "not tested"
+
+
+CLAIM_COLUMNS = ["claim", "title", "statement", "budget", "verdict", "smaller_budgets", "seeds"]
+CLAIM_COLUMNS += ["comparisons"]
+CLAIM_COLUMNS += [verdict.value.replace(" ", "_") for verdict in Verdict]
+CLAIM_COLUMNS += ["unit", "estimate", "ci_low", "ci_high", "needed_seeds", "needed_items"]
+CLAIM_COLUMNS += ["to_settle", "detail"]
 
 
 def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,10 +39,9 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
 
     A claim is judged at the largest budget that was run, ``budget``; ``smaller_budgets`` are the
     verdicts there in words, and comparisons of all budgets have rows. ``estimate`` and its interval
-    are in the claim's metric; those of a claim are of all its comparisons together.
-    ``needed_seeds`` (a cell) and ``needed_items`` are what it would take in all to settle a
-    comparison that is inconclusive, and for a claim that is, the most of them; ``to_settle`` is
-    that in words.
+    are in ``unit``; those of a claim are of all its comparisons together. ``needed_seeds`` (a cell)
+    and ``needed_items`` are what it would take in all to settle a comparison that is open, and for
+    a claim that is, the most of them; ``to_settle`` is that in words.
     """
     summaries, details = [], []
     for claim in claims:
@@ -57,17 +62,26 @@ class Judged:
     """A comparison ``of`` so many with its verdict, and what would settle it if it is open."""
 
     def __init__(self, claim: Claim, comparison: Comparison, *, of: int):
-        self.place, self.evidence = comparison.place, comparison.evidence
-        self.lacking = self.detail = comparison.detail
+        self.place, self.evidence, self.lacks = (
+            comparison.place,
+            comparison.evidence,
+            comparison.lacks,
+        )
         self.verdict = judge(claim, self.evidence, of=of)
-        self.needed, self.to_settle = Needed(), ""
-        if self.verdict is Verdict.INCONCLUSIVE:
-            few = self.evidence.seeds < claim.seeds
-            self.needed = Needed(claim.seeds) if few else needed(claim, self.evidence, of=of)
-            self.to_settle = _to_settle(self.evidence, self.needed)
-            alone = judge(claim, self.evidence) is Verdict.REFUTED
-            why = f"refuted by itself, not as one of {of} comparisons" if alone else None
-            self.detail = "; ".join(filter(None, [self.lacking, why]))
+        self.needed, why = Needed(), [str(lack) for lack in self.lacks]
+        if self.verdict is Verdict.NO_VERDICT:
+            self.needed = Needed(claim.seeds)
+        elif self.verdict is Verdict.INCONCLUSIVE:
+            self.needed = needed(claim, self.evidence, of=of)
+            if judge(claim, self.evidence) is Verdict.REFUTED:
+                why.append(f"refuted by itself, not as one of {of} comparisons")
+        self.to_settle = _to_settle(self.evidence, self.needed) if self.is_open else ""
+        self.detail = "; ".join(why)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more of the same measurements would settle it."""
+        return self.verdict in (Verdict.INCONCLUSIVE, Verdict.NO_VERDICT)
 
 
 def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
@@ -80,24 +94,31 @@ def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
     if claim.metric in OBSERVED:
         held = sign * evidence.estimate >= threshold
         return Verdict.SUPPORTED if held else Verdict.REFUTED
+    if evidence.seeds < claim.seeds:
+        return Verdict.NO_VERDICT
     interval = evidence.interval()
-    if evidence.seeds < claim.seeds or None in interval:
+    if None in interval:
         return Verdict.INCONCLUSIVE
+    if is_negligible(*(end - claim.threshold for end in interval), claim.margin):
+        return Verdict.EQUAL
     if min(sign * end for end in interval) > threshold:
         return Verdict.SUPPORTED
     wide = evidence.interval(_level_among(of))
-    if max(sign * end for end in wide) <= threshold + claim.negligible:
+    if max(sign * end for end in wide) <= threshold + claim.margin:
         return Verdict.REFUTED
     return Verdict.INCONCLUSIVE
 
 
 def needed(claim: Claim, evidence: Evidence, *, of: int) -> Needed:
-    """What would settle an open comparison ``of`` so many: for the claim if the estimate is on its
-    side, else against it.
+    """What would settle an open comparison ``of`` so many, around the same estimate.
+
+    On the claim's side it is supported, or equal, whichever takes less; else it is refuted.
     """
-    if _sign(claim) * (evidence.estimate - claim.threshold) > 0:
-        return evidence.needed(claim.threshold)
-    return evidence.needed(claim.threshold + _sign(claim) * claim.negligible, _level_among(of))
+    gain = _sign(claim) * (evidence.estimate - claim.threshold)
+    worth_naming = claim.threshold + _sign(claim) * claim.margin
+    if gain <= 0:
+        return evidence.needed(worth_naming, _level_among(of))
+    return evidence.needed(claim.threshold if gain >= claim.margin / 2 else worth_naming)
 
 
 def _sign(claim: Claim) -> int:
@@ -116,7 +137,7 @@ def _detail(claim: Claim, judged: Judged) -> dict:
     evidence = judged.evidence
     if evidence is None:
         return row
-    low, high = evidence.interval()
+    low, high = _interval(judged.verdict, evidence)
     row |= {"seeds": evidence.seeds, "items": evidence.items, "estimate": evidence.estimate}
     row |= {"ci_low": low, "ci_high": high}
     row |= {"needed_seeds": judged.needed.seeds, "needed_items": judged.needed.items}
@@ -125,7 +146,7 @@ def _detail(claim: Claim, judged: Judged) -> dict:
 
 def _to_settle(evidence: Evidence, needed: Needed) -> str:
     """What would settle a comparison, and how much of it is not there yet."""
-    if None in evidence.interval():
+    if needed == Needed() and None in evidence.interval():
         return "more than one measurement"
     have = {"seeds": evidence.seeds, "items": evidence.items}
     return _in_words(needed, have) or "no number of seeds or items that could be run"
@@ -146,6 +167,7 @@ def _in_words(needed: Needed, have: dict[str, int | None]) -> str:
 
 def _summary(claim: Claim, judged: list[Judged]) -> dict:
     counts = Counter(one.verdict for one in judged)
+    settled = counts[Verdict.SUPPORTED] + counts[Verdict.EQUAL]
     tested = [one for one in judged if one.evidence is not None]
     too_few = [
         f"{len(found)} of at least {number} {axis}s"
@@ -156,20 +178,24 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
         verdict = Verdict.REFUTED
     elif not tested:
         verdict = Verdict.NOT_TESTED
-    elif counts[Verdict.SUPPORTED] == len(judged) and not too_few:
-        verdict = Verdict.SUPPORTED
+    elif counts[Verdict.NO_VERDICT] == len(tested):
+        verdict = Verdict.NO_VERDICT
+    elif settled == len(judged) and not too_few:
+        verdict = Verdict.EQUAL if counts[Verdict.EQUAL] else Verdict.SUPPORTED
     else:
         verdict = Verdict.INCONCLUSIVE
     pooled = type(tested[0].evidence).pooled([one.evidence for one in tested]) if tested else None
-    low, high = pooled.interval() if pooled else (None, None)
+    low, high = _interval(verdict, pooled) if pooled else (None, None)
     # A claim that is refuted is settled, whatever else is open.
-    unsettled = [one for one in judged if verdict is one.verdict is Verdict.INCONCLUSIVE]
-    needed = all_of([one.needed for one in unsettled])
+    is_open = verdict in (Verdict.INCONCLUSIVE, Verdict.NO_VERDICT)
+    needed = all_of([one.needed for one in judged if one.is_open and is_open])
     return {
         **claim.model_dump(include={"claim", "title", "statement"}),
         "verdict": verdict.value,
+        "seeds": pooled.seeds if pooled else None,
         "comparisons": len(judged),
         **{name.value.replace(" ", "_"): counts[name] for name in Verdict},
+        "unit": claim.unit,
         "estimate": pooled.estimate if pooled else None,
         "ci_low": low,
         "ci_high": high,
@@ -186,6 +212,11 @@ def _short(summary: dict) -> str:
     estimate = [] if value is None else [f"{value:.3g}"]
     interval = [] if low is None else [f"({low:.3g} to {high:.3g})"]
     return " ".join([summary["verdict"], *estimate, *interval])
+
+
+def _interval(verdict: Verdict, evidence: Evidence) -> tuple[float | None, float | None]:
+    """None where there are too few seeds: it would be of the items alone."""
+    return (None, None) if verdict is Verdict.NO_VERDICT else evidence.interval()
 
 
 def _refuted(judged: list[Judged]) -> list[str]:
@@ -211,13 +242,16 @@ def _refuted(judged: list[Judged]) -> list[str]:
 
 def _not_tested(judged: list[Judged]) -> list[str]:
     """How many comparisons are not there, and why."""
-    reasons = Counter(
-        why
-        for one in judged
-        if one.verdict is Verdict.NOT_TESTED
-        for why in {part.rpartition(": ")[2] for part in one.lacking.split("; ")}
-    )
-    return [f"{number} not tested: {why}" for why, number in reasons.items()]
+    counts, names = Counter(), defaultdict(dict)
+    for one in judged:
+        if one.verdict is Verdict.NOT_TESTED:
+            counts.update({lack.why for lack in one.lacks})
+            for lack in one.lacks:
+                names[lack.why][lack.what] = None
+    return [
+        f"{number} not tested: " + f"{', '.join(names[why])} {why}".strip()
+        for why, number in counts.items()
+    ]
 
 
 def _table(rows: list[dict], columns: list[str]) -> pd.DataFrame:

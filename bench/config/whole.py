@@ -114,12 +114,26 @@ class Config(Strict):
 
     def rates_around(self, repair: str, budget: str) -> dict[str, float]:
         """The learning rates that a repair's is made of where the budget has none, by budget."""
-        if budget not in self.budgets or "learning_rate" in self.changes(repair, budget):
+        rates = self._rates(repair)
+        if budget in rates or budget not in self.budgets:
             return {}
-        usual = self.options(training_of(self.method(repair))).learning_rate
-        changed = {name: self.changes(repair, name) for name in self.budgets}
-        rates = {n: rest["learning_rate"] for n, rest in changed.items() if "learning_rate" in rest}
-        return around({DEFAULT_BUDGET: usual, **rates}, self.tokens, budget)
+        return around(rates, self.tokens, budget)
+
+    def _rates(self, repair: str) -> dict[str, float]:
+        """The learning rates that are given for a repair, by budget; a variant's own go first."""
+        training = training_of(self.method(repair))
+        rates = {DEFAULT_BUDGET: self.options(training).learning_rate, **self._laid(training)}
+        if repair in self.variants:
+            own = self.variants[repair].model_extra
+            if "learning_rate" in own:
+                rates = {DEFAULT_BUDGET: own["learning_rate"]}
+            rates |= self._laid(repair)
+        return rates
+
+    def _laid(self, repair: str) -> dict[str, float]:
+        """The learning rates that the budgets give for a repair."""
+        laid = {name: budget.repair.get(repair, {}) for name, budget in self.budgets.items()}
+        return {n: rest["learning_rate"] for n, rest in laid.items() if "learning_rate" in rest}
 
     def trained_budgets(self) -> list[str]:
         """The budgets of the grid; none where nothing is trained."""

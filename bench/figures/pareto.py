@@ -1,39 +1,37 @@
-"""Accuracy against what the repair costs: memory and seconds."""
+"""A score against what the repair costs: memory and seconds."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.cells import DENSE
-from bench.figures.results import Results, task_label
+from bench.figures.results import Results
 from bench.figures.style import REFERENCE, key, legend, panels, reference_key, scale
-from bench.tables.table1 import MEMORY
+from bench.records.measures import COSTS, MEMORY, TIME, Kind
 
 # Its range over the bases and seeds of the same training.
 RANGE = (f"{MEMORY}_low", f"{MEMORY}_high")
-COSTS = {
-    MEMORY: "peak memory of the repair (MiB)",
-    "repair_cost_seconds": "seconds of repair and merge",
-}
+SPENT = (MEMORY, TIME)
 
 
 def draw(results: Results, model: str, pattern: str) -> Figure | None:
     """The figure of one pattern of a model; None where no repair has a cost and a score."""
     results = results.of(model, pattern)
     identity = ["pruner", "repair"]
-    scores = results.scores[results.scores["task"] == "average"]
-    points = results.costs[results.costs["pruner"] != DENSE][[*identity, *COSTS, *RANGE]]
+    task, kind = next(iter(results.chief.items()), (None, None))
+    scores = results.scores[results.scores["task"] == task]
+    points = results.costs[results.costs["pruner"] != DENSE][[*identity, *SPENT, *RANGE]]
     points = points.merge(scores[[*identity, "mean", "ci_low", "ci_high"]], on=identity)
     points = points.dropna(subset="mean")
     repaired = points[points["repair"] != "none"]
-    if repaired[list(COSTS)].isna().all(axis=None):
+    if repaired[[*SPENT]].isna().all(axis=None):
         return None
     pruners = results.pruners
-    figure, axes = panels(len(COSTS), pruners, sharex="row", sharey=True)
-    for row, (cost, label) in zip(axes, COSTS.items(), strict=True):
+    figure, axes = panels(len(SPENT), pruners, sharex="row", sharey=True)
+    for row, cost in zip(axes, SPENT, strict=True):
         for axis, pruner in zip(row, pruners, strict=True):
             ours = repaired[repaired["pruner"] == pruner].dropna(subset=cost)
             base = points.loc[(points["pruner"] == pruner) & (points["repair"] == "none"), "mean"]
-            for level, line in ((results.dense("average"), "--"), *((b, ":") for b in base)):
+            for level, line in ((results.dense(task), "--"), *((b, ":") for b in base)):
                 if level is not None:
                     axis.axhline(level, color=REFERENCE, linestyle=line, linewidth=1, zorder=1)
             for point in ours.itertuples():
@@ -45,13 +43,13 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
                     **results.looks[point.repair] | {"linestyle": ""},
                     elinewidth=0.6,
                 )
-            best = front(ours, cost)
+            best = front(ours, cost, kind)
             axis.step(
                 best[cost], best["mean"], where="post", color=REFERENCE, linewidth=0.8, zorder=1
             )
-            axis.set_xlabel(label)
+            axis.set_xlabel(COSTS[cost].heading)
         scale(row, repaired[cost], "x")
-        row[0].set_ylabel(task_label("average"))
+        row[0].set_ylabel(kind.label(task))
     handles = [reference_key("dense"), reference_key("none", ":")]
     present = [repair for repair in results.repairs if repair in set(repaired["repair"])]
     handles += [key(repair, results.looks[repair], linestyle="") for repair in present]
@@ -67,7 +65,8 @@ def _range(point, cost: str) -> list[list[float]] | None:
     return [[getattr(point, cost) - low], [high - getattr(point, cost)]]
 
 
-def front(points: pd.DataFrame, cost: str) -> pd.DataFrame:
+def front(points: pd.DataFrame, cost: str, kind: Kind) -> pd.DataFrame:
     """The points that no other beats in cost and mean, by cost."""
-    points = points.sort_values([cost, "mean"], ascending=[True, False])
-    return points[points["mean"] > points["mean"].cummax().shift(fill_value=float("-inf"))]
+    points = points.sort_values([cost, "mean"], ascending=[True, kind.lower_is_better])
+    gain = points["mean"] * (-1 if kind.lower_is_better else 1)
+    return points[gain > gain.cummax().shift(fill_value=float("-inf"))]

@@ -10,11 +10,12 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
     """The figure of one pattern of a model; None where nothing was recovered from."""
     results = results.of(model, pattern)
     scores = results.scores
-    scores = scores[(scores["task"] == "average") & (scores["pattern"] == pattern)]
+    task, kind = next(iter(results.chief.items()), (None, None))
+    scores = scores[(scores["task"] == task) & (scores["pattern"] == pattern)]
     repairs = [repair for repair in results.repairs if repair != "none"]
     if scores.loc[scores["repair"] != "none", "recovery"].isna().all():
         return None
-    pruners, dense = results.pruners, results.dense("average")
+    pruners = results.pruners
     figure, axes = panels(1, pruners, height=0.3 + 0.2 * len(repairs), sharex=True, sharey=True)
     for axis, pruner in zip(axes[0], pruners, strict=True):
         ours = scores[scores["pruner"] == pruner].set_index("repair")
@@ -23,14 +24,12 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
                 continue
             row = ours.loc[repair]
             axis.barh(position, row["recovery"], height=0.66, **bar(results.looks[repair]))
-            if "none" in ours.index:
-                base = ours.loc["none", "mean"]
-                low, high = ((row[end] - base) / (dense - base) for end in ("ci_low", "ci_high"))
-                axis.plot([low, high], [position] * 2, color="#222222", linewidth=1)
+            ends = row["recovery_low"], row["recovery_high"]
+            axis.plot(ends, [position] * 2, color="#222222", linewidth=1)
         axis.axvline(0, color="black", linewidth=0.8)
         axis.axvline(1, color=REFERENCE, linestyle="--", linewidth=1)
         axis.grid(visible=False, axis="y")
-        axis.set_xlabel("recovery")
+        axis.set_xlabel(f"recovery of {kind.heading(task)}")
     axes[0][0].set_yticks(range(len(repairs)), repairs)
     axes[0][0].invert_yaxis()
     return figure

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench.cells import DENSE, NO_BUDGET, Cell
-from bench.evaluation.tasks import PERPLEXITY
 from bench.figures.style import in_order, looks, pattern_order
 from bench.records.history import read_histories
+from bench.records.measures import Kind, chief_scores, kinds_of
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,30 @@ class Results:
     Attributes:
         scores: ``results/scores.csv``.
         costs: ``results/table1.csv``.
+        comparisons: ``results/comparisons.csv``.
         histories: by cell, of the cells that were trained.
         looks: of every repair of the whole grid, colour, marker and line.
     """
 
     scores: pd.DataFrame
     costs: pd.DataFrame
+    comparisons: pd.DataFrame
     histories: dict[Cell, dict]
     looks: dict[str, dict]
 
     @classmethod
-    def read(cls, scores: str | Path, costs: str | Path, histories: Iterable) -> "Results":
+    def read(
+        cls, *, scores: str | Path, costs: str | Path, comparisons: str | Path, histories: Iterable
+    ) -> "Results":
+        """Read the tables, and the histories at these paths."""
         table = pd.read_csv(costs)
-        return cls(pd.read_csv(scores), table, read_histories(histories), looks(table["repair"]))
+        return cls(
+            pd.read_csv(scores),
+            table,
+            pd.read_csv(comparisons),
+            read_histories(histories),
+            looks(table["repair"]),
+        )
 
     def of(self, model: str, pattern: str | None = None) -> "Results":
         """Those of one model, or one pattern of it; the dense model's among them."""
@@ -47,7 +58,13 @@ class Results:
             for cell, history in self.histories.items()
             if cell.model == model and pattern in (None, cell.pattern)
         }
-        return replace(self, scores=kept(self.scores), costs=kept(self.costs), histories=histories)
+        return replace(
+            self,
+            scores=kept(self.scores),
+            costs=kept(self.costs),
+            comparisons=kept(self.comparisons),
+            histories=histories,
+        )
 
     def at(self, budget: str) -> "Results":
         """Those of one budget; what is not trained is among them."""
@@ -55,10 +72,15 @@ class Results:
         def kept(frame: pd.DataFrame) -> pd.DataFrame:
             return frame[frame["budget"].isin([budget, NO_BUDGET])]
 
-        histories = {
-            cell: history for cell, history in self.histories.items() if cell.budget == budget
-        }
-        return replace(self, scores=kept(self.scores), costs=kept(self.costs), histories=histories)
+        return replace(
+            self,
+            scores=kept(self.scores),
+            costs=kept(self.costs),
+            comparisons=kept(self.comparisons),
+            histories={
+                cell: history for cell, history in self.histories.items() if cell.budget == budget
+            },
+        )
 
     @property
     def budgets(self) -> list[str]:
@@ -80,20 +102,13 @@ class Results:
         return in_order(self.costs.loc[self.costs["pruner"] != DENSE, "repair"])
 
     @property
-    def corpora(self) -> list[str]:
-        """Tasks that are scored by perplexity."""
-        return [task for task in self.scores["task"].unique() if task.endswith(f"_{PERPLEXITY}")]
+    def chief(self) -> dict[str, Kind]:
+        """The scores by which repairs are judged, that with most signal first."""
+        kinds = kinds_of(self.scores)
+        return {name: kinds[name] for name in chief_scores(self.scores)}
 
     def dense(self, task: str) -> float | None:
         """The dense model's score."""
         rows = self.scores[(self.scores["pruner"] == DENSE) & (self.scores["task"] == task)]
         values = rows["mean"].dropna()
         return None if values.empty else float(values.iloc[0])
-
-
-def task_label(task: str) -> str:
-    """The name of an axis: the task, and what is measured."""
-    if task == "average":
-        return "average accuracy (%)"
-    corpus = task.removesuffix(f"_{PERPLEXITY}")
-    return f"{task} accuracy (%)" if corpus == task else f"{corpus} perplexity"

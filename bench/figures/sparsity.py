@@ -1,13 +1,14 @@
-"""Accuracy and perplexity against sparsity."""
+"""Scores against sparsity."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from baselines.pruning.pattern import Pattern
-from bench.figures.results import Results, task_label
+from bench.figures.results import Results
 from bench.figures.style import (
     REFERENCE,
+    band,
     key,
     legend,
     panels,
@@ -18,15 +19,14 @@ from bench.figures.style import (
 
 
 def draw(results: Results, model: str) -> Figure | None:
-    """The figure of one model; None where nothing is scored."""
+    """The figure of one model; None where nothing is scored, or at one sparsity alone."""
     results = results.of(model)
     sparse = results.scores[results.scores["pattern"].isin(results.patterns)]
-    tasks = ["average", *results.corpora]
-    if sparse["mean"].isna().all():
-        return None
     pruners, positions = results.pruners, _positions(results.patterns)
-    figure, axes = panels(len(tasks), pruners, sharex=True, sharey="row")
-    for row, task in zip(axes, tasks, strict=True):
+    if len(positions) < 2 or sparse["mean"].isna().all():
+        return None
+    figure, axes = panels(len(results.chief), pruners, sharex=True, sharey="row")
+    for row, (task, kind) in zip(axes, results.chief.items(), strict=True):
         for axis, pruner in zip(row, pruners, strict=True):
             shown = sparse[(sparse["task"] == task) & (sparse["pruner"] == pruner)]
             for number, repair in enumerate(results.repairs):
@@ -36,9 +36,8 @@ def draw(results: Results, model: str) -> Figure | None:
             dense = results.dense(task)
             if dense is not None:
                 axis.axhline(dense, color=REFERENCE, linestyle="--", linewidth=1, zorder=1)
-        if task != "average":
-            scale(row, sparse.loc[sparse["task"] == task, "mean"])
-        row[0].set_ylabel(task_label(task))
+        scale(row, sparse.loc[sparse["task"] == task, "mean"])
+        row[0].set_ylabel(kind.label(task))
     for axis in axes[-1]:
         axis.set_xticks(list(positions.values()), map(pattern_label, positions))
         axis.set_xlim(min(positions.values()) - 5, max(positions.values()) + 5)
@@ -68,14 +67,7 @@ def _draw_repair(
     line, points = scores[~structured], scores[structured]
     if len(line) > 1:
         axis.plot(line["x"], line["mean"], **style)
-        axis.fill_between(
-            line["x"],
-            line["ci_low"],
-            line["ci_high"],
-            color=style["color"],
-            alpha=0.12,
-            linewidth=0,
-        )
+        band(axis, line["x"], line["ci_low"], line["ci_high"], style)
     else:
         points = scores
     if not points.empty:

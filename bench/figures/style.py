@@ -112,6 +112,11 @@ def panels(
     return figure, axes.tolist()
 
 
+def band(axis: Axes, x: pd.Series, low: pd.Series, high: pd.Series, look: dict) -> None:
+    """A band in the colour of a line that looks like this."""
+    axis.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
+
+
 def scale(axes: Iterable[Axes], values: pd.Series, direction: str = "y") -> None:
     """Few and plain ticks; a logarithmic axis where values differ by more than a factor of 5."""
     logarithmic = values.max() > 5 * values[values > 0].min()

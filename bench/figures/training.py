@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.config.variants import training_of
 from bench.figures.results import Results
-from bench.figures.style import key, legend, panels, scale
+from bench.figures.style import band, key, legend, panels, scale
 
 MARKS = 6
 
@@ -27,14 +27,7 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
             every = max(1, len(over_seeds) // MARKS)
             style = results.looks[training]
             axis.plot(over_seeds["mean"], **style, markevery=(number % every, every))
-            axis.fill_between(
-                over_seeds.index,
-                over_seeds["min"],
-                over_seeds["max"],
-                color=style["color"],
-                alpha=0.12,
-                linewidth=0,
-            )
+            band(axis, over_seeds.index, over_seeds["min"], over_seeds["max"], style)
         axis.set_xlabel("optimizer step")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     scale(axes[0], log["loss"])

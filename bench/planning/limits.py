@@ -134,11 +134,9 @@ def _remedies(config: Config, job: Job, device: Device, limits: Limits) -> Itera
     if "storage" in options:
         packed = Variant(**options | {"storage": "bitmask"})
         changes["storage: bitmask"] = {"variants": config.variants | {"packed": packed}}
-    for words in (*changes, *combinations(changes, 2)):
-        names = [words] if isinstance(words, str) else words
-        lighter = config.model_copy(
-            update={k: v for name in names for k, v in changes[name].items()}
-        )
+    for names in (names for count in (1, 2) for names in combinations(changes, count)):
+        update = {key: value for name in names for key, value in changes[name].items()}
+        lighter = config.model_copy(update=update)
         its = replace(job, repair="packed") if "packed" in lighter.variants else job
         if not _too_much(lighter, its, device, limits):
             yield f"; with {' and '.join(names)} it fits"

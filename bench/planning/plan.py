@@ -145,13 +145,13 @@ class Plan:
         for key in ("model", "pruner", "pattern", "repair", "budget"):
             each = hours.groupby(jobs[key]).sum().drop(NO_BUDGET, errors="ignore")
             if len(each) > 1:
-                yield from ((saved, f"grid.{key}s without {name}") for name, saved in each.items())
-        yield (1 - 1 / seeds) * hours[jobs["repair"].notna()].sum(), "one of grid.seeds"
-        yield hours[rule == "repair"].sum() / 2, "half of training.steps"
+                yield from ((saved, f"grid.{key}s: without {name}") for name, saved in each.items())
+        yield (1 - 1 / seeds) * hours[jobs["repair"].notna()].sum(), "grid.seeds: one"
+        yield hours[rule == "repair"].sum() / 2, "training.steps: half"
         tasks = self.config.evaluation.tasks
         tokens = pd.Series({name: task.tokens(name) for name, task in tasks.items()})
         each = hours[rule.str.startswith("evaluate")].sum() * tokens / tokens.sum()
-        yield from ((saved, f"evaluation.tasks.{name}: null") for name, saved in each.items())
+        yield from ((saved, f"evaluation.tasks: without {name}") for name, saved in each.items())
 
 
 def _together(column: pd.Series) -> float:

@@ -5,11 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from bench.cells import DENSE, IDENTITY, NO_BUDGET, place
 from bench.config.variants import place_of
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
+from bench.records.measures import ANSWERS, AVERAGE, kind_of
 
-AVERAGE = "average"
-ANSWERS = "answers_bpb"
-# Of the scores: accuracies and what else is measured are in percent, more is better.
-LOWER_IS_BETTER = (ANSWER_BPB, PERPLEXITY)
 # Pruners round down in every row or block of a layer.
 SPARSITY_TOLERANCE = 1 / 64
 
@@ -111,6 +108,15 @@ def score_parts(records: list[dict]) -> dict[str, list[str]]:
     }
 
 
+def score_metrics(records: list[dict]) -> dict[str, str | None]:
+    """The metric of each of the scores; of the average of several tasks, ``mean``."""
+    settings = task_settings(records)
+    return {
+        name: "mean" if name == AVERAGE else part_metric(parts[0], settings)[1]
+        for name, parts in score_parts(records).items()
+    }
+
+
 def answered_tasks(record: dict) -> Iterator[str]:
     """The tasks of which a record has the bits per byte of the right answer."""
     return (entry["task"] for entry in record["metrics"] if entry["metric"] == ANSWER_BPB)
@@ -141,7 +147,7 @@ def shown_metric(record: dict, part: str) -> tuple[float | None, float | None]:
     task, metric = part_metric(part, record["config"]["resolved"]["evaluation"]["tasks"])
     for entry in record["metrics"]:
         if entry["task"] == task and entry["metric"] == metric and entry["value"] is not None:
-            scale, stderr = 1 if metric in LOWER_IS_BETTER else 100, entry.get("stderr")
+            scale, stderr = kind_of(metric).scale, entry.get("stderr")
             return entry["value"] * scale, None if stderr is None else stderr * scale
     return None, None
 
@@ -155,16 +161,6 @@ def shown_score(record: dict, parts: list[str]) -> float | None:
     """The mean of the tasks' scores; None if one is missing, as it would be of other tasks."""
     values = [shown_value(record, part) for part in parts]
     return None if None in values else sum(values) / len(values)
-
-
-def repair_cost(record: dict) -> float | None:
-    """Seconds that a repair takes: its training, and its merge, which may prune again; None where
-    nothing was trained or the cell failed.
-    """
-    repair, merge = record["stages"]["repair"], record["stages"]["merge"]
-    if record["status"] != "ok" or repair is None:
-        return None
-    return repair["seconds"] + (0.0 if merge is None else merge["seconds"])
 
 
 def is_sparse(records: list[dict]) -> bool:

@@ -3,57 +3,98 @@
 import json
 
 from bench.cells import IDENTITY
+from bench.evaluation.tasks import ANSWER_BPB
+from bench.records.measures import ANSWERS, COSTS, KINDS, MEMORY, Kind, chief_scores, kinds_of
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.report.sources import Sources, plain
+from bench.statistics.comparisons import Verdict
+from bench.tables.table1 import stands_out
 
-SCORE = ("mean", "ci_low", "ci_high", "tie_group", "recovery")
-COSTS = (
-    "trainable_parameters",
-    "repair_peak_memory_mib",
-    "repair_peak_memory_mib_low",
-    "repair_peak_memory_mib_high",
-    "prune_seconds",
-    "repair_cost_seconds",
-    "evaluate_seconds",
-)
+SCORE = ("mean", "ci_low", "ci_high", "best", "tie_group")
+RECOVERY = ("recovery", "recovery_low", "recovery_high")
 
 
 def board(sources: Sources) -> dict:
-    """``tasks`` in their order, and a row for each (model, pruner, pattern, budget, repair).
+    """The columns, ``scores`` and ``costs``, and a row for each line of the main table.
 
-    A row's ``scores`` are, for each task, the values of ``SCORE``; its ``cells`` are positions in
-    what :func:`cells` returns.
+    The scores by which repairs are judged, of the group ``chief``, come first; then the accuracies
+    of ``task``s; bits per byte of single tasks are of ``detail``, and have no column. A row's
+    ``scores`` are, for each of these, the values of ``SCORE``, its ``recovery`` that of the first;
+    its ``cells`` are positions in what :func:`cells` returns.
     """
     table, scores = sources.results.costs, sources.results.scores
-    tasks = ["average", *(task for task in scores["task"].unique() if task != "average")]
+    kinds, chief = kinds_of(scores), chief_scores(scores)
+    names = [*chief, *(name for name in kinds if name not in chief)]
+    groups = dict.fromkeys(kinds, "task") | dict.fromkeys(details(kinds), "detail")
+    groups |= dict.fromkeys(chief, "chief")
     scored = {
-        (tuple(row[key] for key in IDENTITY), row["task"]): [row[key] for key in SCORE]
-        for row in plain(scores[[*IDENTITY, "task", *SCORE]])
+        (tuple(row[key] for key in IDENTITY), row["task"]): row
+        for row in plain(scores.assign(best=stands_out(scores)))
     }
     numbers: dict[tuple, list[int]] = {}
     for number, (_, record) in enumerate(sources.records):
         identity = tuple(record["cell"][key] for key in IDENTITY)
         numbers.setdefault(identity, []).append(number)
+    shown = [name for name, cost in COSTS.items() if cost.on_page]
+    ends = [f"{MEMORY}_low", f"{MEMORY}_high"]
     rows = []
     for row in plain(table):
         identity = tuple(row[key] for key in IDENTITY)
-        missing = [None] * len(SCORE)
-        ours = [scored.get((identity, task), missing) for task in tasks]
+        ours = [scored.get((identity, name), {}) for name in names]
         achieved, asked = row["sparsity_achieved"], row["sparsity_requested"]
         status, _, reason = row["status"].partition(": ")
         rows.append(
             {
-                **{key: row[key] for key in (*IDENTITY, "seeds", *COSTS)},
+                **{key: row[key] for key in (*IDENTITY, "seeds", *shown, *ends)},
                 "status": status,
                 "reason": reason,
                 "asked": asked,
                 "achieved": achieved,
                 "drifted": achieved is not None and abs(achieved - asked) > SPARSITY_TOLERANCE,
-                "scores": ours,
+                "scores": [[score.get(key) for key in SCORE] for score in ours],
+                "recovery": [ours[0].get(key) for key in RECOVERY] if ours else [],
                 "cells": numbers.get(identity, []),
             }
         )
-    return {"tasks": tasks, "rows": rows}
+    return {
+        "scores": [
+            {
+                "name": name,
+                "heading": kinds[name].heading(name),
+                "lower": kinds[name].lower_is_better,
+                "group": "chief"
+                if name in chief
+                else "detail"
+                if name in details(kinds)
+                else "task",
+            }
+            for name in names
+        ],
+        "costs": [
+            {"name": name, "heading": COSTS[name].heading, "count": COSTS[name].is_count}
+            for name in shown
+        ],
+        "rows": rows,
+    }
+
+
+def details(kinds: dict[str, Kind]) -> set[str]:
+    """The scores that are shown in the drawer alone: bits per byte of single tasks."""
+    return {name for name, kind in kinds.items() if kind is KINDS[ANSWER_BPB]} - {ANSWERS}
+
+
+def pairs(sources: Sources) -> list[dict]:
+    """The comparisons in the scores that have columns, those by which repairs are judged first."""
+    scores, comparisons = sources.results.scores, sources.results.comparisons
+    chief, kinds = chief_scores(scores), kinds_of(scores)
+    comparisons = comparisons[~comparisons["task"].isin(details(kinds))]
+    settled = dict.fromkeys((Verdict.BETTER.value, Verdict.WORSE.value), "significant")
+    names = {name: n for n, name in enumerate(dict.fromkeys([*chief, *kinds]))}
+    table = comparisons.assign(
+        score=[kinds[name].heading(name) for name in comparisons["task"]],
+        verdict=comparisons["verdict"].replace(settled),
+    ).sort_values("task", key=lambda task: task.map(names), kind="stable")
+    return plain(table.drop(columns=["task", "metric", "p_value", "significant"]))
 
 
 def cells(sources: Sources) -> dict:

@@ -8,22 +8,25 @@ from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.cells import DEFAULT_BUDGET, suffix
-from bench.figures import OF_MODEL, OF_PATTERN
+from bench.cells import BASE, DEFAULT_BUDGET, UNREPAIRED, suffix
+from bench.claims.verdicts import Verdict
+from bench.figures import OF_BUDGETS, OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
 from bench.paths import ROOT
+from bench.records.measures import chief_scores
 from bench.records.rows import SPARSITY_TOLERANCE
-from bench.report.board import board, cells
+from bench.report.board import board, cells, pairs
 from bench.report.methods import cards
 from bench.report.sources import Sources, plain
+from bench.report.summary import summary
+from bench.tables.answer import MINUS
 from bench.tables.table1 import caption
 
 TEMPLATES = Path(__file__).parent / "templates"
-MINUS = "\N{MINUS SIGN}"
-VERDICTS = ("supported", "refuted", "inconclusive", "not tested")
 
 
 def build_page(sources: Sources) -> str:
@@ -41,13 +44,17 @@ def build_page(sources: Sources) -> str:
     environment.filters["number"] = lambda value: _number(value, ",.6g")
     records = [record for _, record in sources.records]
     results = sources.results
+    trained = results.costs[results.costs["repair"] != UNREPAIRED]
     library = _datatables()
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     script = f'import DataTable from "{library["uri"]}";\n{script}'
     claims, reproduction = plain(sources.claims), plain(sources.reproduction)
     return environment.get_template("page.html.jinja").render(
         claims=claims,
-        verdicts={v: sum(claim["verdict"] == v for claim in claims) for v in VERDICTS},
+        verdicts={v.value: sum(claim["verdict"] == v for claim in claims) for v in Verdict},
+        summaries=[summary(sources, task) for task in chief_scores(results.scores)],
+        keys=[key for key in BASE if trained[key].nunique() > 1],
+        alike=_alike(trained),
         reproduction=reproduction,
         cards=cards(sources),
         facts=_facts(records),
@@ -57,12 +64,12 @@ def build_page(sources: Sources) -> str:
         patterns=results.patterns,
         # By what stands for each in the names of figures.
         budgets={suffix(budget): budget for budget in results.budgets} or {"": DEFAULT_BUDGET},
-        captions={name: _caption(name) for name in (*OF_MODEL, *OF_PATTERN)},
+        captions={name: _caption(name) for name in (*OF_BUDGETS, *OF_PATTERN, *OF_MODEL)},
         colours={name: results.looks[name]["color"] for name in in_order(results.costs["repair"])},
         payload={
             "board": packed(board(sources)),
             "cells": packed(cells(sources)),
-            "comparisons": packed(plain(sources.comparisons)),
+            "comparisons": packed(pairs(sources)),
             "figures": packed(sources.figures),
         },
         datatables=library,
@@ -71,6 +78,17 @@ def build_page(sources: Sources) -> str:
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
     )
+
+
+def _alike(rows: pd.DataFrame) -> str:
+    """What all repaired rows of the table have in common, which has no column."""
+    shown = {"model": "{}", "pattern": "{}", "seeds": "{} seeds a row"}
+    alike = [
+        text.format(pattern_label(rows[key].iloc[0]) if key == "pattern" else rows[key].iloc[0])
+        for key, text in shown.items()
+        if rows[key].nunique() == 1
+    ]
+    return f"All rows: {', '.join(alike)}." if alike else ""
 
 
 def _number(value: float | None, form: str) -> str:

@@ -18,7 +18,6 @@ class Sources:
     Attributes:
         records: of every cell, with the path of its file.
         results: what figures are drawn from.
-        comparisons: ``results/comparisons.csv``.
         claims: ``results/claims.csv``.
         reproduction: ``results/reproduction.csv``.
         tuning: recorded sweeps of learning rates, one row a trial.
@@ -28,7 +27,6 @@ class Sources:
 
     records: list[tuple[str, dict]]
     results: Results
-    comparisons: pd.DataFrame
     claims: pd.DataFrame
     reproduction: pd.DataFrame
     tuning: pd.DataFrame
@@ -39,10 +37,7 @@ class Sources:
         cls,
         *,
         records: Iterable[str | Path],
-        histories: Iterable[str | Path],
-        scores: str | Path,
-        table1: str | Path,
-        comparisons: str | Path,
+        results: Results,
         claims: str | Path,
         reproduction: str | Path,
         tuning: Iterable[str | Path],
@@ -52,11 +47,8 @@ class Sources:
 
         Args:
             records: paths of the records.
-            histories: of the histories.
-            scores: path of the scores.
-            table1: of the main table.
-            comparisons: of the paired comparisons.
-            claims: of the verdicts.
+            results: what figures are drawn from.
+            claims: path of the verdicts.
             reproduction: of the published numbers beside the measured ones.
             tuning: of the sweeps, each named after its model.
             figures: of the figures as SVG: ``figures/<model>[@<budget>]/<name>.svg`` or
@@ -66,8 +58,7 @@ class Sources:
         sweeps = [pd.read_csv(path).assign(model=Path(path).stem) for path in tuning]
         return cls(
             list(zip(map(str, records), read_records(records), strict=True)),
-            Results.read(scores, table1, histories),
-            pd.read_csv(comparisons),
+            results,
             pd.read_csv(claims),
             pd.read_csv(reproduction),
             pd.concat(sweeps, ignore_index=True) if sweeps else pd.DataFrame(),

@@ -180,4 +180,72 @@ FAMILIES = {
         },
         spare=7,
     ),
+    # Norms of queries and keys, heads wider than the hidden states are for their number.
+    "qwen3": Family(
+        "qwen3",
+        GROUPED | {"head_dim": 32, "tie_word_embeddings": True},
+        byte_level,
+        "Qwen2Tokenizer",
+        {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
+        starts=False,
+        spare=64,
+    ),
+    # Windows in all blocks but some, norms on both sides of each part, scaled embeddings, and a
+    # vocabulary that outweighs the blocks, in a tied head.
+    "gemma3": Family(
+        "gemma3_text",
+        GATED
+        | {
+            "num_key_value_heads": 1,
+            "head_dim": 32,
+            "query_pre_attn_scalar": 32,
+            "sliding_window": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        sentence_pieces,
+        "GemmaTokenizer",
+        {
+            "pad_token": "<pad>",
+            "eos_token": "<eos>",
+            "bos_token": "<bos>",
+            "unk_token": "<unk>",
+            "mask_token": "<mask>",
+        },
+        spare=1488,
+    ),
+    # OLMo 2: norms after attention and MLP, and of all queries and all keys.
+    "olmo2": Family(
+        "olmo2",
+        GATED,
+        byte_level,
+        "GPT2Tokenizer",
+        {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|pad|>"},
+        starts=False,
+        spare=74,
+    ),
+    # Queries, keys and values are one matrix, gate and up another.
+    "phi3": Family(
+        "phi3",
+        GROUPED | {"sliding_window": 24},
+        sentence_pieces,
+        "LlamaTokenizer",
+        PIECES | {"pad_token": "<|endoftext|>"},
+        spare=128,
+    ),
+    # GPT-NeoX and Pythia: attention and MLP side by side, queries, keys and values one matrix,
+    # biases everywhere, positions in a quarter of each head.
+    "gpt-neox": Family(
+        "gpt_neox",
+        SMALL | {"intermediate_size": 128},
+        byte_level,
+        "GPTNeoXTokenizer",
+        {
+            "bos_token": "<|endoftext|>",
+            "eos_token": "<|endoftext|>",
+            "unk_token": "<|endoftext|>",
+            "pad_token": "<|padding|>",
+        },
+        starts=False,
+        spare=32,
+    ),
 }

@@ -1,5 +1,7 @@
 """Models and data from the Hugging Face hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,15 +39,8 @@ class HubSource(BaseSource):
 
     def _snapshot(self) -> Path:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            LocalEntryNotFoundError,
-            RemoteEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
 
-        try:
+        with explained(self.repository, self.revision):
             return Path(
                 snapshot_download(
                     self.repository,
@@ -54,21 +49,6 @@ class HubSource(BaseSource):
                     allow_patterns=self.files,
                 )
             )
-        except GatedRepoError as error:
-            reason, cause = "access must be asked for on its page, then log in (`hf auth`)", error
-        except RepositoryNotFoundError as error:
-            reason, cause = "no such repository, or a private one (`hf auth` logs in)", error
-        except RevisionNotFoundError as error:
-            reason, cause = "no such revision", error
-        except LocalEntryNotFoundError as error:
-            reason, cause = "the hub cannot be reached, and it is not in the local cache", error
-        except RemoteEntryNotFoundError as error:
-            name = Path(error.response.url.path).name
-            reason, cause = f"{name} is listed and not there", error
-        # The errors of the hub's HTTP library have no base class that the hub's client exports.
-        except Exception as error:
-            reason, cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", error
-        raise self._error(reason) from cause
 
     def _check(self, path: Path) -> None:
         """Compare a file with its digest: the name under which the cache holds its content.
@@ -89,4 +69,52 @@ class HubSource(BaseSource):
             )
 
     def _error(self, reason: str) -> SourceError:
-        return SourceError(f"hub {self.repository} at {self.revision}: {reason}")
+        return refusal(self.repository, self.revision, reason)
+
+
+def commit_of(repository: str, repository_type: str, revision: str) -> str:
+    """The commit that a branch or a tag of a repository stands for at present.
+
+    Raises:
+        SourceError: it cannot be asked for (one line).
+    """
+    from huggingface_hub import HfApi
+
+    with explained(repository, revision):
+        return HfApi().repo_info(repository, repo_type=repository_type, revision=revision).sha
+
+
+@contextmanager
+def explained(repository: str, revision: str) -> Iterator[None]:
+    """Give what the hub's client raises in the block as one line."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+        return
+    except GatedRepoError as error:
+        reason, cause = "access must be asked for on its page, then log in (`hf auth`)", error
+    except RepositoryNotFoundError as error:
+        reason, cause = "no such repository, or a private one (`hf auth` logs in)", error
+    except RevisionNotFoundError as error:
+        reason, cause = "no such revision", error
+    except LocalEntryNotFoundError as error:
+        reason, cause = "the hub cannot be reached, and it is not in the local cache", error
+    except RemoteEntryNotFoundError as error:
+        name = Path(error.response.url.path).name
+        reason, cause = f"{name} is listed and not there", error
+    # The errors of the hub's HTTP library have no base class that the hub's client exports.
+    except Exception as error:
+        reason, cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", error
+    raise refusal(repository, revision, reason) from cause
+
+
+def refusal(repository: str, revision: str, reason: str) -> SourceError:
+    """Why a repository cannot be had, in one line."""
+    return SourceError(f"hub {repository} at {revision}: {reason}")

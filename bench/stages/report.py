@@ -1,13 +1,12 @@
 """Figures and the page, made of records and of the tables made of them."""
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.cells import DEFAULT_BUDGET, suffix
-from bench.figures import OF_MODEL, OF_PATTERN
+from bench.cells import DEFAULT_BUDGET
+from bench.figures import places
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import whole
@@ -16,17 +15,15 @@ from bench.report import Sources, build_page
 
 def draw_figures(results: Results, folder: Path) -> list[Path]:
     """Draw all figures of these results into a folder, budget by budget; their paths as SVG."""
-    wanted = []
-    budgets = results.budgets or [DEFAULT_BUDGET]
-    for model, budget in product(results.costs["model"].unique(), budgets):
-        patterns = results.of(model).patterns
-        wanted += [(budget, (model,), name) for name in OF_MODEL]
-        wanted += [(budget, (model, p), name) for p, name in product(patterns, OF_PATTERN)]
+    budgets, wanted = results.budgets or [DEFAULT_BUDGET], {}
+    for model in results.costs["model"].unique():
+        wanted |= places(model, results.of(model).patterns, budgets)
     drawn = []
-    for budget, (model, *pattern), name in tqdm(wanted, desc="figures", leave=False):
-        stem = folder.joinpath(f"{model}{suffix(budget)}", *pattern, name)
-        write(stem, name, results.at(budget), model, *pattern)
-        drawn.append(stem.with_suffix(".svg"))
+    for path, of in tqdm(wanted.items(), desc="figures", leave=False):
+        ours = results.at(of["budget"]) if "budget" in of else results
+        where = [of[key] for key in ("model", "pattern") if key in of]
+        write(folder / path, of["figure"], ours, *where)
+        drawn.append((folder / path).with_suffix(".svg"))
     return drawn
 
 
@@ -46,18 +43,19 @@ def report(
         results: folder of the tables.
         page: file to write.
     """
-    scores, table1 = results / "scores.csv", results / "table1.csv"
-    drawn = draw_figures(Results.read(scores, table1, histories), results / "figures")
+    read = Results.read(
+        scores=results / "scores.csv",
+        costs=results / "table1.csv",
+        comparisons=results / "comparisons.csv",
+        histories=histories,
+    )
     sources = Sources.read(
         records=records,
-        histories=histories,
-        scores=scores,
-        table1=table1,
-        comparisons=results / "comparisons.csv",
+        results=read,
         claims=results / "claims.csv",
         reproduction=results / "reproduction.csv",
         tuning=sweeps,
-        figures=drawn,
+        figures=draw_figures(read, results / "figures"),
     )
     with whole(page) as path:
         path.write_text(build_page(sources), encoding="utf-8")

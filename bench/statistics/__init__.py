@@ -12,33 +12,39 @@ three seeds or ten documents percentiles alone are too narrow: their distance fr
 stretched, as in Hesterberg (2015), to what Student's t gives for ``sqrt(se_seeds² + se_items²)``;
 the tails of the two sources' t are weighted by their variances (Cochran and Cox 1950). The
 interaction of seed and item is in both errors, so that the interval is wide rather than narrow.
-One seed says nothing of other seeds: its interval
-is that of the items alone. One item gives no interval. An accuracy of 0 or 100 % in every seed
-shows no spread, and its interval is a point.
+One seed says nothing of other seeds: its interval is that of the items alone. One item gives no
+interval. An accuracy of 0 or 100 % in every seed shows no spread, and its interval is a point.
 
 **Paired comparisons.** Both repairs of a pair are taken on the items and seeds that both have; the
 unrepaired base is the same model for every seed. One seed and a task of right and wrong answers:
 McNemar's exact test. One seed and anything else: a permutation test that swaps the two repairs
-item by item (perplexities are compared by their loss). These two speak of the trained models at
-hand. Several seeds: the same permutation test on means over seeds, and the t test of the
-difference with the standard error above; the p-value is the larger one, so that a difference must
-hold over items and over seeds.
+item by item. These two speak of the trained models at hand. Several seeds: the same permutation
+test on means over seeds, and the t test of the difference with the standard error above; the
+p-value is the larger one, so that a difference must hold over items and over seeds. Perplexities
+are compared by their loss: a difference and its interval are in nats a token.
 
 **Several comparisons.** Holm's correction, within one model, pruner, pattern, budget and task, over
 all pairs of methods. Variants of a method, which try its options, take nothing from that: each with
 its method is corrected for those pairs, and all other pairs with a variant for each other.
 ``significant`` is a corrected p-value below 0.05.
 
-**Tie groups.** Repairs are taken from best to worst; each shares the group of the best repair in
-it, unless it differs significantly from that one: then it opens the next group. Rows that are not
-as sparse as was asked (``lora-dense``) are in no group, nor are those that have no items in common
-with the others.
+**Verdicts.** ``equal``: the whole 95 % interval of the difference lies within what is not worth
+naming, either way (:mod:`bench.records.measures`): two one-sided tests (Schuirmann 1987), each at
+2.5 %, not corrected for their number. Else ``better`` or ``worse`` where the difference is
+significant, and ``inconclusive`` where it is not. Of one seed there is ``no verdict``.
+
+**Tie groups.** The first is the best repair and all that do not differ from it, significantly and
+not equal in the sense above; the next is the best of the rest and all of these that do not differ
+from that one, and so on. Rows that are not as sparse as was asked (``lora-dense``) are in no group,
+nor are those that have no items in common with the others.
 
 **Bits per byte of the right answer** are numbers of an item, as a document's loss is: permutation
 and t tests, and means over items and over tasks as of accuracies. Fewer are better.
 
 **Recovery.** The unrepaired base is 0 and the dense model 1; for perplexity on a log scale. It is
-missing where the dense model is not the better of the two.
+missing where the dense model is not the better of the two. Its interval is Fieller's (1954), of a
+ratio of two differences on the same items; it is missing where the dense model is not significantly
+better than the base, since the ratio is then compatible with anything.
 
 The same records give the same numbers: all resampling is seeded.
 """

@@ -50,6 +50,10 @@ class Resampled:
             self, seeds=seeds, values=self.values[rows], replicates=self.replicates[rows]
         )
 
+    def exp(self) -> "Resampled":
+        """Perplexities, of losses in nats a token."""
+        return replace(self, values=np.exp(self.values), replicates=np.exp(self.replicates))
+
     def __sub__(self, other: "Resampled") -> "Resampled":
         """The paired difference, at the seeds that both have."""
         seeds = common_seeds([self.seeds, other.seeds])
@@ -79,13 +83,8 @@ def _mean(scores: Sequence[Resampled]) -> Resampled:
 
 
 @lru_cache(maxsize=1024)
-def resample(items: Items, *, as_loss: bool = False) -> Resampled:
-    """Score ``items``, and score them resampled.
-
-    Args:
-        items: of one task.
-        as_loss: give the loss in nats a token where the metric is perplexity.
-    """
+def resample(items: Items) -> Resampled:
+    """Score ``items`` of one task, and score them resampled; of a perplexity, the loss."""
     count = len(items.ids)
     estimate = items.totals.sum(axis=1) / items.sizes.sum()
     both = np.vstack([items.totals, items.sizes])
@@ -95,8 +94,6 @@ def resample(items: Items, *, as_loss: bool = False) -> Resampled:
     # Scores of resampled items vary less than those of new items would, by (count - 1) / count.
     widening = math.sqrt(count / (count - 1)) if count > 1 else math.nan
     replicates = estimate[:, None] + widening * (sums[:-1] / sums[-1] - estimate[:, None])
-    if items.is_perplexity and not as_loss:
-        estimate, replicates = np.exp(estimate), np.exp(replicates)
     return Resampled(items.seeds, estimate, replicates.astype(np.float32), count)
 
 

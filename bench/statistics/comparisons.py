@@ -1,15 +1,17 @@
 """Every two repairs of a base, compared on the same items and seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from bench.cells import BASE
+from bench.cells import BASE, UNREPAIRED
 from bench.config.variants import method_of
-from bench.records.rows import by_base, by_row, score_parts
+from bench.records.measures import Kind, kind_of
+from bench.records.rows import by_base, by_row, score_metrics, score_parts
 from bench.statistics.bootstrap import (
     DECIMALS,
     Resampled,
@@ -19,13 +21,29 @@ from bench.statistics.bootstrap import (
     spread,
 )
 from bench.statistics.items import Items, Row, common_items, common_seeds
-from bench.statistics.significance import ALPHA, holm, mcnemar_p, permutation_p
+from bench.statistics.significance import ALPHA, holm, is_negligible, mcnemar_p, permutation_p
 
-COLUMNS = [*BASE, "task", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
-COLUMNS += ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
+DIFFERENCE = ["difference", "ci_low", "ci_high", "test", "p_value", "p_holm", "significant"]
+DIFFERENCE += ["verdict"]
+COLUMNS = [*BASE, "task", "metric", "repair_a", "repair_b", "seeds", "items", "mean_a", "mean_b"]
+COLUMNS += DIFFERENCE
+
+# What repairs are compared with, where a reference is wanted.
+REFERENCE = "lora"
+LESS = [*BASE, "repair", "task", "metric", "seeds", "items", "mean", "other", *DIFFERENCE]
 
 Tasks = dict[str, Items]
 """The results of one row, by part of a score."""
+
+
+class Verdict(StrEnum):
+    """What is settled of a repair that is compared with another one."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUAL = "equal"
+    INCONCLUSIVE = "inconclusive"
+    NO_VERDICT = "no verdict"
 
 
 @dataclass(frozen=True)
@@ -35,17 +53,16 @@ class Pair:
     Attributes:
         mean_a: the first row's score.
         mean_b: the second's.
-        difference: of the scores.
-        loss: the difference of the losses where the score is a perplexity, else ``difference``.
+        difference: of the scores; of perplexities that of the losses, in nats a token.
         items: ids of the items, task by task.
-        contributions: float64 (items,): what each item adds to the mean of ``loss`` over seeds.
+        contributions: float64 (items,): what each item adds to the mean of ``difference`` over
+            seeds.
         binary: whether it is one task of one seed, with each item right or wrong.
     """
 
     mean_a: float
     mean_b: float
     difference: Resampled
-    loss: Resampled
     items: tuple[tuple[str, ...], ...]
     contributions: np.ndarray
     binary: bool
@@ -65,21 +82,16 @@ def pair(a: Tasks, b: Tasks, parts: list[str]) -> Pair | None:
     if seeds == ():
         return None
     first, second = (mean_over_tasks([resample(two[i]) for two in both]).at(seeds) for i in (0, 1))
-    difference = loss = first - second
-    if both[0][0].is_perplexity:
-        ((x, y),) = both
-        loss = resample(x, as_loss=True).at(seeds) - resample(y, as_loss=True).at(seeds)
+    shown = np.exp if both[0][0].is_perplexity else np.asarray
     return Pair(
-        float(first.values.mean()),
-        float(second.values.mean()),
-        difference,
-        loss,
+        *(float(shown(score.values).mean()) for score in (first, second)),
+        first - second,
         tuple(x.ids for x, _ in both),
         np.concatenate(
             [(x.mean_totals(seeds) - y.mean_totals(seeds)) / x.sizes.sum() for x, y in both]
         )
         / len(parts),
-        binary=len(parts) == len(difference.values) == 1
+        binary=len(parts) == len(first.values) == len(second.values) == 1
         and all(items.is_binary for two in both for items in two),
     )
 
@@ -94,20 +106,57 @@ def comparisons_table(records: list[dict], items: dict[Row, Tasks]) -> pd.DataFr
         records: all records.
         items: their results item by item.
     """
-    scores = score_parts(records)
+    scores, metrics = score_parts(records), score_metrics(records)
     methods = {
         (name := record["cell"]["repair"]): method_of(name, record["config"]["resolved"])
         for record in records
     }
     rows = [
-        dict(zip(BASE, base, strict=True)) | {"task": task} | row
+        dict(zip(BASE, base, strict=True)) | {"task": task, "metric": metrics[task]} | row
         for base, repairs in by_base(by_row(records)).items()
         for task, parts in scores.items()
         for row in _compared(
-            {name: items.get(row, {}) for name, row in repairs.items()}, parts, methods
+            {name: items.get(row, {}) for name, row in repairs.items()},
+            parts,
+            methods,
+            kind_of(metrics[task]),
         )
     ]
     return pd.DataFrame(rows, columns=COLUMNS).round(DECIMALS)
+
+
+def reference_of(repairs: Iterable[str]) -> str:
+    """The reference of these repairs: ``lora``, else the first of them that is one."""
+    names = [name for name in repairs if name != UNREPAIRED]
+    return REFERENCE if REFERENCE in names else next(iter(names), UNREPAIRED)
+
+
+def less(comparisons: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Every repair less the ``reference``: the comparisons with it, turned round where needed.
+
+    Columns as in ``comparisons.csv``, but ``repair``, ``mean`` and ``other``, the reference's
+    mean, in the place of those of two repairs. ``verdict`` is of the repair.
+
+    Args:
+        comparisons: ``results/comparisons.csv``.
+        reference: name of a repair.
+    """
+    forward = comparisons[comparisons["repair_b"] == reference]
+    back = comparisons[comparisons["repair_a"] == reference]
+    other = {Verdict.BETTER.value: Verdict.WORSE.value, Verdict.WORSE.value: Verdict.BETTER.value}
+    turned = back.assign(
+        # Not -x, which makes -0 of 0.
+        difference=0 - back["difference"],
+        ci_low=0 - back["ci_high"],
+        ci_high=0 - back["ci_low"],
+        verdict=back["verdict"].replace(other),
+    )
+    ours = {"repair_a": "repair", "mean_a": "mean", "mean_b": "other"}
+    theirs = {"repair_b": "repair", "mean_b": "mean", "mean_a": "other"}
+    parts = [
+        frame.rename(columns=names)[LESS] for frame, names in ((forward, ours), (turned, theirs))
+    ]
+    return pd.concat(parts).sort_index(kind="stable")
 
 
 def family_of(a: str, b: str, methods: dict[str, str]) -> str:
@@ -128,9 +177,9 @@ def family_of(a: str, b: str, methods: dict[str, str]) -> str:
 
 
 def _compared(
-    repairs: dict[str, Tasks], parts: list[str], methods: dict[str, str]
+    repairs: dict[str, Tasks], parts: list[str], methods: dict[str, str], kind: Kind
 ) -> Iterator[dict]:
-    """The comparisons of every two repairs, their p-values corrected in families."""
+    """The comparisons of every two repairs in one score, their p-values corrected in families."""
     pairs = {
         (a, b): found
         for a, b in combinations(repairs, 2)
@@ -162,8 +211,20 @@ def _compared(
             "test": test,
             "p_value": p_value,
             "p_holm": corrected[a, b],
-            "significant": bool(corrected[a, b] < ALPHA),
+            "significant": (significant := bool(corrected[a, b] < ALPHA)),
+            "verdict": verdict(certainty, significant, kind).value,
         }
+
+
+def verdict(difference: Spread, significant: bool, kind: Kind) -> Verdict:
+    """What a difference between two repairs settles of the first of them."""
+    if difference.seeds == 1:
+        return Verdict.NO_VERDICT
+    if is_negligible(*difference.interval(), kind.negligible):
+        return Verdict.EQUAL
+    if not significant:
+        return Verdict.INCONCLUSIVE
+    return Verdict.BETTER if (difference.estimate < 0) == kind.lower_is_better else Verdict.WORSE
 
 
 def paired_tests(pairs: list[Pair]) -> list[tuple[str, float]]:
@@ -185,7 +246,7 @@ def paired_tests(pairs: list[Pair]) -> list[tuple[str, float]]:
 def _test(one: Pair, permuted: float) -> tuple[str, float]:
     if one.binary:
         return "McNemar", mcnemar_p(one.contributions)
-    certainty: Spread = spread(one.loss)
+    certainty: Spread = spread(one.difference)
     if certainty.seeds == 1:
         return "permutation", permuted
     return "permutation and t", max(permuted, certainty.p_value() or 0.0)

@@ -10,8 +10,9 @@ import numpy as np
 from bench.cells import IDENTITY, UNREPAIRED
 from bench.evaluation.answers import answer_bpb
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
+from bench.records.measures import kind_of
 from bench.records.record import read_record
-from bench.records.rows import LOWER_IS_BETTER, answer_part, answered_tasks, part_metric
+from bench.records.rows import answer_part, answered_tasks, part_metric
 from bench.records.samples import has_values, read_samples
 
 Row = tuple[str, str, str, str, str]
@@ -48,7 +49,7 @@ class Items:
     @property
     def is_binary(self) -> bool:
         """Whether each item of a seed is right or wrong."""
-        return self.metric not in LOWER_IS_BETTER and bool(np.isin(self.totals, (0, 100)).all())
+        return kind_of(self.metric).scale == 100 and bool(np.isin(self.totals, (0, 100)).all())
 
     def only(self, ids: tuple[str, ...]) -> "Items":
         """These items alone, in this order."""
@@ -127,4 +128,4 @@ def _score(item: dict, metric: str) -> tuple[float, float]:
         return -item["log_likelihood"], item["tokens"]
     if metric == ANSWER_BPB:
         return answer_bpb(item), 1
-    return 100 * item[metric], 1
+    return kind_of(metric).scale * item[metric], 1

@@ -6,26 +6,33 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from bench.cells import BASE, DENSE, IDENTITY, NO_BUDGET, UNREPAIRED, dense_cell
+from bench.cells import BASE, DENSE, IDENTITY, UNREPAIRED, Cell, dense_cell
 from bench.evaluation.tasks import PERPLEXITY
+from bench.records.measures import kind_of, kinds_of
 from bench.records.rows import (
-    AVERAGE,
-    LOWER_IS_BETTER,
     budget_tokens,
     by_base,
     by_row,
     is_sparse,
-    part_metric,
+    score_metrics,
     score_parts,
     shown_score,
-    task_settings,
 )
-from bench.statistics.bootstrap import DECIMALS, mean_over_tasks, resample, spread
+from bench.statistics.bootstrap import (
+    DECIMALS,
+    LEVEL,
+    critical_value,
+    mean_over_tasks,
+    resample,
+    spread,
+)
+from bench.statistics.comparisons import pair
 from bench.statistics.items import Items, Row
-from bench.statistics.significance import tie_groups
+from bench.statistics.significance import is_negligible, tie_groups
 
 COLUMNS = [*IDENTITY, "tokens", "task", "metric", "seeds", "items", "mean", "std"]
-COLUMNS += ["se_seeds", "se_items", "ci_low", "ci_high", "recovery", "tie_group"]
+COLUMNS += ["se_seeds", "se_items", "ci_low", "ci_high"]
+COLUMNS += ["recovery", "recovery_low", "recovery_high", "tie_group"]
 
 
 def scores_table(
@@ -43,28 +50,32 @@ def scores_table(
         comparisons: of the same records.
     """
     grouped, scores = by_row(records), score_parts(records)
-    settings = task_settings(records)
+    metrics = score_metrics(records)
     rows = [
         {
             **dict(zip(IDENTITY, row, strict=True)),
             "tokens": budget_tokens(group[0]),
             "task": task,
-            "metric": "mean" if task == AVERAGE else part_metric(parts[0], settings)[1],
+            "metric": metrics[task],
             **_summary(group, parts),
             **_certainty(items.get(row, {}), parts),
         }
         for row, group in grouped.items()
         for task, parts in scores.items()
     ]
-    numbers = ["mean", "std", "se_seeds", "se_items", "ci_low", "ci_high", "recovery"]
-    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(numbers, float))
+    numbers = dict.fromkeys([*COLUMNS[COLUMNS.index("mean") : -1]], float)
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(numbers)
     means = table.set_index([*IDENTITY, "task"])["mean"].to_dict()
-    table["recovery"] = [_recovery(means, row) for row in table.itertuples()]
+    for row in table.itertuples():
+        estimate = _recovery(means, row)
+        if estimate is not None:
+            ends = _recovery_interval(items, row, scores[row.task])
+            table.loc[row.Index, ["recovery", "recovery_low", "recovery_high"]] = estimate, *ends
     sparse = {row for row, group in grouped.items() if is_sparse(group)}
     groups = _tie_groups(table, comparisons, sparse)
     table["tie_group"] = [groups.get(key) for key in _keys(table)]
     counts = dict.fromkeys(["items", "tie_group"], "Int64")
-    return table.astype({"recovery": float, **counts}).round(DECIMALS)
+    return table.astype(counts).round(DECIMALS)
 
 
 def _summary(records: list[dict], parts: list[str]) -> dict:
@@ -81,13 +92,14 @@ def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
     if any(part not in tasks for part in parts):
         return {}
     first = tasks[parts[0]]
-    certainty = spread(
-        mean_over_tasks([resample(tasks[part]) for part in parts]), geometric=first.is_perplexity
-    )
+    score = mean_over_tasks([resample(tasks[part]) for part in parts])
+    if first.is_perplexity:
+        score = score.exp()
+    certainty = spread(score, geometric=first.is_perplexity)
     low, high = certainty.interval()
     if low is not None and not first.is_perplexity:
         low = max(low, 0.0)
-        high = high if first.metric in LOWER_IS_BETTER else min(high, 100.0)
+        high = high if kind_of(first.metric).lower_is_better else min(high, 100.0)
     return {
         "items": certainty.items,
         "se_seeds": certainty.se_seeds,
@@ -98,15 +110,46 @@ def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
 
 
 def _recovery(means: dict[tuple, float], row) -> float | None:
-    whole = means.get((*dense_cell(row.model).row, row.task), math.nan)
-    base = (row.model, row.pruner, row.pattern, NO_BUDGET, UNREPAIRED, row.task)
-    base = means.get(base, math.nan)
+    dense, unrepaired = _ends(row)
+    whole, base = (means.get((*end, row.task), math.nan) for end in (dense, unrepaired))
     score = row.mean
     if row.metric == PERPLEXITY:
         whole, base, score = math.log(whole), math.log(base), math.log(score)
-    if row.metric in LOWER_IS_BETTER:
+    if kind_of(row.metric).lower_is_better:
         whole, base, score = -whole, -base, -score
     return (score - base) / (whole - base) if row.pruner != DENSE and whole > base else None
+
+
+def _recovery_interval(
+    items: dict[Row, dict[str, Items]], row, parts: list[str]
+) -> tuple[float | None, float | None]:
+    """Its 95 % interval after Fieller (1954), as of a ratio of two differences on the same items.
+
+    None where the dense model is not surely the better of the two, or not on the same items.
+    """
+    dense, unrepaired = (items.get(end, {}) for end in _ends(row))
+    won = pair(items.get(tuple(getattr(row, key) for key in IDENTITY), {}), unrepaired, parts)
+    lost = pair(dense, unrepaired, parts)
+    if won is None or lost is None or won.items != lost.items or row.repair == UNREPAIRED:
+        return None, None
+    gain, loss = spread(won.difference), spread(lost.difference)
+    if not gain.se:
+        return None, None
+    shared = np.cov(won.difference.replicates.mean(axis=0), lost.difference.replicates[0])[0, 1]
+    squared = critical_value(gain.sources, LEVEL) ** 2
+    a = loss.estimate**2 - squared * loss.se**2
+    b = gain.estimate * loss.estimate - squared * shared
+    c = gain.estimate**2 - squared * gain.se**2
+    if a <= 0:
+        return None, None
+    half = math.sqrt(max(b**2 - a * c, 0.0))
+    return (b - half) / a, (b + half) / a
+
+
+def _ends(row) -> tuple[tuple, tuple]:
+    """The rows of the dense model and of the unrepaired base of a row."""
+    base = Cell(row.model, row.pruner, row.pattern, UNREPAIRED, seed=0)
+    return dense_cell(row.model).row, base.row
 
 
 def _keys(table: pd.DataFrame) -> list[tuple]:
@@ -123,21 +166,23 @@ def _tie_groups(
     compared: dict[tuple, dict[frozenset, bool]] = {}
     for row in comparisons.itertuples():
         family = compared.setdefault(tuple(getattr(row, key) for key in (*BASE, "task")), {})
-        family[frozenset((row.repair_a, row.repair_b))] = bool(row.significant)
+        margin = kind_of(row.metric).negligible
+        family[frozenset((row.repair_a, row.repair_b))] = bool(
+            row.significant and not is_negligible(row.ci_low, row.ci_high, margin)
+        )
     # What was not measured item by item ties with nothing.
     ranked = table[(table["pruner"] != DENSE) & table["items"].notna()]
     means = dict(zip(_keys(ranked), ranked["mean"], strict=True))
     rows = dict.fromkeys(tuple(row) for *row, _ in means)
-    metrics = dict(zip(table["task"], table["metric"], strict=True))
     groups: dict[tuple, int] = {}
-    for (base, repairs), (task, metric) in product(by_base(rows).items(), metrics.items()):
+    for (base, repairs), (task, kind) in product(by_base(rows).items(), kinds_of(table).items()):
         pairs = compared.get((*base, task), {})
         scored = {
             name: means[*row, task]
             for name, row in repairs.items()
             if row in sparse and (*row, task) in means
         }
-        names = sorted(scored, key=scored.get, reverse=metric not in LOWER_IS_BETTER)
+        names = sorted(scored, key=scored.get, reverse=not kind.lower_is_better)
         if len(names) > 1:
             names = [a for a in names if any(frozenset((a, b)) in pairs for b in names)]
         found = tie_groups(names, lambda a, b, pairs=pairs: pairs.get(frozenset((a, b))))

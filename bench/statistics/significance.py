@@ -64,18 +64,30 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return corrected
 
 
+def is_negligible(low: float | None, high: float | None, margin: float) -> bool:
+    """Whether no difference that an interval holds is more than ``margin``, either way.
+
+    These are two one-sided tests (Schuirmann 1987), each at half of what the interval leaves out.
+    """
+    return low is not None and -margin <= low and high <= margin
+
+
 def tie_groups(ranked: Sequence[str], differ: Callable[[str, str], bool | None]) -> dict[str, int]:
-    """The tie group of each repair, from 1; none of one that its best repair is not compared with.
+    """The tie group of each repair, from 1: the best one and all that do not differ from it, then
+    the best of the rest and all of these that do not differ from that, and so on.
+
+    What was not compared with the best of what is left has none.
 
     Args:
         ranked: names, best first.
         differ: whether two of them differ significantly; None where they were not compared.
     """
-    groups, leader = {}, None
-    for name in ranked:
-        differs = leader is None or differ(leader, name)
-        if differs:
-            leader, number = name, groups[leader] + 1 if leader else 1
-        if differs is not None:
-            groups[name] = number
+    groups: dict[str, int] = {}
+    rest, number = list(ranked), 0
+    while rest:
+        leader, *others = rest
+        differs = {name: differ(leader, name) for name in others}
+        number += 1
+        groups |= dict.fromkeys([leader, *(n for n in others if differs[n] is False)], number)
+        rest = [name for name in others if differs[name]]
     return groups

@@ -6,31 +6,21 @@ from baselines.pruning.pattern import Pattern
 from bench.cells import BASE, DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.rows import ANSWERS, AVERAGE, by_row, mean, repair_cost
-from bench.tables.rendering import Sheet, number, reworded, with_interval
+from bench.records.measures import ANSWERS, AVERAGE, COSTS, kinds_of
+from bench.records.rows import by_row
+from bench.statistics.comparisons import less
+from bench.tables.rendering import Sheet, number, with_interval
 from bench.tables.table1 import (
-    MIB,
     SCORES_CAPTION,
+    as_counts,
     by_identity,
     caption,
-    is_best,
+    costs,
     one_budget,
-    peak_memory_mib,
     score_text,
-    stage_cost,
 )
 
 METHOD = ["model", "pruner", "budget", "repair"]
-HEADINGS = {
-    "repair_cost_seconds": "repair + merge s",
-    "_peak_memory_mib": " MiB",
-    "_disk_mib": " disk MiB",
-    "_tokens_per_second": " tokens/s",
-    "_seconds_evolving": " s evolving",
-    "_seconds": " s",
-    "_": " ",
-}
-STAGES = ("prune", "repair", "merge", "evaluate")
 
 
 def table2(scores: pd.DataFrame) -> pd.DataFrame:
@@ -53,20 +43,20 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
 
 def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """:func:`table2` or :func:`table3` to read."""
-    found = by_identity(scores)
+    found, kinds = by_identity(scores), kinds_of(scores)
     labels = [name for name in METHOD if name not in one_budget(table)]
     shown, best = {name: table[name] for name in labels}, dict.fromkeys(labels, False)
     for column in table.columns:
         pattern, _, task = column.partition("_")
-        if task not in set(scores["task"]):
+        if task not in kinds:
             continue
-        heading = f"{pattern} {task.replace('_', ' ')}"
+        heading = f"{pattern} {kinds[task].heading(task)}"
         cells = [
             found.get(_row(*row, pattern), {}).get(task, {})
             for row in table[METHOD].itertuples(index=False)
         ]
         shown[heading] = [score_text(score) for score in cells]
-        best[heading] = [is_best(score) for score in cells]
+        best[heading] = [score.get("best", False) for score in cells]
     return Sheet(
         pd.DataFrame(shown, dtype=str),
         pd.DataFrame(best, index=table.index),
@@ -86,35 +76,23 @@ def table4(records: list[dict]) -> pd.DataFrame:
     rows = []
     for row, group in by_row(records).items():
         ok = [record for record in group if record["status"] == "ok"]
-        on_device = stage_cost(ok, "evaluate", "peak_device_bytes") is not None
+        on_device = any(_on_device(record) for record in ok)
         measured = "device" if on_device else "host"
-        costs = {
-            "seeds": len(ok),
-            "memory": measured if ok else None,
-            "trainable_parameters": stage_cost(ok, "repair", "trainable_parameters"),
-            "repair_tokens": stage_cost(ok, "repair", "tokens"),
-            "repair_tokens_per_second": stage_cost(ok, "repair", "tokens_per_second"),
-            "repair_seconds_evolving": stage_cost(ok, "repair", "seconds_evolving"),
-        }
-        for stage in STAGES:
-            costs[f"{stage}_seconds"] = stage_cost(ok, stage, "seconds")
-            costs[f"{stage}_peak_memory_mib"] = peak_memory_mib(ok, stage)
-            if stage == "merge":
-                costs["repair_cost_seconds"] = mean(map(repair_cost, ok))
-        for stage in ("prune", "repair"):
-            disk = stage_cost(ok, stage, "disk_bytes")
-            costs[f"{stage}_disk_mib"] = None if disk is None else disk / MIB
-        rows.append(dict(zip(IDENTITY, row, strict=True)) | costs)
-    table = pd.DataFrame(rows)
-    counts = ["trainable_parameters", "repair_tokens"]
-    return table.astype(dict.fromkeys(counts, "Int64"))
+        about = {"seeds": len(ok), "memory": measured if ok else None}
+        rows.append(dict(zip(IDENTITY, row, strict=True)) | about | costs(group, COSTS))
+    return as_counts(pd.DataFrame(rows))
+
+
+def _on_device(record: dict) -> bool:
+    return record["stages"]["evaluate"].get("peak_device_bytes") is not None
 
 
 def table4_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`table4` to read."""
     table = table.drop(columns=one_budget(table))
     shown = table.dropna(axis="columns", how="all").map(number)
-    shown.columns = [reworded(column, HEADINGS) for column in shown.columns]
+    headings = {name: cost.heading for name, cost in COSTS.items()}
+    shown = shown.rename(columns=headings)
     return Sheet(
         shown,
         pd.DataFrame(False, index=shown.index, columns=shown.columns),
@@ -129,45 +107,21 @@ def ablations(comparisons: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
     ``difference`` is the variant's score less that of the repair it is a variant ``of``, paired,
     with its 95 % interval.
     """
-    changed = changes(records)
-    rows = []
-    for row in comparisons.to_dict("records"):
-        a, b = row["repair_a"], row["repair_b"]
-        swapped = changed.get(b, ("",))[0] == a
-        if not swapped and changed.get(a, ("",))[0] != b:
-            continue
-        of, variant = (a, b) if swapped else (b, a)
-        # Not -x, which makes -0 of 0.
-        ends = (
-            (0 - row["ci_high"], 0 - row["ci_low"]) if swapped else (row["ci_low"], row["ci_high"])
-        )
-        rows.append(
-            {
-                **{key: row[key] for key in BASE},
-                "of": of,
-                "variant": variant,
-                "changed": changed[variant][1],
-                "task": row["task"],
-                "seeds": row["seeds"],
-                "items": row["items"],
-                "mean_of": row["mean_a"] if swapped else row["mean_b"],
-                "mean": row["mean_b"] if swapped else row["mean_a"],
-                "difference": 0 - row["difference"] if swapped else row["difference"],
-                "ci_low": ends[0],
-                "ci_high": ends[1],
-                **{key: row[key] for key in ("test", "p_value", "p_holm", "significant")},
-            }
-        )
-    columns = [*BASE, "of", "variant", "changed", "task", "seeds", "items"]
-    columns += ["mean_of", "mean", "difference", "ci_low", "ci_high", "test", "p_value", "p_holm"]
-    return pd.DataFrame(rows, columns=[*columns, "significant"])
+    parts = [less(comparisons[:0], "").assign(of="", changed="")]
+    for name, (of, changed) in changes(records).items():
+        rows = less(comparisons, of)
+        parts.append(rows[rows["repair"] == name].assign(of=of, changed=changed))
+    table = pd.concat(parts).sort_index(kind="stable")
+    table = table.rename(columns={"repair": "variant", "other": "mean_of"})
+    first = [*BASE, "of", "variant", "changed", "task", "metric", "seeds", "items", "mean_of"]
+    return table[[*first, *table.columns.drop(first)]].reset_index(drop=True)
 
 
 def ablations_sheet(table: pd.DataFrame) -> Sheet:
     """:func:`ablations` to read: averages, bits per byte of answers, and perplexities."""
     labels = [*BASE, "of", "variant", "changed", "task"]
     labels = [name for name in labels if name not in one_budget(table)]
-    read = table["task"].isin([AVERAGE, ANSWERS]) | table["task"].str.endswith(f"_{PERPLEXITY}")
+    read = table["task"].isin([AVERAGE, ANSWERS]) | (table["metric"] == PERPLEXITY)
     table = table[read].reset_index(drop=True)
     shown = table[labels].astype(str)
     for name in ("mean_of", "mean"):
@@ -175,17 +129,19 @@ def ablations_sheet(table: pd.DataFrame) -> Sheet:
     shown["difference"] = [
         with_interval(row.difference, row.ci_low, row.ci_high) for row in table.itertuples()
     ]
+    shown["verdict"] = table["verdict"]
     best = pd.DataFrame(False, index=shown.index, columns=shown.columns)
     best["difference"] = table["significant"].astype(bool)
     about = (
-        "A variant less what it is a variant of; ± is half of the 95 % interval. Bold: the "
-        "difference is significant after Holm's correction."
+        "A variant less what it is a variant of, of perplexities in nats a token; ± is half of "
+        "the 95 % interval. Bold: the difference is significant after Holm's correction. The "
+        "verdict is of the variant."
     )
     return Sheet(shown, best, about, labels)
 
 
 def _perplexities(scores: pd.DataFrame) -> list[str]:
-    return [task for task in scores["task"].unique() if task.endswith(f"_{PERPLEXITY}")]
+    return list(scores.loc[scores["metric"] == PERPLEXITY, "task"].unique())
 
 
 def _patterns(scores: pd.DataFrame, *, structured: bool) -> list[str]:

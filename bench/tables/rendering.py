@@ -1,7 +1,7 @@
 """Tables to read: Markdown and LaTeX, with the best in bold."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,19 +66,18 @@ def number(value) -> str:
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
-def reworded(text: str, words: Mapping[str, str]) -> str:
-    """A text with ``words`` in place of their keys, one after another."""
-    for word, other in words.items():
-        text = text.replace(word, other)
-    return text
-
-
 def with_interval(value, low, high) -> str:
     """A score, and half of its interval."""
     if pd.isna(value) or pd.isna(low):
         return number(value)
     half = (high - low) / 2
     return f"{number(value)} ± {half:.2g}" if half < 100 else f"{number(value)} ± {half:,.0f}"
+
+
+def with_ends(value, low, high) -> str:
+    """A number, and how far it may be or was from there to either side."""
+    ends = f" ({number(low)} to {number(high)})" if pd.notna(low) else ""
+    return number(value) + ends
 
 
 def write_table(table: pd.DataFrame, sheet: Sheet, csv: str | Path) -> None:

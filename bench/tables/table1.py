@@ -1,39 +1,25 @@
 """Tables: pure functions of the records and their scores."""
 
 from collections.abc import Iterable
-from functools import partial
 
 import pandas as pd
 
-from bench.cells import DEFAULT_BUDGET, IDENTITY, NO_BUDGET
-from bench.evaluation.tasks import PERPLEXITY
+from bench.cells import BASE, DEFAULT_BUDGET, IDENTITY, NO_BUDGET
+from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, kinds_of
 from bench.records.rows import (
-    ANSWERS,
-    AVERAGE,
     by_row,
     mean,
     ordered,
-    repair_cost,
     score_parts,
     task_settings,
 )
-from bench.tables.rendering import Sheet, number, reworded, with_interval
+from bench.tables.rendering import Sheet, number, with_ends, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
-MEMORY = "repair_peak_memory_mib"
-MIB = 2**20
+OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
 PARTS_OF_A_SCORE = ("", "_std", "_ci_low", "_ci_high")
 # Headings that are no wider than their numbers need.
-HEADINGS = {
-    "sparsity_requested": "asked",
-    "sparsity_achieved": "achieved",
-    f"_{PERPLEXITY}": " ppl",
-    "trainable_parameters": "trainable",
-    "repair_tokens": "tokens",
-    "repair_cost_seconds": "repair + merge s",
-    "_seconds": " s",
-    "repair_peak_memory_mib": "repair MiB",
-}
+HEADINGS = {"sparsity_requested": "asked", "sparsity_achieved": "achieved"}
 
 
 def cells_table(records: list[dict]) -> pd.DataFrame:
@@ -73,17 +59,18 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     """Wide: one row a (model, pruner, pattern, budget, repair), mean and deviation over its seeds.
 
     Accuracies are in percent; of the bits per byte of the right answer there is the mean over
-    tasks. A standard deviation of one seed is missing, not 0. Where some
-    seeds failed, the means are over the others, and ``status`` says so. ``recovery`` and
-    ``tie_group`` are those of the average. ``repair_peak_memory_mib_low`` and ``_high`` are the
-    range over all bases and seeds of the same training: how the C library's heap falls into pieces
-    is chance, and moves a host's peak by several percent.
+    tasks. A standard deviation of one seed is missing, not 0. Where some seeds failed, the means
+    are over the others, and ``status`` says so. ``recovery`` and ``tie_group`` are those of the
+    score before them, that with most signal (:func:`bench.records.measures.chief_scores`).
+    ``repair_peak_memory_mib_low`` and ``_high`` are the range over all bases and seeds of the same
+    training: how the C library's heap falls into pieces is chance, and moves a host's peak by
+    several percent.
 
     Args:
         records: all records.
         scores: of the same records (see :mod:`bench.statistics.scores`).
     """
-    names = shown_scores(records)
+    names, chief = shown_scores(records), next(iter(chief_scores(scores)), None)
     found = by_identity(scores)
     memory = _memory_ranges(records)
     rows = [
@@ -94,7 +81,8 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
             "sparsity_requested": group[0]["sparsity"]["requested"],
             "sparsity_achieved": mean(record["sparsity"]["achieved"] for record in group),
             **_row_scores(found.get(row, {}), names),
-            **_costs(group),
+            **{key: found.get(row, {}).get(chief, {}).get(key) for key in OF_CHIEF},
+            **costs(group, [name for name, cost in COSTS.items() if cost.in_table1]),
             **memory.get(_training(row), {}),
         }
         for row, group in by_row(records).items()
@@ -102,12 +90,21 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     columns = [*IDENTITY, "seeds", "status", "sparsity_requested", "sparsity_achieved"]
     for name in names:
         columns += [f"{name}{part}" for part in PARTS_OF_A_SCORE]
-        columns += ["recovery", "tie_group"] if name == AVERAGE else []
-    columns += ["trainable_parameters", "repair_tokens", "prune_seconds", "repair_seconds"]
-    columns += ["merge_seconds", "repair_cost_seconds", "evaluate_seconds"]
-    columns += [MEMORY, f"{MEMORY}_low", f"{MEMORY}_high"]
-    table = pd.DataFrame(rows, columns=columns)
-    counts = ["trainable_parameters", "repair_tokens", "tie_group"]
+        columns += OF_CHIEF if name == chief else []
+    columns += [name for name, cost in COSTS.items() if cost.in_table1]
+    table = pd.DataFrame(rows, columns=[*columns, f"{MEMORY}_low", f"{MEMORY}_high"])
+    return as_counts(table, ["tie_group"])
+
+
+def costs(records: list[dict], names: Iterable[str]) -> dict[str, float | None]:
+    """The means of these of ``COSTS``, over the records that succeeded and know them."""
+    ok = [record for record in records if record["status"] == "ok"]
+    return {name: mean(map(COSTS[name].of, ok)) for name in names}
+
+
+def as_counts(table: pd.DataFrame, others: Iterable[str] = ()) -> pd.DataFrame:
+    """With costs that are counts, and other columns, as whole numbers that may be missing."""
+    counts = [*others, *(name for name, cost in COSTS.items() if cost.is_count)]
     return table.astype({name: "Int64" for name in counts if name in table})
 
 
@@ -118,11 +115,28 @@ def shown_scores(records: list[dict]) -> list[str]:
 
 
 def by_identity(scores: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
-    """The scores of each row of the tables, by their names."""
+    """The scores of each row of the tables, by their names, with ``best``."""
     found: dict[tuple, dict[str, dict]] = {}
-    for score in scores.to_dict("records"):
+    for score in scores.assign(best=stands_out(scores)).to_dict("records"):
         found.setdefault(tuple(score[key] for key in IDENTITY), {})[score["task"]] = score
     return found
+
+
+def stands_out(scores: pd.DataFrame) -> pd.Series:
+    """Whether each score is in the best tie group of a base where that tells rows apart.
+
+    Args:
+        scores: ``results/scores.csv``.
+    """
+    groups, untrained = scores["tie_group"].astype(float), scores["budget"] == NO_BUDGET
+    base = [scores[key] for key in (*BASE[:-1], "task")]
+    last = [
+        groups.groupby([*base, scores["budget"]]).transform("max"),
+        # What is not trained is ranked at every budget.
+        groups.where(untrained).groupby(base).transform("max"),
+        groups.groupby(base).transform("max").where(untrained),
+    ]
+    return (groups == 1) & (pd.concat(last, axis=1).max(axis=1) > 1)
 
 
 def _row_scores(scores: dict[str, dict], names: Iterable[str]) -> dict:
@@ -133,23 +147,7 @@ def _row_scores(scores: dict[str, dict], names: Iterable[str]) -> dict:
             name: score.get("mean"),
             **{f"{name}_{part}": score.get(part) for part in ("std", "ci_low", "ci_high")},
         }
-        if name == AVERAGE:
-            row |= {"recovery": score.get("recovery"), "tie_group": score.get("tie_group")}
     return row
-
-
-def _costs(records: list[dict]) -> dict:
-    ok = [record for record in records if record["status"] == "ok"]
-    return {
-        "trainable_parameters": stage_cost(ok, "repair", "trainable_parameters"),
-        "repair_tokens": stage_cost(ok, "repair", "tokens"),
-        "prune_seconds": stage_cost(ok, "prune", "seconds"),
-        "repair_seconds": stage_cost(ok, "repair", "seconds"),
-        "merge_seconds": stage_cost(ok, "merge", "seconds"),
-        "repair_cost_seconds": mean(map(repair_cost, ok)),
-        "evaluate_seconds": stage_cost(ok, "evaluate", "seconds"),
-        MEMORY: peak_memory_mib(ok, "repair"),
-    }
 
 
 def _training(row: tuple) -> tuple:
@@ -163,25 +161,12 @@ def _memory_ranges(records: list[dict]) -> dict[tuple, dict]:
     peaks: dict[tuple, list[float]] = {}
     for row, group in by_row(records).items():
         for record in group:
-            if record["status"] == "ok" and (peak := peak_memory_mib([record], "repair")):
+            if record["status"] == "ok" and (peak := COSTS[MEMORY].of(record)):
                 peaks.setdefault(_training(row), []).append(peak)
     return {
         training: {f"{MEMORY}_low": min(found), f"{MEMORY}_high": max(found)}
         for training, found in peaks.items()
     }
-
-
-def stage_cost(records: list[dict], stage: str, key: str) -> float | None:
-    """The mean of what a stage cost, over the records that know it."""
-    return mean((record["stages"][stage] or {}).get(key) for record in records)
-
-
-def peak_memory_mib(records: list[dict], stage: str) -> float | None:
-    """Peak memory of a stage above what was loaded before it: the device's, else the host's."""
-    peak = stage_cost(records, stage, "peak_device_bytes")
-    if peak is None:
-        peak = stage_cost(records, stage, "peak_rss_bytes")
-    return None if peak is None else peak / MIB
 
 
 def caption(records: list[dict]) -> str:
@@ -205,7 +190,8 @@ ANSWERS_CAPTION = (
 )
 SCORES_CAPTION = (
     "± is half of the 95 % interval over items, and over seeds where there are several. Bold: the "
-    "best tie group among the repairs of a base that are as sparse as was asked."
+    "best tie group (not significantly worse than the best) among the repairs of a base that are "
+    "as sparse as was asked, where another one is significantly worse."
 )
 
 
@@ -213,10 +199,11 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     """``table1`` to read: what is missing everywhere left out, and what the numbers are."""
     shown, best = {}, {}
     names, found = shown_scores(records), by_identity(scores)
+    kinds = kinds_of(scores)
     rows = [found.get(tuple(row), {}) for row in table[IDENTITY].itertuples(index=False)]
     parts_of_scores = {f"{name}{part}" for name in names for part in PARTS_OF_A_SCORE}
     hidden = {
-        "tie_group",
+        *OF_CHIEF[1:],
         f"{MEMORY}_low",
         f"{MEMORY}_high",
         *(["seeds"] if (table["seeds"] == 1).all() else []),
@@ -224,26 +211,22 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     }
     for column in table.dropna(axis="columns", how="all"):
         if column in names:
-            shown[column] = [score_text(row.get(column, {})) for row in rows]
-            best[column] = [is_best(row.get(column, {})) for row in rows]
-        elif column == MEMORY:
-            ends = zip(table[f"{MEMORY}_low"], table[f"{MEMORY}_high"], strict=True)
-            shown[column] = [
-                f"{number(value)} ({number(low)} to {number(high)})" if pd.notna(value) else ""
-                for value, (low, high) in zip(table[column], ends, strict=True)
+            heading = kinds[column].heading(column)
+            shown[heading] = [score_text(row.get(column, {})) for row in rows]
+            best[heading] = [row.get(column, {}).get("best", False) for row in rows]
+        elif f"{column}_low" in table:
+            heading = COSTS[column].heading if column in COSTS else column
+            shown[heading] = [
+                with_ends(row[column], row[f"{column}_low"], row[f"{column}_high"])
+                for row in table.to_dict("records")
             ]
-            best[column] = False
         elif column not in parts_of_scores | hidden:
-            shown[column] = [number(value) for value in table[column]]
-            best[column] = False
+            heading = COSTS[column].heading if column in COSTS else HEADINGS.get(column, column)
+            shown[heading] = [number(value) for value in table[column]]
     about = f"{caption(records)}. {ANSWERS_CAPTION if ANSWERS in names else ''}{SCORES_CAPTION}"
-    heading = partial(reworded, words=HEADINGS)
-    return Sheet(
-        pd.DataFrame(shown).rename(columns=heading),
-        pd.DataFrame(best, index=table.index).rename(columns=heading),
-        about,
-        IDENTITY,
-    )
+    text = pd.DataFrame(shown)
+    marked = pd.DataFrame(best, index=text.index).reindex(columns=text.columns, fill_value=False)
+    return Sheet(text, marked, about, IDENTITY)
 
 
 def one_budget(table: pd.DataFrame) -> list[str]:
@@ -254,12 +237,6 @@ def one_budget(table: pd.DataFrame) -> list[str]:
 def score_text(score: dict) -> str:
     """A score of ``scores.csv`` with half of its interval."""
     return with_interval(*(score.get(key) for key in ("mean", "ci_low", "ci_high")))
-
-
-def is_best(score: dict) -> bool:
-    """Whether a score of ``scores.csv`` is in the best tie group."""
-    group = score.get("tie_group")
-    return bool(pd.notna(group) and group == 1)
 
 
 def _status(records: list[dict]) -> str:

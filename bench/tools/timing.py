@@ -7,9 +7,8 @@ import pandas as pd
 
 from bench.config.variants import training_of
 from bench.files import UnreadableError
+from bench.records.measures import STAGES
 from bench.records.record import read_records
-
-STAGES = ("prune", "repair", "merge", "evaluate")
 
 
 def timing_table(records: list[dict]) -> pd.DataFrame:

@@ -47,6 +47,16 @@ def pages(browser, tmp_path_factory):
     return {rows: folder / f"{rows}.html" for rows in GRIDS}
 
 
+@pytest.fixture(scope="session")
+def two_seeds(browser, tmp_path_factory):
+    """Path of the page of a grid with two seeds."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "index.html").write_text(
+        build_page(made_up_results(folder / "results")), encoding="utf-8"
+    )
+    return folder / "index.html"
+
+
 class Watched:
     """A page that keeps what it asked for and what it complained of."""
 

@@ -45,8 +45,11 @@ onsuccess:
     table = Path("results/table1.md")
     if table.exists():
         import pandas as pd
-        from bench.tables.answer import answers
+        from bench.tables.answer import in_words
 
+        scores, comparisons, costs = (
+            pd.read_csv(f"results/{name}.csv") for name in ("scores", "comparisons", "table1")
+        )
         print(f"\n{table.read_text()}")
-        print(*answers(pd.read_csv("results/scores.csv")), sep="\n")
+        print(*in_words(scores, comparisons, costs), sep="\n")
         print("\nresults/table1.csv (make report builds the leaderboard, reports/index.html)")

@@ -25,7 +25,8 @@ from bench.config import load_or_exit
 from bench.config.variants import training_of
 from bench.documents import read_or_exit
 from bench.evaluation.tasks import TASKS_FOLDER
-from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
+from bench.figures import FORMATS
+from bench.figures import places as figure_places
 from bench.jobs.environment import set_environment
 from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local
 from bench.jobs.scheduling import run_again, schedule_one_look

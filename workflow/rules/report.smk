@@ -1,16 +1,11 @@
 HISTORIES = [history_path(cell) for cell in CONFIG.cells()]
 # Each figure, by its path, with what Snakemake's own report says beside it.
 FIGURES = {
-    f"results/figures/{model}{suffix(budget)}{pattern and '/'}{pattern}/{name}": {
-        "figure": name,
-        "model": model,
-        "budget": budget,
-        **({"pattern": pattern} if pattern else {}),
-    }
+    f"results/figures/{path}": labels
     for model in CONFIG.grid.models
-    for budget in CONFIG.trained_budgets() or [DEFAULT_BUDGET]
-    for pattern, names in {"": OF_MODEL, **dict.fromkeys(CONFIG.grid.patterns, OF_PATTERN)}.items()
-    for name in names
+    for path, labels in figure_places(
+        model, CONFIG.grid.patterns, CONFIG.trained_budgets() or [DEFAULT_BUDGET]
+    ).items()
 }
 
 

@@ -9,7 +9,7 @@ const once = (make) => {
   return () => (made ??= make());
 };
 const cells = once(() => unpack("cells"));
-const colours = JSON.parse(document.getElementById("colours").textContent);
+const { colours, keys } = JSON.parse(document.getElementById("facts").textContent);
 
 // What is shown comes from records, which may be anybody's: text, unless html`...` made it.
 class Html {
@@ -47,91 +47,76 @@ const column = (title, value, show, options = {}) => ({
   },
   ...options.more,
 });
-const named = (key, show = (value) => value) =>
-  column(key, (row) => row[key], show, { text: "text" });
 const swatch = (repair) =>
   html`<span class="swatch" style="background:${colours[repair] ?? "#767676"}"></span>`;
 
-const layout = {
-  topStart: "info",
-  topEnd: ["pageLength", "search"],
-  bottomStart: null,
-  bottomEnd: "paging",
-};
 const settings = {
   autoWidth: false,
   deferRender: true,
   order: [],
   pageLength: 50,
   lengthMenu: [25, 50, 100, { label: "all", value: -1 }],
-  layout,
+  layout: { topStart: "info", topEnd: ["pageLength", "search"], bottomStart: null, bottomEnd: "paging" },
 };
+const language = { search: "search", lengthMenu: "_MENU_ rows" };
+// Of bases, the parts that not all rows have in common.
+const NO_BUDGET = "none";
+const placeOf = (row) =>
+  keys
+    .filter((key) => key !== "budget" || row[key] !== NO_BUDGET)
+    .map((key) => (key === "pattern" ? patternLabel(row[key]) : row[key]))
+    .join(" ");
 
-// ---- Leaderboard
+// ---- Table
 
-const scoreColumn = (tasks, task, position) => {
-  const lower = /_(perplexity|bpb)$/.test(task);
+const half = (low, high) => (low == null ? "" : html`<small>± ${rounded(2)((high - low) / 2)}</small>`);
+const scoreColumn = ({ heading, lower, group }, position) => {
   const show = lower ? rounded(4) : fixed(1);
-  const title = task.replace(/_perplexity$/, " ppl").replaceAll("_", " ");
   return column(
-    title,
+    heading,
     (row) => row.scores[position][0],
     (mean, row) => {
-      const [, low, high, tie] = row.scores[position];
-      const text = show(mean);
-      const interval = low == null ? "" : html`<small>${show(low)}–${show(high)}</small>`;
-      return html`${tie === 1 ? html`<b>${text}</b>` : text}${interval}`;
+      const [, low, high, best] = row.scores[position];
+      return html`${best ? html`<b>${show(mean)}</b>` : show(mean)}${half(low, high)}`;
     },
-    {
-      missing: lower ? Infinity : -Infinity,
-      more: { name: task === "average" || lower ? "score" : "task" },
-    }
+    { missing: lower ? Infinity : -Infinity, more: { name: group, visible: group === "chief" } }
   );
 };
-const cost = (title, key, show) =>
-  column(title, (row) => row[key], show, { missing: Infinity, more: { name: "cost" } });
+const costColumn = ({ name, heading, count }) =>
+  column(
+    heading,
+    (row) => row[name],
+    (mean, row) => {
+      const [low, high] = [row[`${name}_low`], row[`${name}_high`]];
+      return html`${(count ? grouped : rounded(3))(mean)}${low === high ? "" : html`<small>${grouped(low)}–${grouped(high)}</small>`}`;
+    },
+    { missing: Infinity, more: { name: "cost" } }
+  );
 
-// Of the unrepaired base, which is there at each budget.
-const NO_BUDGET = "none";
-const severalBudgets = document.querySelector('#figures [name="budget"]').options.length > 1;
-const budgetColumn = () =>
-  severalBudgets
-    ? [column("budget", (row) => row.budget, (budget) => (budget === NO_BUDGET ? "" : budget), { text: "text" })]
-    : [];
-
-const boardColumns = (tasks) => {
-  const scores = tasks.map((task, position) => scoreColumn(tasks, task, position));
-  const answers = tasks.indexOf("answers_bpb");
-  // The bits of single tasks are in the drawer.
-  const others = scores.filter((_, n) => n && n !== answers && !tasks[n].endsWith("_answer_bpb"));
+const boardColumns = ({ scores, costs, rows }) => {
+  const shown = (group) =>
+    scores.flatMap((score, position) => (score.group === group ? [scoreColumn(score, position)] : []));
+  const differ = (key) => new Set(rows.map((row) => row.repair !== "none" && row[key])).size > 2;
   return [
-    named("model"),
-    named("pruner"),
-    column("pattern", (row) => row.pattern, patternLabel, { text: "text" }),
-    ...budgetColumn(),
     column(
       "repair",
-      (row) => row.repair,
-      (repair, { pruner }) => {
-        const [mark, name] = pruner === "dense" ? ["", "dense"] : [swatch(repair), repair];
-        return html`${mark}<button type="button" class="open" aria-haspopup="dialog">${name}</button>`;
+      (row) => `${row.pruner === "dense" ? "dense" : row.repair} ${placeOf(row)}`,
+      (_, row) => {
+        const dense = row.pruner === "dense";
+        const name = dense ? "dense" : row.repair;
+        return html`<span class="place">${dense ? (keys.includes("model") ? row.model : "") : placeOf(row)}</span
+          ><span class="what">${dense ? "" : swatch(name)}<button type="button" class="open" aria-haspopup="dialog">${name}</button></span>`;
       },
       { text: "name" }
     ),
+    ...shown("chief"),
     column(
-      "status",
-      (row) => row.status,
-      (status, row) =>
-        row.reason
-          ? html`<span class="reason" title="${row.reason}">${status}: ${row.reason}</span>`
-          : status,
-      { text: "text" }
+      "recovery",
+      (row) => row.recovery[0],
+      (value, { recovery: [, low, high] }) =>
+        html`${fixed(2)(value)}${low == null ? "" : html`<small>${fixed(2)(low)} to ${fixed(2)(high)}</small>`}`
     ),
-    column("tie group", (row) => row.scores[0][3], significant, { missing: Infinity }),
-    scores[0],
-    column("recovery", (row) => row.scores[0][4], fixed(2)),
-    ...(answers < 0 ? [] : [scores[answers]]),
-    ...others,
+    ...shown("task"),
     column(
       "sparsity",
       (row) => row.achieved,
@@ -139,23 +124,24 @@ const boardColumns = (tasks) => {
         achieved == null
           ? ""
           : row.drifted
-            ? html`${(100 * achieved).toFixed(1)} <span class="warning" title="asked for ${(100 * row.asked).toFixed(1)} %">⚠ asked ${(100 * row.asked).toFixed(0)}</span>`
+            ? html`<span class="warning" title="asked for ${(100 * row.asked).toFixed(1)} %">⚠ ${(100 * achieved).toFixed(1)}</span>`
             : (100 * achieved).toFixed(1)
     ),
-    cost("trainable", "trainable_parameters", grouped),
-    cost(
-      "memory MiB",
-      "repair_peak_memory_mib",
-      (mean, row) =>
-        mean == null
-          ? ""
-          : `${grouped(mean)}<small>${grouped(row.repair_peak_memory_mib_low)}–` +
-            `${grouped(row.repair_peak_memory_mib_high)}</small>`
-    ),
-    cost("prune s", "prune_seconds", rounded(3)),
-    cost("repair + merge s", "repair_cost_seconds", rounded(3)),
-    cost("evaluate s", "evaluate_seconds", rounded(3)),
-    column("seeds", (row) => row.seeds, significant),
+    ...costs.map(costColumn),
+    ...(differ("seeds") ? [column("seeds", (row) => row.seeds, significant)] : []),
+    ...(differ("status")
+      ? [
+          column(
+            "status",
+            (row) => row.status,
+            (status, row) =>
+              row.reason
+                ? html`<span class="reason" title="${row.reason}">${status}: ${row.reason}</span>`
+                : status,
+            { text: "text" }
+          ),
+        ]
+      : []),
   ];
 };
 
@@ -164,21 +150,20 @@ const ruled = (table) => {
   let previous;
   const natural = table.order().length === 0;
   table.rows({ page: "current" }).every(function () {
-    const { model, pruner, pattern, budget } = this.data();
-    const base = `${model} ${pruner} ${pattern} ${severalBudgets ? budget : ""}`;
+    const base = placeOf(this.data());
     this.node().classList.toggle("group", natural && previous !== undefined && base !== previous);
     previous = base;
   });
 };
 
 const values = (rows, key) => [...new Set(rows.flatMap((row) => row[key]))];
-const fill = (form, rows, label = {}) => {
+// A choice of one is none.
+const fill = (form, rows) => {
   for (const select of form.querySelectorAll("select")) {
-    for (const value of values(rows, select.name)) {
-      if (select.name === "budget" && value === NO_BUDGET) continue;
-      const text = select.name === "pattern" ? patternLabel(value) : value;
-      select.append(new Option(label[select.name]?.(value) ?? text, value));
-    }
+    const found = values(rows, select.name).filter((value) => select.name !== "budget" || value !== NO_BUDGET);
+    select.parentElement.hidden = found.length < 2;
+    for (const value of found)
+      select.append(new Option(select.name === "pattern" ? patternLabel(value) : value, value));
   }
 };
 const filtered = (form, table, matches) => {
@@ -194,32 +179,33 @@ const filtered = (form, table, matches) => {
   apply();
 };
 const isEqual = (row, key, value) =>
-  [row[key]].flat().some((own) => String(own) === value) ||
-  (key === "budget" && row.budget === NO_BUDGET);
+  [row[key]].flat().some((own) => String(own) === value) || (key === "budget" && row.budget === NO_BUDGET);
 
 const makeBoard = async () => {
-  const { tasks, rows } = await unpack("board");
+  const board = await unpack("board");
   const element = document.getElementById("board");
+  // So that repairs stand below each other.
+  const widest = board.rows.reduce((most, row) => Math.max(most, placeOf(row).length), 0);
+  document.body.style.setProperty("--place", `${widest}ch`);
   const table = new DataTable(element, {
     ...settings,
-    data: rows,
-    columns: boardColumns(tasks),
+    data: board.rows,
+    columns: boardColumns(board),
     drawCallback() {
       ruled(this.api());
     },
-    language: { emptyTable: "No cell has been recorded.", search: "search", lengthMenu: "_MENU_ rows" },
+    language: { emptyTable: "No cell has been recorded.", ...language },
   });
   const form = document.querySelector('[data-table="board"]');
-  fill(form, rows);
+  fill(form, board.rows);
   filtered(form, table, isEqual);
-  const show = { tasks: "task:name", costs: "cost:name" };
-  form.addEventListener("change", ({ target }) => {
-    if (target.name in show) table.columns(show[target.name]).visible(target.checked);
-    if (target.name === "intervals") element.classList.toggle("no-intervals", !target.checked);
+  form.addEventListener("change", ({ target: { name, checked } }) => {
+    if (["task", "cost"].includes(name)) table.columns(`${name}:name`).visible(checked);
+    if (name === "intervals") element.classList.toggle("no-intervals", !checked);
   });
   element.addEventListener("click", (event) => {
     const row = event.target.closest("tbody tr");
-    if (row && table.row(row).data()) openDrawer(table.row(row).data(), tasks);
+    if (row && table.row(row).data()) openDrawer(table.row(row).data(), board.scores);
   });
   let length;
   addEventListener("beforeprint", () => {
@@ -290,17 +276,19 @@ const cellHtml = (cell, pool) => {
     <pre>${JSON.stringify(config, null, 2)}</pre>`;
 };
 
-const openDrawer = async (row, tasks) => {
+const openDrawer = async (row, names) => {
   const { model, pruner, pattern, budget, repair } = row;
-  const at = severalBudgets && budget !== NO_BUDGET ? [budget] : [];
+  const at = keys.includes("budget") && budget !== NO_BUDGET ? [budget] : [];
   const title = pruner === "dense" ? [model, "dense"] : [model, pruner, patternLabel(pattern), repair, ...at];
   drawer.querySelector("h2").textContent = title.join(" · ");
-  const scores = tasks.map((task, n) => {
-    const [mean, low, high, tie] = row.scores[n];
-    return [task, rounded(4)(mean), low == null ? "" : `${rounded(4)(low)} to ${rounded(4)(high)}`, tie];
+  const scores = names.map(({ name }, n) => {
+    const [mean, low, high, , tie] = row.scores[n];
+    return [name, rounded(4)(mean), low == null ? "" : `${rounded(4)(low)} to ${rounded(4)(high)}`, tie];
   });
   const content = drawer.querySelector(".content");
-  content.innerHTML = escaped(tableOf(["over seeds", "mean", "95 % interval", "tie group"], scores));
+  content.innerHTML = escaped(html`${tableOf(["over seeds", "mean", "95 % interval", "tie group"], scores)}
+    <p class="caption">Tie group 1 are the repairs that do not differ significantly from the best of this base, 2 those
+    that do not differ from the best of the rest, and so on.</p>`);
   drawer.showModal();
   drawer.scrollTop = 0;
   const { cells: all, pool } = await cells();
@@ -311,44 +299,83 @@ drawer.addEventListener("click", (event) => event.target === drawer && drawer.cl
 
 // ---- Comparisons
 
+const turned = (row) => ({
+  ...row,
+  repair_a: row.repair_b,
+  repair_b: row.repair_a,
+  mean_a: row.mean_b,
+  mean_b: row.mean_a,
+  difference: -row.difference,
+  ci_low: row.ci_low == null ? null : -row.ci_high,
+  ci_high: row.ci_high == null ? null : -row.ci_low,
+});
+// Both ends of an interval, cut where the drawing ends, and zero.
+const forest = (row, widest) => {
+  if (row.ci_low == null) return "";
+  const [low, middle, high] = [row.ci_low, row.difference, row.ci_high].map(
+    (value) => 75 + 72 * Math.max(-1, Math.min(1, value / widest))
+  );
+  return html`<svg class="${row.verdict}" viewBox="0 0 150 14" width="150" height="14" aria-hidden="true"
+    ><path d="M0 7H150M75 0V14"/><path class="interval" d="M${low} 7H${high}"/><circle cx="${middle}" cy="7" r="3"/></svg>`;
+};
+
 const makePairs = async () => {
-  const rows = await unpack("comparisons");
-  for (const row of rows) {
-    row.repair = [row.repair_a, row.repair_b];
-    row.significant = row.significant ? "yes" : "no";
+  const all = await unpack("comparisons");
+  const widest = {};
+  for (const row of all) {
+    row.repair = row.reference = [row.repair_a, row.repair_b];
+    (widest[row.score] ??= []).push(Math.abs(row.difference));
   }
-  const repair = (key, title) =>
-    column(title, (row) => row[key], (name) => html`${swatch(name)}${name}`, { text: "text" });
-  const probability = (p) => (p == null ? "" : p < 0.001 ? "< 0.001" : p.toFixed(3));
+  for (const [score, sizes] of Object.entries(widest))
+    widest[score] = 1.5 * sizes.sort((a, b) => a - b)[Math.floor(0.9 * (sizes.length - 1))] || 1;
+  const name = (repair) => html`${swatch(repair)}${repair}`;
   const table = new DataTable("#pairs", {
     ...settings,
-    data: rows,
     columns: [
-      named("model"),
-      named("pruner"),
-      column("pattern", (row) => row.pattern, patternLabel, { text: "text" }),
-      ...budgetColumn(),
-      named("task"),
-      repair("repair_a", "a"),
-      repair("repair_b", "b"),
-      column("mean a", (row) => row.mean_a, rounded(4)),
-      column("mean b", (row) => row.mean_b, rounded(4)),
-      column("a − b", (row) => row.difference, (value, row) =>
-        row.significant === "yes" ? html`<b>${rounded(3)(value)}</b>` : rounded(3)(value)),
-      column("interval", (row) => row.ci_low, (low, row) =>
-        low == null ? "" : `${rounded(3)(low)} to ${rounded(3)(row.ci_high)}`),
-      column("p", (row) => row.p_value, probability, { missing: Infinity }),
-      column("p (Holm)", (row) => row.p_holm, probability, { missing: Infinity }),
+      column(
+        "repairs",
+        (row) => `${row.repair_a} ${row.repair_b} ${placeOf(row)}`,
+        (_, row) => html`<span class="place">${placeOf(row)}</span
+          ><span class="what">${name(row.repair_a)} − ${name(row.repair_b)}</span>`,
+        { text: "name" }
+      ),
+      column("difference", (row) => row.difference, (value, row) =>
+        html`${rounded(3)(value)}<small>${row.ci_low == null || row.seeds === 1 ? "" : `${rounded(3)(row.ci_low)} to ${rounded(3)(row.ci_high)}`}</small>`),
+      column("", (row) => row.difference, (_, row) => forest(row, widest[row.score]), { more: { orderable: false } }),
+      column("verdict", (row) => row.verdict, (verdict, row) =>
+        row.seeds === 1 ? html`one seed: no verdict` : verdict, { text: "text" }),
+      column("p", (row) => row.p_holm, (p, row) =>
+        html`<span title="${row.test}">${p == null ? "" : p < 0.001 ? "< 0.001" : p.toFixed(3)}</span>`, { missing: Infinity }),
+      column("first", (row) => row.mean_a, rounded(4)),
+      column("second", (row) => row.mean_b, rounded(4)),
       column("items", (row) => row.items, significant),
       column("seeds", (row) => row.seeds, significant),
-      named("test"),
     ],
-    language: { emptyTable: "No two repairs have been compared.", search: "search", lengthMenu: "_MENU_ rows" },
+    language: { emptyTable: "No two repairs have been compared.", ...language },
   });
   const form = document.querySelector('[data-table="pairs"]');
-  fill(form, rows);
-  const tasks = form.elements.task;
-  if ([...tasks.options].some((option) => option.value === "average")) tasks.value = "average";
+  fill(form, all);
+  const { score, reference, verdict } = form.elements;
+  if (all.length) score.value = all[0].score;
+  const ours = all.filter((row) => row.score === score.value);
+  if (ours.some((row) => row.verdict === "significant")) verdict.value = "significant";
+  const show = () => {
+    const rows = reference.value
+      ? all.map((row) => (row.repair_a === reference.value ? turned(row) : row))
+      : all;
+    table.clear().rows.add(rows);
+    const asked = rows.filter((row) =>
+      ["score", "reference", ...keys].every((key) => !form.elements[key].value || isEqual(row, key, form.elements[key].value)));
+    const counts = ["significant", "equal", "inconclusive", "no verdict"]
+      .map((value) => [asked.filter((row) => row.verdict === value).length, value])
+      .filter(([count]) => count)
+      .map(([count, value]) => `${count} ${value}`);
+    document.getElementById("found").textContent = asked.some((row) => row.verdict === "significant")
+      ? `Of ${asked.length} comparisons ${counts.join(", ")}.`
+      : `Of ${asked.length} comparisons none is significant: ${counts.join(", ")}.`;
+  };
+  form.addEventListener("change", show);
+  show();
   filtered(form, table, isEqual);
 };
 
@@ -361,7 +388,7 @@ const makeFigures = async () => {
   const show = () => {
     for (const figure of document.querySelectorAll("[data-figure]")) {
       const found = drawn[figure.dataset.figure] ?? {};
-      const at = `${model.value}${budget.value}`;
+      const at = `${model.value}${figure.dataset.figure === "budget" ? "" : budget.value}`;
       const svg = found[at] ?? found[`${at}/${pattern.value}`];
       figure.hidden = svg === undefined;
       if (svg === undefined) continue;

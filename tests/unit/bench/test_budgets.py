@@ -129,6 +129,23 @@ def test_a_variant_has_its_methods_options_at_a_budget_but_for_its_own():
     assert of.repair_options("other-rate")["learning_rate"] == 2e-3
 
 
+def test_a_variants_own_rate_is_that_of_the_default_budget():
+    ladder = {name: {**LADDER[name], "repair": {}} for name in LADDER}
+    ladder["x16"]["repair"] = {"lora": {"learning_rate": 1e-4}, "mine": {"learning_rate": 5e-4}}
+    variants = {
+        "mine": {"of": "lora", "rank": 4, "learning_rate": 2e-3},
+        "alone": {"of": "lora", "learning_rate": 2e-3},
+    }
+    of = config(budgets=ladder, variants=variants)
+    rates = {
+        name: [of.repair_options(name, b)["learning_rate"] for b in BUDGETS] for name in variants
+    }
+    assert rates["mine"] == pytest.approx([2e-3, 1e-3, 5e-4])
+    assert of.rates_around("mine", "x4") == {"default": 2e-3, "x16": 5e-4}
+    assert rates["alone"] == [2e-3] * 3
+    assert of.repair_options("mine", "x4")["rank"] == 4
+
+
 @pytest.mark.parametrize(
     ("steps", "window", "every"),
     [
@@ -169,6 +186,16 @@ def test_the_text_of_a_smaller_budget_is_packed_alike():
     assert small == large
     validation = [packing(config(), "validation", budget) for budget in BUDGETS]
     assert validation[0] == validation[1] == validation[2]
+
+
+def test_the_sweep_is_at_the_smallest_and_the_largest_budget():
+    swept = {
+        BUDGETS: ["default", "x16"],
+        ("x16", "x4"): ["x4", "x16"],
+        ("x4",): ["x4"],
+    }
+    for names, expected in swept.items():
+        assert config(tuning={"budgets": names}).swept_budgets() == expected
 
 
 def test_processes_share_the_batch_of_each_budget():

@@ -1,6 +1,7 @@
-"""The grid of the paper, with each of its recipes."""
+"""The grid of the paper, with each of its recipes, and what is laid over it for one GPU."""
 
 import re
+from pathlib import Path
 
 import pytest
 from layers import CONFIG, load_layers, read_layers
@@ -8,12 +9,20 @@ from layers import CONFIG, load_layers, read_layers
 from baselines.repair import REPAIRS
 from bench.cells import Cell, dense_cell
 from bench.config import ConfigError, load
+from bench.planning.limits import Limits, misfits
+from bench.planning.plan import make_plan
+from bench.planning.speeds import device_of
 from bench.records.record import resolved_config
 from bench.sources import HubSource
 from bench.tables.reproduction import read_references, reference_files
 
+H100 = device_of("cuda", "H100")
 RECIPES = sorted(path.name for path in (CONFIG / "recipes").glob("*.yaml"))
-FILES = [CONFIG / "paper.yaml", *(CONFIG / "recipes" / name for name in RECIPES)]
+FILES = [
+    CONFIG / "paper.yaml",
+    CONFIG / "one-gpu.yaml",
+    *(CONFIG / "recipes" / name for name in RECIPES),
+]
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +104,58 @@ def test_sets_without_validation_are_only_trained_on():
     values["training"]["mixture"] = [{"data": "hellaswag-train"}, {"data": "openbookqa-train"}]
     with pytest.raises(ConfigError, match="validation_split = 'validation': no set of the mixture"):
         load(values)
+
+
+def misfits_of(config, gpu_memory_mib: int) -> list[str]:
+    jobs = make_plan(config, H100, Path("nowhere")).jobs
+    return list(misfits(config, jobs, H100, Limits(gpu_memory_mib=gpu_memory_mib)))
+
+
+ZERO_SHOT = {
+    "boolq",
+    "rte",
+    "hellaswag",
+    "winogrande",
+    "arc_easy",
+    "arc_challenge",
+    "openbookqa",
+}
+
+
+def test_models_of_a_few_billions_fit_one_gpu():
+    config = load_layers("paper.yaml", "one-gpu.yaml")
+    assert config.evaluation.tasks.keys() == ZERO_SHOT | {"wikitext2_2048"}
+    assert misfits_of(config, 24_000) == []
+    for name in config.grid.models:
+        # In billions, as their names say; the head is not counted in all of them.
+        billions = float(re.search(r"(\d\.?\d*)b$", name)[1])
+        assert 0.9 < config.models[name].shape.parameters / 1e9 / billions < 1.5
+
+
+@pytest.mark.parametrize(
+    ("layers", "gpu_memory_mib", "fits"),
+    [
+        ([], 81_000, True),
+        ([], 24_000, False),
+        (["layers/24gb.yaml"], 24_000, True),
+        (["layers/24gb.yaml", "layers/published.yaml"], 24_000, True),
+    ],
+)
+def test_the_core_of_the_paper_fits_one_gpu(layers, gpu_memory_mib, fits):
+    config = load_layers("paper.yaml", "llama-2-7b.yaml", *layers)
+    assert (misfits_of(config, gpu_memory_mib) == []) == fits
+
+
+def test_the_published_budget_is_a_layer():
+    config = load_layers("paper.yaml", "llama-2-7b.yaml", "layers/published.yaml")
+    assert config.tokens["default"] < 5e6
+    assert config.tokens["published"] == load_layers("paper.yaml").training.tokens
+    periods = [config.repair_options("seft", name)["evolve_every"] for name in config.grid.budgets]
+    assert periods == [20, 62]
+
+
+def test_full_fine_tuning_fits_where_it_is_said_to():
+    values = read_layers("paper.yaml", "llama-2-7b.yaml")
+    values["grid"]["repairs"] = ["full"]
+    assert misfits_of(load(values), 81_000) == []
+    assert misfits_of(load(values), 48_000) != []

@@ -117,8 +117,8 @@ def test_a_recorded_sweep_gave_every_repair_the_same_trials_and_chose_the_best(s
     assert list(sweep.columns) == COLUMNS
     assert set(sweep["model"]) == {request.node.callspec.params["sweep"].stem}
     assert set(sweep["repair"]) <= set(TRAININGS)
-    assert sweep.groupby("repair").size().nunique() == 1
-    for _, trials in sweep.groupby("repair"):
+    assert sweep.groupby(["budget", "repair"]).size().nunique() == 1
+    for _, trials in sweep.groupby(["budget", "repair"]):
         assert trials["learning_rate"].is_unique
         (chosen,) = trials.index[trials["chosen"]]
         assert chosen == trials["validation_loss"].idxmin()
@@ -135,19 +135,19 @@ def test_the_default_learning_rates_are_those_of_its_sweep():
     assert set(zip(sweep["model"], sweep["pruner"], sweep["pattern"], strict=True)) == {
         (config.tuning.model, config.tuning.pruner, config.tuning.pattern)
     }
-    for repair, trials in sweep.groupby("repair"):
+    for (budget, repair), trials in sweep.groupby(["budget", "repair"]):
         assert list(trials["learning_rate"]) == config.tuning.learning_rates[repair], repair
         (chosen,) = trials.loc[trials["chosen"], "learning_rate"]
-        assert config.repair_options(repair)["learning_rate"] == chosen, repair
+        assert config.repair_options(repair, budget)["learning_rate"] == chosen, repair
 
 
-def trial(repair, rate, loss):
+def trial(repair, rate, loss, budget="default", tokens=256):
     return {
         "model": "m",
         "pruner": "wanda",
         "pattern": "s60",
-        "budget": "default",
-        "tokens": 12_288,
+        "budget": budget,
+        "tokens": tokens,
         "repair": repair,
         "learning_rate": rate,
         "base_validation_loss": 5.0,
@@ -162,17 +162,21 @@ TRIALS = [
     trial("lora", 1e-4, 3.5),
     trial("a-variant", 1e-4, 3.4),
 ]
+LONGER = [trial("lora", 1e-4, 3.2, "x16", 4096), trial("lora", 1.2e-3, 3.3, "x16", 4096)]
 
 
-def test_a_sweep_marks_the_lowest_loss_of_each_repair():
-    table = tuning_table(TRIALS)
+def test_a_sweep_marks_the_lowest_loss_of_each_repair_at_each_budget():
+    table = tuning_table(LONGER + TRIALS)
     assert list(table.columns) == COLUMNS
-    assert list(zip(table["repair"], table["learning_rate"], table["chosen"], strict=True)) == [
-        ("lora", 1e-4, True),
-        ("lora", 1.2e-3, False),
-        ("seft", 1e-3, True),
-        ("seft", 1e-2, False),
-        ("a-variant", 1e-4, True),
+    columns = ("budget", "repair", "learning_rate", "chosen")
+    assert list(zip(*(table[name] for name in columns), strict=True)) == [
+        ("default", "lora", 1e-4, True),
+        ("default", "lora", 1.2e-3, False),
+        ("default", "seft", 1e-3, True),
+        ("default", "seft", 1e-2, False),
+        ("default", "a-variant", 1e-4, True),
+        ("x16", "lora", 1e-4, True),
+        ("x16", "lora", 1.2e-3, False),
     ]
 
 
@@ -182,9 +186,12 @@ def test_nothing_is_chosen_of_trials_that_all_diverged():
 
 
 def test_a_sweep_to_read(tmp_path):
-    tuning_table(TRIALS).to_csv(tmp_path / "m.csv", index=False)
+    tuning_table(TRIALS + LONGER).to_csv(tmp_path / "m.csv", index=False)
     lines = sweep_markdown(tmp_path / "m.csv").splitlines()
     assert "`m`, `wanda`, `s60`, with a validation loss of 5.000" in lines[0]
     assert "| `lora` | **1e-4 → 3.500**, 1.2e-3 → 4.000 | 1e-4 |" in lines
     assert "| `seft` | **1e-3 → 3.000**, 1e-2 → diverged | 1e-3 |" in lines
     assert "| `full` | not swept |  |" in lines
+    assert any("trials of 256 tokens (`default`)" in line for line in lines)
+    assert any("trials of 4,096 tokens (`x16`)" in line for line in lines)
+    assert "| `lora` | **1e-4 → 3.200**, 1.2e-3 → 3.300 | 1e-4 |" in lines

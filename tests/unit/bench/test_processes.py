@@ -39,11 +39,18 @@ def trained(folder):
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 
 
-@pytest.mark.parametrize("method", ["full", "full-dense"])
-def test_the_result_is_that_of_one_process(method, shared, reports, tmp_path):
-    alone = two_processes.run(tmp_path, method)
-    torch.testing.assert_close(trained(shared / method), trained(tmp_path), **CLOSE)
-    report = reports[method]
+@pytest.mark.parametrize(
+    ("run", "options"),
+    [
+        ("full", {}),
+        ("full-dense", {"method": "full-dense"}),
+        ("distill", {"objective": "distill"}),
+    ],
+)
+def test_the_result_is_that_of_one_process(run, options, shared, reports, tmp_path):
+    alone = two_processes.run(tmp_path, **options)
+    torch.testing.assert_close(trained(shared / run), trained(tmp_path), **CLOSE)
+    report = reports[run]
     for name in ("steps", "tokens", "loss_tokens", "batch_order"):
         assert report[name] == getattr(alone, name)
     assert [entry["learning_rate"] for entry in report["log"]] == [

@@ -111,12 +111,14 @@ def test_columns_are_the_contract():
         "average_std",
         "average_ci_low",
         "average_ci_high",
-        "recovery",
-        "tie_group",
         "wiki_perplexity",
         "wiki_perplexity_std",
         "wiki_perplexity_ci_low",
         "wiki_perplexity_ci_high",
+        "recovery",
+        "recovery_low",
+        "recovery_high",
+        "tie_group",
         "trainable_parameters",
         "repair_tokens",
         "prune_seconds",
@@ -191,7 +193,7 @@ def test_bits_per_byte_have_one_column_and_old_records_a_gap_in_it():
     ]
     assert table["answers_bpb"].tolist() == pytest.approx([math.nan, 2.0, 1.875], nan_ok=True)
     sheet = table1_sheet(table, scores_of(records), records)
-    assert sheet.text["answers_bpb"].tolist() == ["", "2", "1.875"]
+    assert sheet.text["answers bpb"].tolist() == ["", "2", "1.875"]
     assert "answers_bpb: bits per byte of the right answer" in sheet.caption
     assert table["average"].tolist() == table1([record(cell) for cell in cells])["average"].tolist()
 

@@ -14,7 +14,7 @@ from bench.cells import Cell
 from bench.claims.comparisons import Comparison, Grid
 from bench.claims.evidence import Difference, Needed, Ratio, all_of, fewest
 from bench.claims.spec import CLAIMS_FILE, Claim, ClaimsError, load_claims
-from bench.claims.verdicts import Judged, claims_tables, judge, needed
+from bench.claims.verdicts import Judged, Verdict, claims_tables, judge, needed
 from bench.files import read_json, write_json
 from bench.records.record import read_records
 from bench.statistics.bootstrap import resample, spread
@@ -84,7 +84,7 @@ BAD = [
     ({"against": []}, ["against = []", "at least one repair"]),
     ({"against": ["seft"]}, ["against = ['seft']", "other repairs"]),
     ({"metric": "diverged"}, ["against = ['lora']", "diverged", "none"]),
-    ({"metric": "repair_seconds"}, ["threshold = 0", "above 0"]),
+    ({"metric": "repair_cost_seconds"}, ["threshold = 0", "above 0"]),
     ({"at_least": {"seed": 1}}, ["at_least = 'seed'", "model"]),
     ({"cells": {"repair": "seft", "pattern": ["s600"]}}, ["cells.pattern", "s600", "0 < percent"]),
     ({"cells": {"repair": "seft", "pruner": ["wnada"]}}, ["cells.pruner", "wnada", "sparsegpt"]),
@@ -194,7 +194,7 @@ def test_what_is_needed_against_a_claim_would_refute_it_among_its_comparisons(di
 
 
 def test_bases_that_lack_seeds_of_others_do_not_need_none_more():
-    cost = {"metric": "repair_seconds", "direction": "below", "threshold": 1}
+    cost = {"metric": "repair_cost_seconds", "direction": "below", "threshold": 1}
     claim = Claim.model_validate(CLAIM | cost)
     # Three seeds of one base, and one of each of four more.
     measured = [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("c", 0), ("d", 0), ("e", 0)]
@@ -218,14 +218,62 @@ def test_what_settles_all_is_the_most_that_any_needs():
     assert all_of([]) == Needed()
 
 
-def test_no_gain_refutes_where_a_gain_must_be_more_than_negligible():
-    totals = crossed(np.random.default_rng(0), 3, 100, of_seeds=0.1, of_items=1)
+@pytest.mark.parametrize("direction", ["above", "below"])
+@pytest.mark.parametrize(
+    ("mean", "negligible", "verdict"),
+    [(0, 0, "inconclusive"), (0, 1, "equal"), (-1.2, 1, "refuted"), (1.2, 1, "supported")],
+)
+def test_a_difference_that_is_not_worth_naming_is_equal(direction, mean, negligible, verdict):
+    sign = 1 if direction == "above" else -1
+    totals = crossed(np.random.default_rng(0), 3, 100, of_seeds=0.1, of_items=1, mean=mean)
+    evidence = Difference(resample(make_items(sign * totals)))
+    change = {"negligible": negligible, "direction": direction}
+    assert judge(Claim.model_validate({**CLAIM, **change}), evidence) == verdict
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin"),
+    [("average", 0.5), ("answers", 0.01), ("perplexity", 0.02), ("repair_cost_seconds", 0.05)],
+)
+def test_what_is_not_worth_naming_depends_on_the_metric(metric, margin):
+    claim = {**CLAIM, "metric": metric, "threshold": 1}
+    assert Claim.model_validate(claim).margin == margin
+    assert Claim.model_validate({**claim, "negligible": 0}).margin == 0
+
+
+def test_costs_within_five_percent_are_equal():
+    cost = {"metric": "repair_cost_seconds", "direction": "below", "threshold": 1, "seeds": 1}
+    claim = Claim.model_validate(CLAIM | cost)
+    for ratio, verdict in {1.02: "equal", 0.98: "equal", 1.2: "refuted", 0.8: "supported"}.items():
+        logarithms = [math.log(ratio) + noise for noise in (-0.005, 0, 0.005)]
+        measured = {("base", seed): value for seed, value in enumerate(logarithms)}
+        assert judge(claim, Ratio(measured)) == verdict
+
+
+def test_a_claim_that_is_settled_but_not_everywhere_better_is_equal(tmp_path):
+    strength = {**STRENGTH, "seft": 0.9, "lora": 0.2, "spp": 0.9}
+    paths = made_up(tmp_path, repairs=("none", "lora", "spp", "seft"), strength=strength)
+    change = {"against": ["lora", "spp"], "negligible": 12}
+    summary, detail = verdicts(paths, change)
+    assert detail["verdict"].tolist() == ["supported", "equal"]
+    assert summary["verdict"] == "equal"
+    assert not summary["to_settle"]
+    # What is open keeps it open.
+    summary, detail = verdicts(paths, change | {"negligible": 0})
+    assert detail["verdict"].tolist() == ["supported", "inconclusive"]
+    assert summary["verdict"] == "inconclusive"
+
+
+def test_what_is_needed_for_equality_would_indeed_show_it():
+    claim = Claim.model_validate({**CLAIM, "negligible": 0.5})
+    totals = crossed(np.random.default_rng(6), 3, 60, of_seeds=0.01, of_items=2, of_both=0.3)
+    totals += 0.1 - totals.mean()
     evidence = Difference(resample(make_items(totals)))
-    assert judge(Claim.model_validate(CLAIM), evidence) == "inconclusive"
-    strict = Claim.model_validate({**CLAIM, "negligible": 1})
-    assert judge(strict, evidence) == "refuted"
-    below = Claim.model_validate({**CLAIM, "negligible": 1, "direction": "below"})
-    assert judge(below, evidence) == "refuted"
+    assert judge(claim, evidence) == "inconclusive"
+    items = needed(claim, evidence, of=1).items
+    for copies in (2, 3, 5, 8):
+        more = Difference(resample(make_items(np.tile(totals, copies))))
+        assert (judge(claim, more) == "equal") == (60 * copies >= items)
 
 
 def test_refuting_one_of_many_comparisons_takes_a_wider_interval():
@@ -239,24 +287,33 @@ def test_refuting_one_of_many_comparisons_takes_a_wider_interval():
 def test_identical_methods_are_no_gain():
     items = make_items(np.random.default_rng(2).normal(size=(3, 40)))
     evidence = Difference(resample(items) - resample(items))
-    assert judge(Claim.model_validate(CLAIM), evidence) == "refuted"
+    assert judge(Claim.model_validate(CLAIM), evidence) == "equal"
 
 
 def test_one_seed_settles_nothing_unless_the_claim_says_so(tmp_path):
     paths = made_up(tmp_path, seeds=[0], strength={**STRENGTH, "seft": 0.9, "lora": 0.2})
     summary, detail = verdicts(paths, {})
-    assert summary["verdict"] == "inconclusive"
+    assert (summary["verdict"], summary["seeds"]) == ("no verdict", 1)
     assert summary["needed_seeds"] == 2
     assert detail.iloc[0]["to_settle"] == "2 seeds a cell (1 more)"
+    # No interval beside what is no verdict.
+    for row in (summary, detail.iloc[0]):
+        assert row["estimate"] > 0
+        assert pd.isna([row["ci_low"], row["ci_high"]]).all()
     assert verdicts(paths, {"seeds": 1})[0]["verdict"] == "supported"
 
 
-def test_what_was_not_run_is_not_tested(tmp_path):
-    paths = made_up(tmp_path)
-    summary, detail = verdicts(paths, {"against": ["spp"]})
+def test_what_the_grid_lacks_is_told_from_what_was_not_run(tmp_path):
+    absent = [Cell("tiny", "wanda", "s60", "lora", seed) for seed in (0, 1, 2)]
+    paths = made_up(tmp_path, patterns=["s50", "s60"], missing=absent)
+    cells = {"repair": "seft", "pattern": ["s60", "s70", "s80"]}
+    summary, detail = verdicts(paths, {"against": ["spp", "lora"], "cells": cells})
     assert summary["verdict"] == "not tested"
-    assert summary["detail"] == "1 not tested: spp was not run"
-    assert detail["verdict"].tolist() == ["not tested"]
+    assert summary["detail"] == (
+        "5 not tested: spp, s70, s80 not in this grid; 1 not tested: lora not run"
+    )
+    assert set(detail["verdict"]) == {"not tested"}
+    assert detail["detail"].iloc[0] == "wanda-s60: spp not in this grid"
     assert pd.isna(summary["estimate"])
 
 
@@ -310,7 +367,12 @@ def test_costs_are_ratios_over_bases_and_seeds(tmp_path):
             for stage in ("repair", "merge"):
                 record["stages"][stage]["seconds"] *= 0.5 + record["cell"]["seed"] / 100
             write_json(path, record)
-    claim = {"metric": "repair_seconds", "direction": "below", "threshold": 1, "apart": ["against"]}
+    claim = {
+        "metric": "repair_cost_seconds",
+        "direction": "below",
+        "threshold": 1,
+        "apart": ["against"],
+    }
     summary, detail = verdicts(paths, claim)
     assert summary["verdict"] == "supported"
     # Half of LoRA's, a hundredth more at each of three seeds.
@@ -328,14 +390,14 @@ def test_a_merge_is_a_part_of_what_a_repair_takes(tmp_path):
         record["stages"]["repair"]["seconds"] = 76.0
         record["stages"]["merge"]["seconds"] = merging
         write_json(path, record)
-    claim = {"metric": "repair_seconds", "direction": "below", "threshold": 1}
+    claim = {"metric": "repair_cost_seconds", "direction": "below", "threshold": 1}
     _, detail = verdicts(paths, claim)
     assert detail.iloc[0]["estimate"] == pytest.approx(0.8)
 
 
 def test_one_measurement_of_a_cost_is_inconclusive():
     claim = Claim.model_validate(
-        {**CLAIM, "metric": "repair_seconds", "direction": "below", "threshold": 1, "seeds": 1}
+        {**CLAIM, "metric": "repair_cost_seconds", "direction": "below", "threshold": 1, "seeds": 1}
     )
     evidence = Ratio({(("m", "p", "s"), 0): math.log(0.5)})
     assert evidence.interval() == (None, None)
@@ -389,7 +451,7 @@ def test_sparsity_between_the_start_and_the_end_must_be_known(tmp_path):
     changed(of(paths, "seft", 1), lambda r: r["sparsity"].pop("evolution"))
     summary, detail = verdicts(paths, claim)
     assert summary["verdict"] == "not tested"
-    assert "its evolutions was not recorded" in detail["detail"].iloc[0]
+    assert "its evolutions not recorded" in detail["detail"].iloc[0]
 
 
 def test_a_loss_that_is_not_finite_refutes_stability(tmp_path):
@@ -434,6 +496,6 @@ def test_the_shipped_claims_have_verdicts_on_a_whole_grid(tmp_path):
     assert verdict["refutation-test"] == "supported"
     assert verdict["stable"] == "supported"
     assert verdict["general"] == "inconclusive"
-    counts = summary[["supported", "refuted", "inconclusive", "not_tested"]].sum(axis=1)
+    counts = summary[[verdict.value.replace(" ", "_") for verdict in Verdict]].sum(axis=1)
     assert (counts == summary["comparisons"]).all()
     assert len(detail) == summary["comparisons"].sum()

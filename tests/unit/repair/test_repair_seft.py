@@ -65,12 +65,13 @@ def test_the_librarys_own_checks_are_one_line():
 
 
 def test_the_options_are_those_of_the_library():
-    """But for the targets, which are every repair's, and what the benchmark decides."""
+    """But for the targets, which are every repair's, and what the benchmark decides; how often
+    positions evolve follows from the steps.
+    """
     library = {field.name: field for field in fields(seft.SeftConfig)}
     options = REPAIRS["seft"].Options.model_fields
     elsewhere = {"target_modules", "exclude_modules", "layers_to_transform", "modules_to_save"}
     assert library.keys() - options.keys() == elsewhere | {"density", "growth", "pattern", "seed"}
-    # How often positions evolve depends on the length of a training.
     for name in (library.keys() & options.keys()) - {"match_rank", "evolve_every"}:
         assert options[name].default == library[name].default
         assert options[name].description

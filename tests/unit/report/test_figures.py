@@ -12,26 +12,32 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from baselines.repair import REPAIRS
-from bench.figures import FORMATS, OF_MODEL, OF_PATTERN
+from bench.figures import FORMATS, OF_BUDGETS, OF_MODEL, OF_PATTERN, places
 from bench.figures.draw import draw, write
 from bench.figures.pareto import front
 from bench.figures.results import Results
 from bench.figures.style import SETTINGS, looks, pattern_label, pattern_order
 from bench.figures.training import losses
+from bench.records.measures import ACCURACY, KINDS
+from bench.statistics.comparisons import less
 
 VARIANTS = [f"seft-{number}" for number in range(9)]
+BUDGETS = ("default", "x4")
 LARGE = {
-    "patterns": ("s50", "s60", "s70", "s80", "2of4", "4of8"),
+    "patterns": ("s50", "s60", "2of4", "4of8"),
     "repairs": (*REPAIRS, "seft-random"),
+    "budgets": BUDGETS,
     "seeds": (0,),
     "blocks": 32,
 }
-ALL = [*((name, ("tiny",)) for name in OF_MODEL), *((name, ("tiny", "s60")) for name in OF_PATTERN)]
+ALL = [(name, ("tiny",)) for name in OF_MODEL]
+ALL += [(name, ("tiny", "s60")) for name in (*OF_PATTERN, *OF_BUDGETS)]
 
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory) -> Results:
-    return made_up_results(tmp_path_factory.mktemp("default") / "results").results
+    grid = {"patterns": ["s50", "s60"], "budgets": BUDGETS}
+    return made_up_results(tmp_path_factory.mktemp("default") / "results", **grid).results
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +52,18 @@ def narrow(tmp_path_factory) -> Results:
     return made_up_results(tmp_path_factory.mktemp("narrow") / "results", **grid).results
 
 
+def drawn(name, results: Results, *where):
+    """A figure of the smallest budget, or of all."""
+    return draw(name, results if name in OF_BUDGETS else results.at("default"), *where)
+
+
 def overlapping(figure) -> list[tuple[str, str]]:
     """Pairs of texts of a figure of which one covers the other, and texts cut by the edge."""
-    drawn: list[Text] = []
+    texts: list[Text] = []
     draw_text = Text.draw
 
     def watched(text, renderer):
-        drawn.append(text)
+        texts.append(text)
         draw_text(text, renderer)
 
     # Only what is drawn counts: ticks outside the view are texts of the figure as well.
@@ -60,21 +71,21 @@ def overlapping(figure) -> list[tuple[str, str]]:
         FigureCanvasAgg(figure).draw()
         patch.setattr(Text, "draw", watched)
         figure.canvas.draw()
-    texts = [
+    boxes = [
         (text.get_text(), text.get_window_extent())
-        for text in drawn
+        for text in texts
         if text.get_visible() and text.get_text().strip()
     ]
-    assert len(texts) > 5
+    assert len(boxes) > 5
     found = [
         (one, other)
-        for (one, a), (other, b) in itertools.combinations(texts, 2)
+        for (one, a), (other, b) in itertools.combinations(boxes, 2)
         if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
     ]
     page = figure.bbox.padded(1)
     found += [
         (text, "the edge")
-        for text, box in texts
+        for text, box in boxes
         if box.x0 < page.x0 or box.y0 < page.y0 or box.x1 > page.x1 or box.y1 > page.y1
     ]
     return found
@@ -83,17 +94,22 @@ def overlapping(figure) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "where"), ALL)
 @pytest.mark.parametrize("grid", ["default", "large"])
 def test_no_text_covers_another(request, grid, name, where):
-    figure = draw(name, request.getfixturevalue(grid), *where)
+    figure = drawn(name, request.getfixturevalue(grid), *where)
     assert overlapping(figure) == []
 
 
-@pytest.mark.parametrize(("name", "where"), [ALL[0], ("training", ("tiny", "s60"))])
-def test_a_legend_is_no_wider_than_its_figure(narrow, name, where):
-    assert overlapping(draw(name, narrow, *where)) == []
+@pytest.mark.parametrize("name", ["pareto", "training"])
+def test_a_legend_is_no_wider_than_its_figure(narrow, name):
+    assert overlapping(drawn(name, narrow, "tiny", "s60")) == []
+
+
+@pytest.mark.parametrize(("name", "where"), [ALL[0], ALL[-1]])
+def test_what_is_drawn_against_something_takes_two_of_it(narrow, name, where):
+    assert drawn(name, narrow, *where) is None
 
 
 def test_the_test_of_covered_texts_finds_them(default):
-    figure = draw("recovery", default, "tiny", "s60")
+    figure = drawn("recovery", default, "tiny", "s60")
     assert overlapping(figure) == []
     figure.axes[0].set_title("a title far too long for the panel that it stands over, by a lot")
     assert overlapping(figure)
@@ -101,7 +117,7 @@ def test_the_test_of_covered_texts_finds_them(default):
 
 def test_equal_results_give_equal_bytes(default, tmp_path):
     for folder in ("a", "b"):
-        write(tmp_path / folder / "training", "training", default, "tiny", "s60")
+        write(tmp_path / folder / "training", "training", default.at("x4"), "tiny", "s60")
     for kind in FORMATS:
         one, other = ((tmp_path / f / f"training.{kind}").read_bytes() for f in ("a", "b"))
         assert one == other
@@ -109,16 +125,18 @@ def test_equal_results_give_equal_bytes(default, tmp_path):
 
 
 def test_a_grid_with_nothing_in_it_has_no_figure_but_says_so(default, tmp_path):
-    nothing = replace(default, scores=default.scores[:0], costs=default.costs[:0], histories={})
+    tables = {name: getattr(default, name)[:0] for name in ("scores", "costs", "comparisons")}
+    nothing = replace(default, **tables, histories={})
     failed = replace(
         default,
         scores=default.scores.assign(mean=float("nan"), recovery=float("nan")),
         costs=default.costs.assign(repair_cost_seconds=None, repair_peak_memory_mib=None),
+        comparisons=default.comparisons[:0],
         histories={},
     )
     for name, where in ALL:
-        assert draw(name, nothing, *where) is None
-        assert draw(name, failed, *where) is None
+        assert drawn(name, nothing, *where) is None
+        assert drawn(name, failed, *where) is None
     write(tmp_path / "moved", "moved", nothing, "tiny", "s60")
     assert (tmp_path / "moved.pdf").read_bytes().startswith(b"%PDF")
 
@@ -126,7 +144,8 @@ def test_a_grid_with_nothing_in_it_has_no_figure_but_says_so(default, tmp_path):
 @pytest.mark.parametrize("missing", ["none", "full", "seft"])
 def test_a_grid_that_lacks_a_repair_of_one_pruner_is_drawn(default, missing):
     def without(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[~((frame["pruner"] == "wanda") & (frame["repair"] == missing))]
+        gone = frame.filter(like="repair").eq(missing).any(axis=1)
+        return frame[~((frame["pruner"] == "wanda") & gone)]
 
     histories = {
         cell: history
@@ -137,10 +156,11 @@ def test_a_grid_that_lacks_a_repair_of_one_pruner_is_drawn(default, missing):
         default,
         scores=without(default.scores),
         costs=without(default.costs),
+        comparisons=without(default.comparisons),
         histories=histories,
     )
     for name, where in ALL:
-        assert draw(name, partial, *where) is not None
+        assert drawn(name, partial, *where) is not None
 
 
 def test_every_repair_looks_like_no_other():
@@ -154,8 +174,8 @@ def test_every_repair_looks_like_no_other():
 
 def test_a_repair_has_its_colour_in_every_figure(default, tmp_path):
     colour = looks([])["seft"]["color"]
-    for name, where in ALL[:4]:
-        write(tmp_path / name, name, default, *where)
+    for name, where in ALL[:5]:
+        write(tmp_path / name, name, default.at("default"), *where)
         svg = (tmp_path / f"{name}.svg").read_text()
         assert re.search(rf"(fill|stroke): {colour}", svg), name
 
@@ -164,11 +184,13 @@ def test_the_front_is_what_nothing_beats_in_both():
     points = pd.DataFrame(
         {"cost": [1, 2, 2, 3, 4], "mean": [10, 20, 15, 20, 30], "name": list("abcde")}
     )
-    assert list(front(points, "cost")["name"]) == ["a", "b", "e"]
+    assert list(front(points, "cost", ACCURACY)["name"]) == ["a", "b", "e"]
+    points["mean"] *= -1
+    assert list(front(points, "cost", KINDS["perplexity"])["name"]) == ["a", "b", "e"]
 
 
 def test_repairs_that_share_a_training_share_its_curve(default):
-    log = losses(default)
+    log = losses(default.at("default").of("tiny", "s60"))
     assert set(log["training"]) == {"full", "lora", "spp", "seft"}
     assert len(log) == 3 * 4 * 2 * 48
 
@@ -177,3 +199,46 @@ def test_patterns_are_ordered_and_named():
     patterns = ["4of8", "s70", "2of4", "s50"]
     assert sorted(patterns, key=pattern_order) == ["s50", "s70", "2of4", "4of8"]
     assert [pattern_label(p) for p in ("s62.5", "2of4")] == ["62.5 %", "2:4"]
+
+
+def test_differences_are_those_of_the_comparisons_and_filled_where_significant(default):
+    results = default.at("default")
+    figure = drawn("differences", results, "tiny", "s60")
+    rows = less(results.of("tiny", "s60").comparisons, "lora")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    # Neither the reference, nor what is not sparse, nor what is not repaired.
+    assert labels == ["full", "spp", "seft"]
+    for number, task in enumerate(("answers_bpb", "wiki_perplexity")):
+        points = [container.lines[0] for container in figure.axes[3 * number + 1].containers]
+        for line, repair in zip(points, labels, strict=True):
+            keys = {"pruner": "wanda", "task": task, "repair": repair}
+            (row,) = rows[(rows[list(keys)] == pd.Series(keys)).all(axis=1)].to_dict("records")
+            assert line.get_xdata() == pytest.approx([row["difference"]])
+            is_filled = line.get_markerfacecolor() != "white"
+            assert is_filled == (row["verdict"] in ("better", "worse"))
+
+
+def test_a_budget_is_drawn_at_its_tokens(default):
+    figure = drawn("budget", default, "tiny", "s60")
+    axis = figure.axes[1]
+    assert axis.get_xscale() == "log"
+    scores = default.scores
+    seft = scores[(scores["repair"] == "seft") & (scores["pruner"] == "wanda")]
+    seft = seft[(seft["pattern"] == "s60") & (seft["task"] == "answers_bpb")]
+    drawn_lines = [
+        list(line.get_xydata()[:, 1]) for line in axis.lines if len(line.get_xdata()) == 2
+    ]
+    assert list(seft.sort_values("tokens")["mean"]) in drawn_lines
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["12k", "49k"]
+
+
+def test_places_of_figures():
+    found = places("m", ["s60"], ["default", "x4"])
+    assert found["m@x4/s60/pareto"] == {
+        "figure": "pareto",
+        "model": "m",
+        "budget": "x4",
+        "pattern": "s60",
+    }
+    assert found["m/s60/budget"] == {"figure": "budget", "model": "m", "pattern": "s60"}
+    assert len(found) == 2 * (len(OF_MODEL) + len(OF_PATTERN)) + len(OF_BUDGETS)

@@ -14,10 +14,14 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import Cell
 from bench.config import pruner_options
+from bench.records.measures import COSTS, Cost
 from bench.report import Sources, build_page
-from bench.report.board import SCORE, board, cells
+from bench.report.board import RECOVERY, SCORE, board, cells, pairs
 from bench.report.methods import cards, definition
 from bench.report.page import model_origin, packed
+from bench.report.summary import base_name, heads, summary
+from bench.statistics.comparisons import less
+from bench.tables.table1 import table1
 
 FAILED = Cell("tiny", "wanda", "s60", "spp", 1)
 REPAIRED = ("none", "full", "lora", "lora-dense", "spp", "seft", "seft-random")
@@ -53,12 +57,62 @@ def test_the_board_has_the_tables_rows_in_their_order(sources):
         assert [row[key] for row in rows] == list(table[key])
 
 
-def test_a_row_holds_scores_with_interval_and_tie_group(sources):
+def test_a_row_holds_scores_with_interval_and_recovery(sources):
     shown = board(sources)
-    score = row_of(sources, "wanda", "seft")["scores"][shown["tasks"].index("average")]
+    names = [score["name"] for score in shown["scores"]]
+    assert names[:3] == ["answers_bpb", "wiki_perplexity", "average"]
+    row = row_of(sources, "wanda", "seft")
     scores = sources.results.scores.set_index(["pruner", "repair", "task"])
-    expected = scores.loc[("wanda", "seft", "average"), list(SCORE)]
-    assert score == pytest.approx(list(expected), rel=1e-5)
+    for task in ("average", "science_answer_bpb"):
+        expected = scores.loc[("wanda", "seft", task), ["mean", "ci_low", "ci_high", "tie_group"]]
+        found = dict(zip(SCORE, row["scores"][names.index(task)], strict=True))
+        for key, value in expected.items():
+            assert found[key] == pytest.approx(value, rel=1e-5)
+    expected = scores.loc[("wanda", "seft", "answers_bpb"), list(RECOVERY)]
+    assert row["recovery"] == pytest.approx(list(expected), rel=1e-5)
+
+
+def test_columns_are_those_of_the_measures(sources, monkeypatch):
+    """A cost is one entry in one place: the page and the table have it."""
+    shown = board(sources)
+    headings = [cost["heading"] for cost in shown["costs"]]
+    assert headings == ["trainable", "repair + merge s", "repair MiB"]
+    groups = {score["name"]: score["group"] for score in shown["scores"]}
+    assert groups["answers_bpb"] == "chief"
+    assert groups["science"] == "task"
+    assert groups["science_answer_bpb"] == "detail"
+    cost = Cost("steps", lambda record: 48, in_table1=True, on_page=True)
+    monkeypatch.setitem(COSTS, "steps", cost)
+    records = [record for _, record in sources.records]
+    table = table1(records, sources.results.scores)
+    assert table["steps"].eq(48).all()
+    changed = replace(sources, results=replace(sources.results, costs=table))
+    assert board(changed)["costs"][-1]["heading"] == "steps"
+    assert row_of(changed, "wanda", "seft")["steps"] == 48
+
+
+def test_bold_is_only_where_it_tells_rows_apart(sources):
+    best = SCORE.index("best")
+    for number, score in enumerate(board(sources)["scores"]):
+        for pruner in ("magnitude", "wanda", "sparsegpt"):
+            found = {
+                row["repair"]: row["scores"][number]
+                for row in board(sources)["rows"]
+                if row["pruner"] == pruner
+            }
+            groups = {row[SCORE.index("tie_group")] for row in found.values()} - {None}
+            bold = {name for name, row in found.items() if row[best]}
+            first = {name for name, row in found.items() if row[SCORE.index("tie_group")] == 1}
+            assert bold == (first if len(groups) > 1 else set()), score["name"]
+
+
+def test_comparisons_are_by_the_heading_of_their_score_the_chief_one_first(sources):
+    shown = pairs(sources)
+    assert shown[0]["score"] == "answers bpb"
+    assert {row["score"] for row in shown} >= {"wiki ppl", "average", "science"}
+    assert {row["verdict"] for row in shown} <= {"significant", "inconclusive", "no verdict"}
+    tasks = sources.results.comparisons["task"]
+    assert len(shown) == (~tasks.str.endswith("_answer_bpb")).sum()
 
 
 def test_a_failed_cell_says_why_and_the_others_still_count(sources):
@@ -151,7 +205,9 @@ def test_the_page_holds_everything_and_names_no_other_address(page):
         assert json.loads(gzip.decompress(base64.b64decode(text)))
     assert "12 items" in page
     assert "2 of 5 published numbers are measured here" in page
-    assert "1 supported, 1 refuted, 1 inconclusive, 1 not tested" in page
+    assert "1 supported, 1 refuted, 1 inconclusive, 1 no verdict, 1 not tested" in page
+    # One seed has no interval, and says so.
+    assert "one seed: no verdict" in page
 
 
 def test_equal_sources_give_equal_pages(sources, page):
@@ -159,9 +215,9 @@ def test_equal_sources_give_equal_pages(sources, page):
 
 
 def test_a_page_of_nothing_but_records_is_built(sources):
-    results = replace(sources.results, scores=sources.results.scores[:0])
+    nothing = {name: getattr(sources.results, name)[:0] for name in ("scores", "comparisons")}
     empty = pd.DataFrame()
-    bare = Sources(sources.records, results, empty, empty, empty, empty, {})
+    bare = Sources(sources.records, replace(sources.results, **nothing), empty, empty, empty, {})
     page = build_page(bare)
     assert "No claim has been tested" in page
     assert "No published number" in page
@@ -171,7 +227,7 @@ def test_a_figure_with_nothing_to_show_is_left_out(tmp_path):
     untrained = {"pruners": ["wanda"], "repairs": ["none"], "drawn": ["s60"]}
     sources = made_up_results(tmp_path / "results", **untrained)
     assert (tmp_path / "results/figures/tiny/s60/moved.svg").exists()
-    assert set(sources.figures) == {"sparsity"}
+    assert sources.figures == {}
 
 
 def test_text_of_records_is_escaped(tmp_path):
@@ -202,3 +258,47 @@ def test_the_page_says_what_a_model_was_made_of(source, origin):
 def test_the_page_names_the_origin_of_each_model(page, sources):
     source = sources.records[0][1]["config"]["resolved"]["model"]
     assert f"<dt>models</dt><dd>tiny from {model_origin(source)}</dd>" in page
+
+
+def test_the_page_opens_with_an_answer_for_each_base(sources, page):
+    shown = summary(sources, "answers_bpb")
+    assert [base for base, _ in shown["answers"]] == [
+        "magnitude 60 %",
+        "wanda 60 %",
+        "sparsegpt 60 %",
+    ]
+    for _, sentence in shown["answers"]:
+        assert sentence in page
+    assert page.index('id="answer"') < page.index('id="claims"') < page.index('id="leaderboard"')
+
+
+def test_the_matrix_has_every_ranked_repair_against_the_reference(sources):
+    shown = summary(sources, "wiki_perplexity")
+    comparisons = sources.results.comparisons
+    rows = {row["repair"]: row for row in shown["rows"]}
+    assert list(rows) == ["none", "full", "lora", "spp", "seft", "seft-random"]
+    assert shown["heads"] == [[("magnitude", 1), ("wanda", 1), ("sparsegpt", 1)]]
+    for name in ("full", "seft"):
+        verdicts = [
+            row["verdict"]
+            for row in less(comparisons, "lora").to_dict("records")
+            if row["repair"] == name and row["task"] == "wiki_perplexity"
+        ]
+        assert [cell["verdict"] for cell in rows[name]["cells"]] == verdicts
+        wins, ties, losses = rows[name]["counts"]
+        assert (wins, losses) == (verdicts.count("better"), verdicts.count("worse"))
+        assert wins + ties + losses == 3
+    lora = rows["lora"]
+    assert lora["is_reference"]
+    assert all(cell["verdict"] == "" and cell["text"] for cell in lora["cells"])
+
+
+def test_the_heading_of_a_matrix_joins_equal_neighbours():
+    bases = [("m", pruner, pattern, "x4") for pruner in ("a", "b") for pattern in ("s50", "2of4")]
+    assert heads(bases) == [
+        [("a", 2), ("b", 2)],
+        [("50 %", 1), ("2:4", 1), ("50 %", 1), ("2:4", 1)],
+    ]
+    assert heads(bases[:1]) == [[("a", 1)]]
+    assert base_name(bases[0], bases) == "a 50 %"
+    assert base_name(bases[0], [*bases, ("m", "a", "s50", "x16")]) == "a 50 % x4"

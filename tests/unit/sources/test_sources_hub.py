@@ -4,11 +4,17 @@ import hashlib
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from hub_stand_in import REVISION, Hub
 from huggingface_hub import constants
 from pydantic import ValidationError
+from snakemake.utils import update_config
+from transformers import LlamaConfig
 
+from bench.config import load
+from bench.config.loading import read_files
 from bench.sources import HubSource, SourceError, fetch
+from bench.tools import pin
 
 REPOSITORY = "somebody/thing"
 CONTENT = {
@@ -141,3 +147,39 @@ def test_gated_repository(hub, tmp_path):
 def test_only_a_commit_is_a_revision(revision):
     with pytest.raises(ValidationError):
         source(revision=revision)
+
+
+def test_a_model_is_pinned_with_its_shape(hub, tmp_path, capsys):
+    LlamaConfig(head_dim=64).save_pretrained(tmp_path)
+    hub.files["somebody/Thing-1B"] = {"config.json": (tmp_path / "config.json").read_bytes()}
+    pin.main(["somebody/Thing-1B"])
+    entry = yaml.safe_load(capsys.readouterr().out)
+    values = read_files([])
+    update_config(values, entry)
+    model = load(values).models["thing-1b"]
+    assert (model.source.repository, model.source.revision) == ("somebody/Thing-1B", REVISION)
+    assert (model.shape.blocks, model.shape.head_dim, model.shape.tied) == (32, 64, False)
+
+
+def test_data_are_pinned_and_a_model_of_another_kind_has_no_shape(hub, capsys):
+    pin.main([REPOSITORY, "--dataset"])
+    (source,) = yaml.safe_load(capsys.readouterr().out)["sources"].values()
+    assert HubSource(**source).revision == REVISION
+    pin.main([REPOSITORY, "--revision", REVISION])
+    (model,) = yaml.safe_load(capsys.readouterr().out)["models"].values()
+    assert model.keys() == {"source"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["somebody/else"], "hub somebody/else at main: no such repository, or a private one"),
+        ([REPOSITORY, "--revision", "v2"], f"hub {REPOSITORY} at v2: no such revision"),
+    ],
+)
+def test_what_cannot_be_pinned_is_one_line(hub, capsys, arguments, reason):
+    with pytest.raises(SystemExit) as exit_:
+        pin.main(arguments)
+    assert exit_.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(reason)

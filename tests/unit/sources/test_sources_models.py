@@ -32,6 +32,11 @@ KNOWN = {
     "deepseek": ("LlamaForCausalLM", 0, False, "<｜begin▁of▁sentence｜>"),
     "qwen2": ("Qwen2ForCausalLM", 2 * 3, True, None),
     "opt": ("OPTForCausalLM", 2 * 8 + 1, True, "</s>"),
+    "qwen3": ("Qwen3ForCausalLM", 0, True, None),
+    "gemma3": ("Gemma3ForCausalLM", 0, True, "<bos>"),
+    "olmo2": ("Olmo2ForCausalLM", 0, False, None),
+    "phi3": ("Phi3ForCausalLM", 0, False, "<s>"),
+    "gpt-neox": ("GPTNeoXForCausalLM", 2 * 6 + 1, False, None),
 }
 
 

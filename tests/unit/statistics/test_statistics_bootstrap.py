@@ -74,15 +74,15 @@ def test_the_interval_of_a_perplexity_covers_the_truth():
     for _ in range(runs):
         totals = sizes * rng.normal(3, 0.3, (1, 14))
         items = make_items(totals, metric="perplexity", sizes=sizes)
-        low, high = spread(uncached(items), geometric=True).interval()
+        low, high = spread(uncached(items).exp(), geometric=True).interval()
         covered += low <= math.exp(3) <= high
     assert 0.90 <= covered / runs <= 0.995
 
 
 def test_a_perplexity_is_of_all_tokens_and_not_the_mean_of_documents():
     items = make_items([[30.0, 600.0]], metric="perplexity", sizes=[10, 300])
-    assert resample(items).values == pytest.approx([math.exp(630 / 310)])
-    assert resample(items, as_loss=True).values == pytest.approx([630 / 310])
+    assert resample(items).values == pytest.approx([630 / 310])
+    assert resample(items).exp().values == pytest.approx([math.exp(630 / 310)])
 
 
 def test_the_error_of_a_perplexity_is_that_of_its_evaluation():
@@ -92,7 +92,7 @@ def test_the_error_of_a_perplexity_is_that_of_its_evaluation():
     sizes = rng.integers(200, 400, 30)
     losses = sizes * rng.normal(3, 0.2, 30)
     value, error = perplexity(list(-losses), list(sizes))
-    certainty = spread(resample(make_items(losses, metric="perplexity", sizes=sizes)))
+    certainty = spread(resample(make_items(losses, metric="perplexity", sizes=sizes)).exp())
     assert certainty.estimate == pytest.approx(value)
     assert certainty.se_items == pytest.approx(error, rel=0.05)
 

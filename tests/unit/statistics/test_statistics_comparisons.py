@@ -2,15 +2,18 @@
 
 import math
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_up import made_up_grid, made_up_record
+from scipy import stats
 from statistics_oracles import crossed, make_items
 
 from bench.cells import Cell
+from bench.evaluation.answers import answer_bpb
 from bench.files import (
     UnreadableError,
     read_json,
@@ -18,10 +21,18 @@ from bench.files import (
     write_json,
     write_json_lines,
 )
+from bench.records.measures import ACCURACY, KINDS
 from bench.records.record import read_records
 from bench.records.rows import shown_value
-from bench.statistics.bootstrap import resample
-from bench.statistics.comparisons import comparisons_table, family_of, pair, paired_tests
+from bench.statistics.bootstrap import resample, spread
+from bench.statistics.comparisons import (
+    comparisons_table,
+    family_of,
+    less,
+    pair,
+    paired_tests,
+    verdict,
+)
 from bench.statistics.items import read_items
 from bench.statistics.scores import scores_table
 from bench.statistics.significance import holm
@@ -86,6 +97,57 @@ def test_intervals_of_accuracies_are_percentages(grid):
     assert accuracies["ci_high"].le(100).all()
     assert scores["ci_low"].le(scores["mean"]).all()
     assert scores["ci_high"].ge(scores["mean"]).all()
+
+
+def test_perplexities_are_compared_in_nats(grid):
+    paths, _, comparisons = grid
+    logarithms = {}
+    for record in read_records(paths):
+        cell = record["cell"]
+        if cell["pruner"] == "wanda":
+            value = math.log(shown_value(record, "wiki"))
+            logarithms.setdefault(cell["repair"], []).append(value)
+    row = compared(comparisons, "lora", "seft", LOW)
+    difference = np.mean(logarithms["lora"]) - np.mean(logarithms["seft"])
+    assert row["difference"] == pytest.approx(difference, rel=1e-5)
+    assert 0 < row["ci_low"] < difference < row["ci_high"]
+    assert (row["significant"], row["verdict"]) == (True, "worse")
+
+
+def test_every_repair_less_a_reference(grid):
+    _, _, comparisons = grid
+    against = less(comparisons, "lora")
+    assert len(against) == 5 * 9
+    assert "lora" not in set(against["repair"])
+    seft, forward = (
+        against[(against["repair"] == "seft") & (against["task"] == LOW)].iloc[0],
+        compared(comparisons, "lora", "seft", LOW),
+    )
+    assert seft["difference"] == -forward["difference"]
+    assert (seft["ci_low"], seft["ci_high"]) == (-forward["ci_high"], -forward["ci_low"])
+    assert (seft["mean"], seft["other"]) == (forward["mean_b"], forward["mean_a"])
+    assert (forward["verdict"], seft["verdict"]) == ("worse", "better")
+    # Of what stands first already nothing is turned round.
+    full = against[(against["repair"] == "full") & (against["task"] == LOW)].iloc[0]
+    assert full["difference"] == compared(comparisons, "full", "lora", LOW)["difference"]
+
+
+def test_the_interval_of_a_recovery_is_fiellers(tmp_path):
+    paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], seeds=[0])
+    scores, _ = tables(paths)
+    task, bits = "science_answer_bpb", {}
+    for path in paths:
+        cell = read_json(path)["cell"]
+        rows = read_json_lines(path.with_name("samples.jsonl.gz"))
+        name = cell["repair"] if cell["pruner"] == "wanda" else "dense"
+        bits[name] = np.array([answer_bpb(row) for row in rows if row["task"] == "science"])
+    row = score(scores, "seft", task)
+    assert row["recovery_low"] < row["recovery"] < row["recovery_high"]
+    for end in ("recovery_low", "recovery_high"):
+        # The share of the damage that the repair undoes is just not refuted by a paired t test.
+        left = bits["none"] - bits["seft"] - row[end] * (bits["none"] - bits["dense"])
+        assert stats.ttest_1samp(left, 0).pvalue == pytest.approx(0.05, abs=0.01)
+    assert pd.isna(score(scores, "none", task)["recovery_low"])
 
 
 def test_recovery_is_nothing_for_the_base_and_the_share_of_what_was_lost_for_others(grid):
@@ -198,6 +260,7 @@ def test_one_seed_is_compared_by_its_items(tmp_path):
         LOW: ["permutation"],
     }
     assert (comparisons["seeds"] == 1).all()
+    assert (comparisons["verdict"] == "no verdict").all()
 
 
 def test_over_seeds_the_truth_is_rejected_as_rarely_as_it_says():
@@ -216,6 +279,55 @@ def test_over_seeds_the_truth_is_rejected_as_rarely_as_it_says():
     resample.cache_clear()
     # Without other seeds the test speaks of the items alone.
     assert over_items / 250 > rejected / 250
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_equality_is_two_one_sided_t_tests(kind):
+    """Where only the seeds vary, they are scipy's, each at 2.5 %."""
+    rng, margin, found = np.random.default_rng(4), kind.negligible, set()
+    for truth, noise in product((0, 0.8, 1.2, -1.5), (0.1, 0.4)):
+        values = margin * rng.normal(truth, noise, 6)
+        difference = spread(resample(make_items(np.repeat(values[:, None], 30, axis=1))))
+        above = stats.ttest_1samp(values, -margin, alternative="greater").pvalue < 0.025
+        below = stats.ttest_1samp(values, margin, alternative="less").pvalue < 0.025
+        said = verdict(difference, difference.p_value() < 0.05, kind)
+        assert (said == "equal") == (above and below)
+        found.add(str(said))
+    assert {"equal", "better", "worse"} <= found
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "least", "most"),
+    [
+        # What is just worth naming is called equal, and what is no difference a difference, in 2.5
+        # and 5 % of the cases; four standard errors of a share of 250 above.
+        (0.5, "equal", 0, 0.065),
+        (-0.5, "equal", 0, 0.065),
+        (0, "better", 0, 0.065),
+        (0, "worse", 0, 0.065),
+        (0, "equal", 0.9, 1),
+        (2, "better", 0.9, 1),
+        (-2, "worse", 0.9, 1),
+    ],
+)
+def test_verdicts_are_wrong_as_rarely_as_they_say(simulated, truth, said, least, most):
+    verdicts = simulated[truth]
+    assert least <= verdicts.count(said) / len(verdicts) <= most
+    assert "no verdict" not in verdicts
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """Verdicts of 250 comparisons of each true difference in points, of three seeds."""
+    rng, verdicts = np.random.default_rng(3), {}
+    for truth in (0, 0.5, -0.5, 2, -2):
+        for _ in range(250):
+            noise = {"of_seeds": 0.05, "of_items": 0.5, "of_both": 0.5}
+            difference = spread(resample(make_items(crossed(rng, 3, 60, mean=truth, **noise))))
+            significant = difference.p_value() < 0.05
+            verdicts.setdefault(truth, []).append(verdict(difference, significant, ACCURACY))
+        resample.cache_clear()
+    return verdicts
 
 
 def test_a_failed_seed_is_left_out_of_both(tmp_path):

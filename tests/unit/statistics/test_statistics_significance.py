@@ -73,9 +73,11 @@ def test_holm_leaves_out_what_is_missing():
 
 
 def test_tie_groups_open_where_the_best_of_a_group_is_beaten():
-    different = {("a", "c"), ("a", "d"), ("c", "e")}
+    different = {("a", "c"), ("a", "d"), ("a", "e"), ("c", "e")}
     groups = tie_groups("abcde", lambda x, y: (x, y) in different)
     assert groups == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
+    # A worse one may be too unsure to differ from the best, where a better one does.
+    assert tie_groups("abc", lambda x, y: (x, y) == ("a", "b")) == {"a": 1, "c": 1, "b": 2}
     assert tie_groups([], lambda x, y: True) == {}
 
 

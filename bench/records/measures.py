@@ -1,0 +1,174 @@
+"""What is measured of a cell: each kind of score and each cost, once for all that shows it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AVERAGE = "average"
+ANSWERS = "answers_bpb"
+MIB = 2**20
+STAGES = ("prune", "repair", "merge", "evaluate")
+# The two costs by which repairs are compared.
+TIME, MEMORY = "repair_cost_seconds", "repair_peak_memory_mib"
+# A ratio of costs that is this close to another is not worth naming.
+NEGLIGIBLE_RATIO = 0.05
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of score.
+
+    Attributes:
+        suffix: of the names of such scores in the tables.
+        short: what stands for the suffix at the head of a column.
+        long: what stands for it on an axis.
+        phrase: a score in a sentence.
+        unit: of a difference between two.
+        negligible: the largest difference that is not worth naming, in that unit.
+        lower_is_better: whether less is better.
+        scale: of what tables show, relative to what records hold.
+    """
+
+    suffix: str
+    short: str
+    long: str
+    phrase: str
+    unit: str
+    negligible: float
+    lower_is_better: bool
+    scale: float = 1
+
+    def heading(self, name: str) -> str:
+        """The head of the column of the score ``name``."""
+        return self._stem(name) + self.short
+
+    def label(self, name: str) -> str:
+        """The axis of the score ``name``."""
+        return self._stem(name) + self.long
+
+    def _stem(self, name: str) -> str:
+        return name.removesuffix(self.suffix).replace("_", " ")
+
+
+ACCURACY = Kind("", "", " accuracy (%)", "{} %", "points", 0.5, lower_is_better=False, scale=100)
+"""Of whatever else a task measures, too: between 0 and 1, and more is better."""
+KINDS = {
+    ANSWER_BPB: Kind(
+        suffix="_bpb",
+        short=" bpb",
+        long=" (bits a byte)",
+        phrase="{} bits a byte",
+        unit="bits a byte",
+        negligible=0.01,
+        lower_is_better=True,
+    ),
+    PERPLEXITY: Kind(
+        suffix="_perplexity",
+        short=" ppl",
+        long=" perplexity",
+        phrase="perplexity {}",
+        unit="nats a token",
+        negligible=0.02,
+        lower_is_better=True,
+    ),
+}
+
+
+def kind_of(metric: str | None) -> Kind:
+    """The kind of score that a metric is, by its name in records and in ``scores.csv``."""
+    return KINDS.get(metric, ACCURACY)
+
+
+def kinds_of(scores: "pd.DataFrame") -> dict[str, Kind]:
+    """The kind of each score, by its name.
+
+    Args:
+        scores: ``results/scores.csv``.
+    """
+    return {
+        name: kind_of(metric) for name, metric in zip(scores["task"], scores["metric"], strict=True)
+    }
+
+
+def chief_scores(scores: "pd.DataFrame") -> list[str]:
+    """The scores by which repairs are judged, that with most signal first.
+
+    Bits per byte of the right answer, perplexities, average accuracy: what was measured of them.
+
+    Args:
+        scores: ``results/scores.csv``.
+    """
+    measured = scores.dropna(subset="mean")
+    perplexities = measured.loc[measured["metric"] == PERPLEXITY, "task"].unique()
+    names = [ANSWERS, *perplexities, AVERAGE]
+    return [name for name in names if name in set(measured["task"])]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a cell costs.
+
+    Attributes:
+        heading: of its column.
+        of: the cost of a record; None where that is not known.
+        in_table1: whether the main table has it; ``table4`` has all.
+        on_page: whether the page's table has it.
+        is_count: whether it is a whole number.
+    """
+
+    heading: str
+    of: Callable[[dict], float | None]
+    in_table1: bool = False
+    on_page: bool = False
+    is_count: bool = False
+
+
+def _stage(stage: str, key: str, unit: float = 1) -> Callable[[dict], float | None]:
+    def cost(record: dict) -> float | None:
+        value = (record["stages"][stage] or {}).get(key)
+        return None if value is None else value / unit
+
+    return cost
+
+
+def _peak_memory(stage: str) -> Callable[[dict], float | None]:
+    """MiB above what was loaded before the stage: the device's, else the host's."""
+    device, host = (_stage(stage, f"peak_{of}_bytes", MIB) for of in ("device", "rss"))
+    return lambda record: host(record) if device(record) is None else device(record)
+
+
+def _repair_and_merge(record: dict) -> float | None:
+    """Seconds of the training, and of the merge, which may prune again."""
+    training, merge = (_stage(stage, "seconds")(record) for stage in ("repair", "merge"))
+    return None if training is None else training + (merge or 0.0)
+
+
+COSTS = {
+    "trainable_parameters": Cost(
+        "trainable",
+        _stage("repair", "trainable_parameters"),
+        in_table1=True,
+        on_page=True,
+        is_count=True,
+    ),
+    "repair_tokens": Cost("tokens", _stage("repair", "tokens"), in_table1=True, is_count=True),
+    "repair_tokens_per_second": Cost("tokens/s", _stage("repair", "tokens_per_second")),
+    "repair_seconds_evolving": Cost("s evolving", _stage("repair", "seconds_evolving")),
+    "prune_seconds": Cost("prune s", _stage("prune", "seconds"), in_table1=True),
+    "repair_seconds": Cost("repair s", _stage("repair", "seconds"), in_table1=True),
+    "merge_seconds": Cost("merge s", _stage("merge", "seconds"), in_table1=True),
+    TIME: Cost("repair + merge s", _repair_and_merge, in_table1=True, on_page=True),
+    "evaluate_seconds": Cost("evaluate s", _stage("evaluate", "seconds"), in_table1=True),
+    MEMORY: Cost("repair MiB", _peak_memory("repair"), in_table1=True, on_page=True),
+    "prune_peak_memory_mib": Cost("prune MiB", _peak_memory("prune")),
+    "merge_peak_memory_mib": Cost("merge MiB", _peak_memory("merge")),
+    "evaluate_peak_memory_mib": Cost("evaluate MiB", _peak_memory("evaluate")),
+    "prune_disk_mib": Cost("prune disk MiB", _stage("prune", "disk_bytes", MIB)),
+    "repair_disk_mib": Cost("repair disk MiB", _stage("repair", "disk_bytes", MIB)),
+}
+"""By their names in the tables, in their order."""
