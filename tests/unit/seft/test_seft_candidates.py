@@ -6,6 +6,7 @@ import torch
 from seft.candidates import candidates
 from seft.selection import about, highest
 from seft.topology import Topology
+from seft.window import Window
 
 COUNT = 12
 
@@ -41,6 +42,16 @@ def test_candidates_are_what_an_evolution_may_need(mask, random):
     found = candidates(gradient, weight, topology, COUNT, mask, preference)
     assert found.tolist() == sorted(expected)
     assert found.dtype == torch.int32
+
+
+@pytest.mark.parametrize("furthest", [70_000, 65_535])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_positions_are_held_in_two_bytes_where_their_steps_allow_it(furthest, dtype):
+    window = Window(opened=0)
+    window.positions = positions = torch.tensor([0, 3, 4, 4 + furthest], dtype=dtype)
+    assert window.positions.tolist() == positions.tolist()
+    assert window.positions.dtype == dtype
+    assert (window.steps.element_size() == 2) == (furthest == 65_535)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
