@@ -146,11 +146,11 @@ class SeftLinear(nn.Linear):
     @property
     def overlap(self) -> float:
         """Fraction of the base's mask that is in the mask now."""
-        entries = self.in_features * self.out_features
-        active = torch.zeros(entries, dtype=torch.bool, device=self.indices.device)
-        active[self.indices] = True
-        lost = len(self.removed) - int(active[self.removed].sum())
-        return 1 - lost / self.budget
+        if not len(self.removed):
+            return 1.0
+        places = torch.searchsorted(self.indices, self.removed).clamp_(max=len(self.indices) - 1)
+        lost = self.indices[places] != self.removed
+        return 1 - int(lost.sum()) / self.budget
 
     @property
     def sparsity(self) -> float:
