@@ -14,14 +14,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.repair.base import (
-    LayerRepair,
-    RepairedLinear,
-    TrainingOptions,
-    gathered,
-    repaired_layers,
-    trainables,
-)
+from baselines.repair.base import LayerRepair, RepairedLinear, TrainingOptions, repaired_layers
 from baselines.repair.packed import PackedLinear
 from seft.blocks import decoder_blocks
 
@@ -54,13 +47,6 @@ class Full(LayerRepair):
         for name, layer in repaired_layers(model).items():
             model.set_submodule(name, layer.shardable())
         shard(model, blocks, dtype)
-
-    def state(self, model: nn.Module) -> dict[str, Tensor]:
-        """The weights of each layer that train, in the base's dtype."""
-        return {
-            name: gathered(values.detach()).to(model.dtype)
-            for name, values in trainables(model).items()
-        }
 
     def restore(self, model: nn.Module, checkpoint: dict[str, Tensor]) -> None:
         super().restore(model, checkpoint)

@@ -12,8 +12,6 @@ needs a second product of full size in the forward and the backward, and trains 
 than the one that is merged.
 """
 
-import math
-
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
@@ -52,10 +50,7 @@ class MaskedLoraLinear(RepairedLinear):
 
     def __init__(self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator):
         super().__init__(base)
-        # Drawn on the CPU, so that the seed means the same on every device.
-        A = torch.empty(rank, base.in_features)
-        nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=generator)
-        self.A = nn.Parameter(A.to(base.weight.device))
+        self.A = self.random_rows(rank, generator)
         self.B = nn.Parameter(self.A.new_zeros(base.out_features, rank))
         self.scale = scale
 
