@@ -8,10 +8,9 @@ import yaml
 from baselines.pruning import prunable_layers, prune
 from baselines.repair import REPAIRS, build_repair
 from bench.config import Training, load
-from bench.data.tokens import IGNORED
+from bench.data.tokens import IGNORED, Blocks
 from bench.models.loading import load_model
 from bench.paths import ROOT
-from bench.training.blocks import Blocks
 from bench.training.train import train
 from bench.training.tuning import COLUMNS, SWEEPS, sweep_markdown, tuning_table
 

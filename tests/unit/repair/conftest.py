@@ -10,7 +10,7 @@ import bench.training.train
 from baselines.pruning import prune
 from baselines.repair import REPAIRS, build_repair
 from bench.config import Training
-from bench.training.blocks import Blocks
+from bench.data.tokens import Blocks
 
 LENGTH, VOCABULARY = 12, 48
 
