@@ -1,13 +1,11 @@
 """Magnitude pruning: Han et al. 2015, "Learning both weights and connections"."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.pruning.masks import lowest, lowest_in_groups
 from baselines.pruning.pruner import Pruner
 
 
-@dataclass(frozen=True, kw_only=True)
 class Magnitude(Pruner):
     """Remove the weights with the smallest |W|.
 

@@ -3,11 +3,10 @@ one-shot".
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from baselines.pruning.masks import lowest
@@ -43,7 +42,6 @@ class Hessian:
         return self.sum * (2 / self.tokens)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SparseGPT(Pruner):
     """Remove weights one column after another, and let the later columns make up for the error.
 
@@ -54,28 +52,16 @@ class SparseGPT(Pruner):
 
     A feature that is zero on every calibration token has its whole column removed; this may come
     on top of the target sparsity.
-
-    Args:
-        damping: Fraction of the mean of diag(H) that is added to the diagonal.
-        block_size: Columns a mask is chosen for at once, in an unstructured pattern.
     """
 
     paper: ClassVar[str] = "Frantar and Alistarh, ICML 2023, arXiv 2301.00774"
 
-    damping: Annotated[
-        float, Field(description="Fraction of the mean of diag(H) that is added to the diagonal.")
-    ] = 0.01
-    block_size: Annotated[
-        int,
-        Field(description="Columns a mask is chosen for at once, in an unstructured pattern."),
-    ] = 128
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.damping >= 0:
-            raise ValueError(f"damping is {self.damping}; it must be 0 or more")
-        if self.block_size < 1:
-            raise ValueError(f"block_size is {self.block_size}; it must be 1 or more")
+    damping: NonNegativeFloat = Field(
+        0.01, description="Fraction of the mean of diag(H) that is added to the diagonal."
+    )
+    block_size: PositiveInt = Field(
+        128, description="Columns a mask is chosen for at once, in an unstructured pattern."
+    )
 
     def work(self, groups, tokens):
         # H is summed, inverted, and applied for each output.

@@ -1,6 +1,5 @@
 """Wanda: Sun et al. 2024, "A simple and effective pruning approach for large language models"."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.pruning.calibration import InputNorm
@@ -8,7 +7,6 @@ from baselines.pruning.masks import lowest, lowest_in_groups
 from baselines.pruning.pruner import Pruner
 
 
-@dataclass(frozen=True, kw_only=True)
 class Wanda(Pruner):
     """Remove, in each output row, the weights with the lowest |W_ij| · ‖X_j‖₂ (equation 1).
 
