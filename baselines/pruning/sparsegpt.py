@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from baselines.pruning.masks import lowest
+from baselines.pruning.masks import lowest_by
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 
@@ -128,7 +128,8 @@ def sweep(
 
     def block(start: int, stop: int) -> None:
         scores = (weights[start:stop] / scale[start:stop]).square()
-        mask = torch.cat([select(part.T, pattern).T for part in scores.split(sizes, dim=1)], dim=1)
+        parts = scores.split(sizes, dim=1)
+        mask = torch.cat([lowest_by(pattern, part.T).T for part in parts], dim=1)
         errors[start:stop] = mask / scale[start:stop]
         visit_up_to_date(weights, factor, errors, start, stop, 1, column)
         weights[start:stop].masked_fill_(mask, 0)
@@ -162,10 +163,3 @@ def visit_up_to_date(
     visit_up_to_date(weights, factor, errors, start, middle, step, visit)
     weights[middle:stop].addmm_(factor[start:middle, middle:stop].T, errors[start:middle], alpha=-1)
     visit_up_to_date(weights, factor, errors, middle, stop, step, visit)
-
-
-def select(scores: Tensor, pattern: Pattern) -> Tensor:
-    """Mask of the weights of one block to prune; ``scores`` of shape (outputs, columns)."""
-    if pattern.m is None:
-        return lowest(scores.flatten(), pattern.count(scores.numel())).view_as(scores)
-    return lowest(scores, pattern.n)

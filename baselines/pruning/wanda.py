@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from baselines.pruning.calibration import InputNorm
-from baselines.pruning.masks import lowest, lowest_in_groups
+from baselines.pruning.masks import lowest, lowest_by
 from baselines.pruning.pruner import Pruner
 
 
@@ -27,5 +27,5 @@ class Wanda(Pruner):
             if pattern.m is None:
                 mask = lowest(scores, pattern.count(layer.in_features))
             else:
-                mask = lowest_in_groups(scores, pattern)
+                mask = lowest_by(pattern, scores)
             layer.weight.masked_fill_(mask, 0)
