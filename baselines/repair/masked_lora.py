@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from baselines.repair.base import FrozenBaseOptions, FrozenLayerRepair, RepairedLinear
+from seft.storage import autocasted
 
 
 class MaskedLoraOptions(FrozenBaseOptions):
@@ -55,11 +56,8 @@ class MaskedLoraLinear(RepairedLinear):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        device = x.device.type
-        autocast = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
-        operands = (x, self.A, self.scale * self.B)
-        return _Product.apply(*(tensor.to(dtype) for tensor in operands), self.base)
+        x = autocasted(x)
+        return _Product.apply(x, self.A.to(x.dtype), (self.scale * self.B).to(x.dtype), self.base)
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:

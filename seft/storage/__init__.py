@@ -101,6 +101,12 @@ def bits_of_bytes(device: torch.device) -> Tensor:
     return (byte >> torch.arange(8, device=device)) % 2 == 1
 
 
+def autocasted(x: Tensor) -> Tensor:
+    """In the dtype of autocast, where that is on: a function of our own has to see to it."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 class BitmaskLinear(nn.Linear):
     """A frozen linear layer whose weight is kept as a `Bitmask`.
 
@@ -128,9 +134,7 @@ class BitmaskLinear(nn.Linear):
 
     def product(self, x: Tensor, values: Tensor) -> Tensor:
         """What the layer gives for x, with values that may train under its mask, (k,)."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _PackedLinear.apply(x, values, self)
+        return _PackedLinear.apply(autocasted(x), values, self)
 
 
 class _PackedLinear(torch.autograd.Function):
