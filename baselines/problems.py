@@ -7,7 +7,7 @@ from functools import cache
 from reprlib import Repr
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 T = TypeVar("T")
 MISSING = object()
@@ -74,6 +74,13 @@ def explained(error: ValidationError, kind: TypeAdapter) -> Iterator[Problem]:
         # The keys that such a default follows from have errors of their own.
         if problem["type"] != "default_factory_not_called":
             yield _explained(problem, _schema(kind))
+
+
+def misfit(method: str, error: ValidationError, options: type[BaseModel]) -> ValueError:
+    """What is wrong with the options of a method: one line."""
+    problems = "; ".join(map(str, explained(error, TypeAdapter(options))))
+    known = ", ".join(options.model_fields) or "none"
+    return ValueError(f"{method}: {problems} (its options: {known})")
 
 
 class _Short(Repr):

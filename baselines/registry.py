@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from baselines.imports import imported
-
 
 class Registry(Mapping):
     """Read-only mapping from a method's name to its class.
@@ -40,7 +38,3 @@ class Registry(Mapping):
     def file(self, name: str) -> Path:
         """The source file of the class of a method."""
         return Path(inspect.getsourcefile(self[name]))
-
-    def files(self, name: str) -> list[Path]:
-        """The source files that define a method: that of its class, and what it imports."""
-        return imported([self.file(name)])

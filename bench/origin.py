@@ -30,6 +30,9 @@ ABSENT = object()
 class OriginError(UnreadableError):
     """Something is not what its maker left, or not made from what is asked; one line."""
 
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(path, f"{reason}; remove it and run again")
+
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
@@ -96,8 +99,7 @@ def verify(path: str | Path, asked: dict | None = None, *, whole: bool = False) 
         difference = first_difference(marker["made_from"].get(key, ABSENT), value, key)
         if difference is not None:
             what, found, wanted = difference
-            reason = f"made with {what} = {found}, asked: {wanted}"
-            raise OriginError(path, f"{reason}; remove it and run again")
+            raise OriginError(path, f"made with {what} = {found}, asked: {wanted}")
     return marker
 
 
@@ -128,18 +130,16 @@ def _marker(path: Path) -> Path:
 def _read(path: Path) -> dict:
     marker = _marker(path)
     if not marker.is_file():
-        reason = f"has no {marker.name}" if path.exists() else "is not there"
-        raise OriginError(path, f"{reason}; remove it and run again")
+        raise OriginError(path, f"has no {marker.name}" if path.exists() else "is not there")
     with advising(f"remove {path} and run again"):
         content = read_json(marker)
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or not content.keys() & {"made_from", "source"}:
-        reason = "made by an earlier version, which did not say from what"
-        raise OriginError(path, f"{reason}; remove it and run again")
+        raise OriginError(path, "made by an earlier version, which did not say from what")
     # What is fetched is made from its source.
     content = {"made_from": {"source": content.get("source")}, **content}
     if not isinstance(content["made_from"], dict) or not all(map(_is_entry, files.values())):
-        raise OriginError(path, f"{marker.name} is damaged; remove it and run again")
+        raise OriginError(path, f"{marker.name} is damaged")
     return content
 
 
@@ -165,17 +165,12 @@ def _compare_files(path: Path, expected: dict[str, dict], whole: bool) -> None:
     found = _digests(path, {n: f for n, f in present.items() if n in expected}, whole)
     for name, entry in expected.items():
         if name not in found:
-            reason = f"{name} is missing"
-        elif found[name]["sha256"] != entry["sha256"]:
+            raise OriginError(path, f"{name} is missing")
+        if found[name]["sha256"] != entry["sha256"]:
             digests = f"its SHA-256 is {found[name]['sha256'][:12]}, not {entry['sha256'][:12]}"
-            reason = f"{name} has changed since it was written ({digests})"
-        else:
-            continue
-        raise OriginError(path, f"{reason}; remove it and run again")
+            raise OriginError(path, f"{name} has changed since it was written ({digests})")
     for name in present.keys() - expected.keys():
-        raise OriginError(
-            path, f"{name} was not there when it was written; remove it and run again"
-        )
+        raise OriginError(path, f"{name} was not there when it was written")
 
 
 def _digests(path: Path, files: Mapping[str, Path], whole: bool) -> dict[str, dict]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from seft.selection import mark_best
+from seft.selection import about
 from seft.storage import positions_of
 from seft.topology import Topology
 
@@ -19,20 +19,18 @@ def candidates(
     """Positions an evolution may need the gradient of, ascending, judged by one micro-batch.
 
     Those are the active and the removed entries, about the `count` best to grow and, where the mask
-    adapts, about the `count` least sensitive to remove.
+    adapts, as many of the least sensitive to remove as lie outside it of these.
 
     Args:
         gradient: the micro-batch's dense gradient, (m * n,).
         weight: live weight, (m, n).
         topology: the layer's topology.
-        count: number of candidates of each kind.
+        count: number of candidates to grow.
         mask: as in `SeftConfig`.
         preference: what growth prefers, (m * n,). None: the |gradient|.
     """
     live = weight.view(-1)
-
     inside = live.bool()
-    anywhere = inside if mask == "fixed" else torch.ones_like(inside)
 
     def preferred(where: slice) -> Tensor:
         return gradient[where].float().abs() if preference is None else preference[where]
@@ -40,11 +38,11 @@ def candidates(
     def insensitive(where: slice) -> Tensor:
         return (live[where].float() * gradient[where].float()).abs_().neg_()
 
-    rankings = [(preferred, anywhere)]
+    chosen = about(preferred, count, inside if mask == "fixed" else torch.ones_like(inside))
     if mask == "evolve":
-        rankings.append((insensitive, inside))
-    marks = torch.zeros_like(inside)
-    marks[topology.indices] = True
-    marks[topology.removed] = True
-    mark_best(rankings, count, marks)
-    return positions_of(marks).to(topology.indices.dtype)
+        # Each that grows outside the mask is one more to be removed.
+        outside = int((chosen & ~inside).sum())
+        chosen |= about(insensitive, outside, inside)
+    chosen[topology.indices] = True
+    chosen[topology.removed] = True
+    return positions_of(chosen).to(topology.indices.dtype)

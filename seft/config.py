@@ -62,8 +62,8 @@ class SeftConfig:
             layers at once, that is twice the targets' bfloat16 weights for A steps, the most that
             SEFT ever takes; in turn, about A / R of it at any time.
         candidates: c, the windows keep the gradient of about c * k candidates to grow and, where
-            the mask adapts, as many to remove, chosen from the first micro-batch, at 8 bytes each.
-            None: of all m * n entries.
+            the mask adapts, as many to remove as lie outside it of these, chosen from the first
+            micro-batch, at 6 bytes each. None: of all m * n entries.
         storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the
             same, bit for bit.
@@ -157,7 +157,7 @@ class SeftConfig:
             return sums * entries
         kinds = 2 if self.mask == "evolve" else 1
         k = self.active_entries(out_features, in_features)
-        return (sums + 4) * min(entries, (1 + kinds * self.candidates) * k)
+        return (sums + 2) * min(entries, (1 + kinds * self.candidates) * k)
 
     def save_pretrained(self, save_directory: str | Path):
         """Write `seft_config.json` into a folder."""

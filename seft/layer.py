@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seft.selection import highest
-from seft.storage import BitmaskLinear, positions_of
+from seft.storage import BitmaskLinear, autocasted, positions_of
 from seft.topology import Topology
 from seft.window import Window
 
@@ -91,9 +91,7 @@ class SeftLinear(nn.Linear):
             return F.linear(x, self.base_weight(), self.bias)
         if not (torch.is_grad_enabled() and self.delta.requires_grad):
             return super().forward(x)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _TrainedLinear.apply(x, self.delta, self)
+        return _TrainedLinear.apply(autocasted(x), self.delta, self)
 
     @torch.no_grad()
     def write_back(self):
@@ -146,11 +144,11 @@ class SeftLinear(nn.Linear):
     @property
     def overlap(self) -> float:
         """Fraction of the base's mask that is in the mask now."""
-        entries = self.in_features * self.out_features
-        active = torch.zeros(entries, dtype=torch.bool, device=self.indices.device)
-        active[self.indices] = True
-        lost = len(self.removed) - int(active[self.removed].sum())
-        return 1 - lost / self.budget
+        if not len(self.removed):
+            return 1.0
+        places = torch.searchsorted(self.indices, self.removed).clamp_(max=len(self.indices) - 1)
+        lost = self.indices[places] != self.removed
+        return 1 - int(lost.sum()) / self.budget
 
     @property
     def sparsity(self) -> float:

@@ -319,12 +319,8 @@ def chosen_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
         for number, (prefix, block) in enumerate(blocks.items())
         if chosen is None or number in chosen
         for name, layer in target_layers(block, prefix).items()
-    }
-    targets = {
-        name: module
-        for name, module in targets.items()
-        if (config.target_modules is None or matches(name, config.target_modules))
-        and not (config.exclude_modules is not None and matches(name, config.exclude_modules))
+        if config.target_modules is None or matches(name, config.target_modules)
+        if config.exclude_modules is None or not matches(name, config.exclude_modules)
     }
     if not targets:
         raise ValueError(

@@ -42,37 +42,37 @@ def best(scores: Scores, count: int, eligible: Tensor) -> Tensor:
     return positions[_highest(found, count)]
 
 
-def mark_best(rankings: list[tuple[Scores, Tensor]], count: int, marks: Tensor):
-    """Mark about the `count` largest of each of several scores, in one pass over all positions.
+def about(scores: Scores, count: int, eligible: Tensor) -> Tensor:
+    """Which positions have about the `count` largest of many scores, in one pass over them; bool.
 
-    What is above a quantile of a sample is marked; where that says little (a small sample, many
-    equal scores), the largest.
+    Those are the ones above a quantile of a sample. Where that says little, of few positions or of
+    many equal scores, they are the positions of `best`.
 
     Args:
-        rankings: scores, and which positions may be marked, as in `best`.
-        count: how many of each, or all that are eligible.
-        marks: what is marked, bool, one entry a position; changed in place.
+        scores: of the positions.
+        count: how many.
+        eligible: as in `best`.
     """
-    rank, bounded = count // SAMPLING_STRIDE, []
-    for scores, eligible in rankings:
-        bound, above = -torch.inf, 0
-        if SMALLEST_RANK <= rank <= len(marks) // SAMPLING_STRIDE:
-            bound, above = _quantile(scores, rank, eligible)
+    rank = count // SAMPLING_STRIDE
+    flags = torch.zeros_like(eligible)
+    if SMALLEST_RANK <= rank <= len(eligible) // SAMPLING_STRIDE:
+        bound, above = _quantile(scores, rank, eligible)
         if bound > -torch.inf and above <= 2 * rank:
-            bounded.append((bound, scores, eligible))
-        else:
-            marks[best(scores, count, eligible)] = True
-    for span in _spans(marks):
-        for bound, scores, eligible in bounded:
-            marks[span] |= _at_least(bound, scores(span), eligible[span])
+            for span in _spans(eligible):
+                flags[span] = _at_least(bound, scores(span), eligible[span])
+            return flags
+    flags[best(scores, count, eligible)] = True
+    return flags
 
 
 def _quantile(scores: Scores, rank: int, eligible: Tensor) -> tuple[float, int]:
     """The score of a rank in a sample, and how many of it are no smaller."""
     sample = slice(None, None, SAMPLING_STRIDE)
     values = torch.where(eligible[sample], scores(sample), -torch.inf).nan_to_num_(nan=-torch.inf)
-    bound = values.topk(rank).values[-1].item()
-    return bound, int((values >= bound).sum())
+    bound = values.topk(rank).values[-1]
+    # Together, so that a GPU is waited for once.
+    bound, above = torch.stack([bound, (values >= bound).sum().to(bound)]).tolist()
+    return bound, int(above)
 
 
 def _from(bound: float, scores: Scores, eligible: Tensor) -> tuple[Tensor, Tensor]:

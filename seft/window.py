@@ -46,7 +46,6 @@ class Window:
 
     Attributes:
         count: micro-batches seen.
-        positions: flat positions of the candidates, (c,), or None.
         total, square: the sums, float32, (m * n,) or (c,), or None.
     """
 
@@ -58,17 +57,33 @@ class Window:
     ):
         self.opened, self.choose, self.squares = opened, choose, squares
         self.count = 0
-        self.positions: Tensor | None = None
+        self.steps: Tensor | None = None
         self.total: Tensor | None = None
         self.square: Tensor | None = None
+
+    @property
+    def positions(self) -> Tensor | None:
+        """Flat positions of the candidates, ascending, (c,), or None.
+
+        What is held are the steps from each to the next, in two bytes where that will do.
+        """
+        if self.steps is None:
+            return None
+        return self.steps.to(self.index).cumsum(0, dtype=self.index)
+
+    @positions.setter
+    def positions(self, positions: Tensor):
+        steps = positions.diff(prepend=positions.new_zeros(1))
+        narrow = not (steps > torch.iinfo(torch.uint16).max).any()
+        self.steps, self.index = steps.to(torch.uint16) if narrow else steps, positions.dtype
 
     def add(self, gradient: Tensor):
         """Add one micro-batch's dense gradient, (m, n)."""
         self.count += 1
         gradient = gradient.view(-1)
-        if self.choose is not None and self.positions is None:
+        if self.choose is not None and self.steps is None:
             self.positions = self.choose(gradient)
-        if self.positions is not None:
+        if self.steps is not None:
             gradient = gradient.index_select(0, self.positions)
         if self.total is None:
             self.total = gradient.to(torch.float32, copy=True)
@@ -111,7 +126,8 @@ class Window:
             limited = self.choose is not None
             self.total = torch.zeros(0 if limited else weight.numel(), device=weight.device)
             self.square = self.total.clone() if self.squares else None
-            self.positions = topology.indices[:0] if limited else None
+            if limited:
+                self.positions = topology.indices[:0]
         total, square, positions = self.total, self.square, self.positions
         seen = measured = torch.tensor(float(self.count), device=weight.device)
         ranks = 1
@@ -148,13 +164,6 @@ def in_parallel() -> bool:
 
 def union(positions: Tensor) -> Tensor:
     """The positions of all ranks, ascending."""
-    ranks = range(distributed.get_world_size())
-    count = torch.tensor(len(positions), device=positions.device)
-    counts = [torch.empty_like(count) for _ in ranks]
-    distributed.all_gather(counts, count)
-    padded = positions.new_full((int(max(counts)),), -1)
-    padded[: len(positions)] = positions
-    gathered = [torch.empty_like(padded) for _ in ranks]
-    distributed.all_gather(gathered, padded)
-    found = torch.cat(gathered).unique()
-    return found[found >= 0]
+    gathered = [positions.cpu()] * distributed.get_world_size()
+    distributed.all_gather_object(gathered, positions.cpu())
+    return torch.cat(gathered).unique().to(positions.device)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from bench.data.disjoint import dropped_identity
-from bench.data.tokens import Packed
+from bench.data.tokens import Blocks
 from bench.origin import identity, mark
 from bench.sources import SyntheticSource
 from bench.sources.manifest import Manifest
@@ -39,4 +39,4 @@ def blocks(
     """Packed blocks, as if they were of the data sets of these identities."""
     origin = {"model": identity(model), "data": data, "packing": packing}
     origin["dropped"] = dropped_identity(None, data, "train")
-    Packed(ids, labels, {}).save(path, origin)
+    Blocks(ids, labels, {}).save(path, origin)

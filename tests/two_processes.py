@@ -14,9 +14,9 @@ import bench.training.train
 from baselines.pruning import prune
 from baselines.repair import build_repair
 from bench.config import Training
+from bench.data.tokens import Blocks
 from bench.files import write_json
 from bench.jobs.measure import StageClock
-from bench.training.blocks import Blocks
 from bench.training.checkpoints import Checkpoints
 from bench.training.processes import joined, rank
 from bench.training.train import TrainingReport, train

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from baselines.problems import misfit
 from baselines.pruning import PRUNERS, owl
 from baselines.pruning.calibration import Batch, collect, record
 from baselines.pruning.layers import (
@@ -57,13 +59,17 @@ def prune(
 
     Raises:
         KeyError: If the pruner is unknown.
-        TypeError: If the pruner has no such option.
-        ValueError: If an argument is out of its range, the model has no decoder blocks or ones with
-            matrices that are in no ``nn.Linear``, or the pattern does not fit a layer or the
-            allocation: then the model is unchanged. Also if the calibration gives non-finite
-            activations or a singular Hessian: then earlier blocks are pruned.
+        ValueError: If the pruner has no such option, an argument is out of its range, the model has
+            no decoder blocks or ones with matrices that are in no ``nn.Linear``, or the pattern
+            does not fit a layer or the allocation: then the model is unchanged. Also if the
+            calibration gives non-finite activations or a singular Hessian: then earlier blocks are
+            pruned.
     """
-    method = PRUNERS[pruner](**options)
+    kind = PRUNERS[pruner]
+    try:
+        method = kind(**options)
+    except ValidationError as error:
+        raise misfit(f"pruner {pruner!r}", error, kind) from None
     layers = prunable_layers(model)
     targets = _targets(layers, sparsity, pattern)
     for name, layer in layers.items():

@@ -1,13 +1,11 @@
 """Magnitude pruning: Han et al. 2015, "Learning both weights and connections"."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from baselines.pruning.masks import lowest, lowest_in_groups
+from baselines.pruning.masks import lowest_by
 from baselines.pruning.pruner import Pruner
 
 
-@dataclass(frozen=True, kw_only=True)
 class Magnitude(Pruner):
     """Remove the weights with the smallest |W|.
 
@@ -22,9 +20,4 @@ class Magnitude(Pruner):
 
     def prune(self, layers, pattern, statistic):
         for layer in layers.values():
-            scores = layer.weight.abs()
-            if pattern.m is None:
-                mask = lowest(scores.flatten(), pattern.count(scores.numel())).view_as(scores)
-            else:
-                mask = lowest_in_groups(scores, pattern)
-            layer.weight.masked_fill_(mask, 0)
+            layer.weight.masked_fill_(lowest_by(pattern, layer.weight.abs()), 0)

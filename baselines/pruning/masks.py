@@ -27,14 +27,16 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     return below | (tied & (tied.cumsum(-1, dtype=torch.int32) <= room))
 
 
-def lowest_in_groups(scores: Tensor, pattern: Pattern) -> Tensor:
-    """Mask of the ``n`` lowest scores in each run of ``m`` consecutive inputs (N:M sparsity).
+def lowest_by(pattern: Pattern, scores: Tensor) -> Tensor:
+    """Mask of the lowest scores: of all together, or of each run of ``m`` consecutive inputs.
 
     Args:
+        pattern: Which fraction is selected, or N of M.
         scores: Shape (outputs, inputs), inputs divisible by ``pattern.m``.
-        pattern: An N:M pattern.
 
     Returns:
         Boolean tensor of the shape of ``scores``, True where selected; ties by lower index.
     """
+    if pattern.m is None:
+        return lowest(scores.flatten(), pattern.count(scores.numel())).view_as(scores)
     return lowest(scores.unflatten(-1, (-1, pattern.m)), pattern.n).flatten(-2)

@@ -2,11 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import nn
 
 from baselines.pruning import owl
@@ -16,13 +15,8 @@ from baselines.pruning.pattern import Pattern
 ALLOCATIONS = ("uniform", *owl.FURTHEST)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pruner(ABC):
-    """A one-shot pruner; its options are keyword arguments of the constructor.
-
-    Args:
-        allocation: How sparse each decoder block becomes: all the same, or by OWL (see
-            ``baselines.pruning.owl``).
+class Pruner(BaseModel, ABC, extra="forbid", frozen=True, allow_inf_nan=False):
+    """A one-shot pruner; its options are its fields.
 
     Attributes:
         paper: Where the method comes from; None for a control.
@@ -31,23 +25,16 @@ class Pruner(ABC):
             pruned model from the dense one.
     """
 
-    allocation: Annotated[
-        Literal[ALLOCATIONS],
-        Field(
-            description="Sparsity of the decoder blocks: `uniform`; or, not with N:M, lower where "
-            "more weights are outliers (Yin et al., ICML 2024, arXiv 2310.05175): `owl`, at most "
-            "0.08 from the pattern's; `owl-minmax`, over a range of 0.16, as the authors' code has."
-        ),
-    ] = "uniform"
+    allocation: Literal[ALLOCATIONS] = Field(
+        "uniform",
+        description="Sparsity of the decoder blocks: `uniform`; or, not with N:M, lower where "
+        "more weights are outliers (Yin et al., ICML 2024, arXiv 2310.05175): `owl`, at most "
+        "0.08 from the pattern's; `owl-minmax`, over a range of 0.16, as the authors' code has.",
+    )
 
     paper: ClassVar[str | None] = None
     needs_calibration: ClassVar[bool] = True
     keeps_weights: ClassVar[bool] = False
-
-    def __post_init__(self):
-        if self.allocation not in ALLOCATIONS:
-            allowed = ", ".join(ALLOCATIONS)
-            raise ValueError(f"allocation is {self.allocation!r}; it must be one of {allowed}")
 
     @property
     def reads_calibration(self) -> bool:

@@ -3,14 +3,13 @@ one-shot".
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from baselines.pruning.masks import lowest
+from baselines.pruning.masks import lowest_by
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 
@@ -43,7 +42,6 @@ class Hessian:
         return self.sum * (2 / self.tokens)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SparseGPT(Pruner):
     """Remove weights one column after another, and let the later columns make up for the error.
 
@@ -54,28 +52,16 @@ class SparseGPT(Pruner):
 
     A feature that is zero on every calibration token has its whole column removed; this may come
     on top of the target sparsity.
-
-    Args:
-        damping: Fraction of the mean of diag(H) that is added to the diagonal.
-        block_size: Columns a mask is chosen for at once, in an unstructured pattern.
     """
 
     paper: ClassVar[str] = "Frantar and Alistarh, ICML 2023, arXiv 2301.00774"
 
-    damping: Annotated[
-        float, Field(description="Fraction of the mean of diag(H) that is added to the diagonal.")
-    ] = 0.01
-    block_size: Annotated[
-        int,
-        Field(description="Columns a mask is chosen for at once, in an unstructured pattern."),
-    ] = 128
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.damping >= 0:
-            raise ValueError(f"damping is {self.damping}; it must be 0 or more")
-        if self.block_size < 1:
-            raise ValueError(f"block_size is {self.block_size}; it must be 1 or more")
+    damping: NonNegativeFloat = Field(
+        0.01, description="Fraction of the mean of diag(H) that is added to the diagonal."
+    )
+    block_size: PositiveInt = Field(
+        128, description="Columns a mask is chosen for at once, in an unstructured pattern."
+    )
 
     def work(self, groups, tokens):
         # H is summed, inverted, and applied for each output.
@@ -142,7 +128,8 @@ def sweep(
 
     def block(start: int, stop: int) -> None:
         scores = (weights[start:stop] / scale[start:stop]).square()
-        mask = torch.cat([select(part.T, pattern).T for part in scores.split(sizes, dim=1)], dim=1)
+        parts = scores.split(sizes, dim=1)
+        mask = torch.cat([lowest_by(pattern, part.T).T for part in parts], dim=1)
         errors[start:stop] = mask / scale[start:stop]
         visit_up_to_date(weights, factor, errors, start, stop, 1, column)
         weights[start:stop].masked_fill_(mask, 0)
@@ -176,10 +163,3 @@ def visit_up_to_date(
     visit_up_to_date(weights, factor, errors, start, middle, step, visit)
     weights[middle:stop].addmm_(factor[start:middle, middle:stop].T, errors[start:middle], alpha=-1)
     visit_up_to_date(weights, factor, errors, middle, stop, step, visit)
-
-
-def select(scores: Tensor, pattern: Pattern) -> Tensor:
-    """Mask of the weights of one block to prune; ``scores`` of shape (outputs, columns)."""
-    if pattern.m is None:
-        return lowest(scores.flatten(), pattern.count(scores.numel())).view_as(scores)
-    return lowest(scores, pattern.n)

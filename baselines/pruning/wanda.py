@@ -1,14 +1,12 @@
 """Wanda: Sun et al. 2024, "A simple and effective pruning approach for large language models"."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.pruning.calibration import InputNorm
-from baselines.pruning.masks import lowest, lowest_in_groups
+from baselines.pruning.masks import lowest, lowest_by
 from baselines.pruning.pruner import Pruner
 
 
-@dataclass(frozen=True, kw_only=True)
 class Wanda(Pruner):
     """Remove, in each output row, the weights with the lowest |W_ij| · ‖X_j‖₂ (equation 1).
 
@@ -29,5 +27,5 @@ class Wanda(Pruner):
             if pattern.m is None:
                 mask = lowest(scores, pattern.count(layer.in_features))
             else:
-                mask = lowest_in_groups(scores, pattern)
+                mask = lowest_by(pattern, scores)
             layer.weight.masked_fill_(mask, 0)

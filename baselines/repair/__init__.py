@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from baselines.problems import explained
+from baselines.problems import misfit
 from baselines.registry import Registry
 
 if TYPE_CHECKING:
@@ -51,6 +51,4 @@ def build_repair(
     try:
         return repair(pattern=pattern, **options)
     except ValidationError as error:
-        known = ", ".join(repair.Options.model_fields) or "none"
-        problems = "; ".join(map(str, explained(error, TypeAdapter(repair.Options))))
-        raise ValueError(f"repair {name!r}: {problems} (its options: {known})") from None
+        raise misfit(f"repair {name!r}", error, repair.Options) from None

@@ -1,6 +1,7 @@
 """What the repairs that PEFT implements share."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from baselines.repair.base import Repair
+from seft.storage import unpack_layers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -38,3 +40,6 @@ class AdapterRepair(Repair):
         from peft import PeftModel
 
         return PeftModel.from_pretrained(base, folder, is_trainable=True)
+
+    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
+        return unpack_layers(model).merge_and_unload()

@@ -1,5 +1,6 @@
 """The interface of every repair, and what the repairs that put in layers of their own share."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -120,7 +121,9 @@ class Repair(ABC):
     """
 
     saved_bytes: ClassVar[int | None] = 4
-    """Bytes that `save` takes a number that trains; None: as many as a weight of the base."""
+    """Bytes that `save` takes a number that trains; None: as many as a weight of the base, in the
+    dtype of which it is saved.
+    """
 
     def __init__(self, *, pattern: Pattern | None = None, **options):
         """Set up the method.
@@ -217,7 +220,11 @@ class Repair(ABC):
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """What ``save`` writes: the trained tensors by name."""
-        return {name: gathered(parameter.detach()) for name, parameter in trainables(model).items()}
+        dtype = model.dtype if self.saved_bytes is None else None
+        return {
+            name: gathered(parameter.detach()).to(dtype or parameter.dtype)
+            for name, parameter in trainables(model).items()
+        }
 
     @staticmethod
     def saved_evolution_log(folder: str | Path) -> list[dict]:
@@ -289,6 +296,13 @@ class RepairedLinear(nn.Module, ABC):
         super().__init__()
         self.base = base
         self.train(base.training)
+
+    def random_rows(self, rows: int, generator: torch.Generator) -> nn.Parameter:
+        """Of the base's width, as PEFT begins LoRA's A: Kaiming-uniform with a = sqrt(5)."""
+        # Drawn on the CPU, so that the seed means the same on every device.
+        values = torch.empty(rows, self.base.in_features)
+        nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=generator)
+        return nn.Parameter(values.to(self.base.weight.device))
 
     @abstractmethod
     def merge(self) -> nn.Linear:

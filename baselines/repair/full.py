@@ -14,14 +14,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.repair.base import (
-    LayerRepair,
-    RepairedLinear,
-    TrainingOptions,
-    gathered,
-    repaired_layers,
-    trainables,
-)
+from baselines.repair.base import LayerRepair, RepairedLinear, TrainingOptions, repaired_layers
 from baselines.repair.packed import PackedLinear
 from seft.blocks import decoder_blocks
 
@@ -55,13 +48,6 @@ class Full(LayerRepair):
             model.set_submodule(name, layer.shardable())
         shard(model, blocks, dtype)
 
-    def state(self, model: nn.Module) -> dict[str, Tensor]:
-        """The weights of each layer that train, in the base's dtype."""
-        return {
-            name: gathered(values.detach()).to(model.dtype)
-            for name, values in trainables(model).items()
-        }
-
     def restore(self, model: nn.Module, checkpoint: dict[str, Tensor]) -> None:
         super().restore(model, checkpoint)
         write_back(model)
@@ -83,7 +69,7 @@ class MaskedLinear(RepairedLinear):
         self.register_buffer("index", index.int(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = _ValuesInWeight.apply(self.values, self.base.weight, self.index)
+        weight = ValuesInWeight.apply(self.values, self.base.weight, self.index)
         return F.linear(x, weight, self.base.bias)
 
     def write_back(self) -> None:
@@ -106,18 +92,21 @@ def write_back(model: nn.Module) -> None:
         layer.write_back()
 
 
-class _ValuesInWeight(torch.autograd.Function):
-    """The weight as a function of the values that are already written in it.
+class ValuesInWeight(torch.autograd.Function):
+    """The weight as a function of the values that are already written in it, rounded.
 
-    Forward copies nothing; backward keeps of the dense gradient what belongs to the values.
+    Forward copies nothing; backward keeps of the dense gradient what belongs to the values, at
+    ``index`` of the flattened weight (None: all of it).
     """
 
     @staticmethod
-    def forward(ctx, values: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx, values: Tensor, weight: Tensor, index: Tensor | None) -> Tensor:
         ctx.save_for_backward(index)
         return weight.view_as(weight)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         (index,) = ctx.saved_tensors
-        return gradient.flatten().index_select(0, index).float(), None, None
+        if index is not None:
+            gradient = gradient.flatten().index_select(0, index)
+        return gradient.float(), None, None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.repair.base import RepairedLinear
-from baselines.repair.full import Full
+from baselines.repair.full import Full, ValuesInWeight
 
 
 class FullDense(Full):
@@ -46,7 +46,7 @@ class DenseLinear(RepairedLinear):
         self.values = nn.Parameter(base.weight.detach().to(torch.float32, copy=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = _RoundedValues.apply(self.values, self.base.weight)
+        weight = ValuesInWeight.apply(self.values, self.base.weight, None)
         return F.linear(x, weight, self.base.bias)
 
     def write_back(self) -> None:
@@ -61,15 +61,3 @@ class DenseLinear(RepairedLinear):
 
     def merge(self) -> nn.Linear:
         return self.base
-
-
-class _RoundedValues(torch.autograd.Function):
-    """The weight as a function of the values that it holds rounded; forward copies nothing."""
-
-    @staticmethod
-    def forward(ctx, values: Tensor, weight: Tensor) -> Tensor:
-        return weight.view_as(weight)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return gradient.float(), None

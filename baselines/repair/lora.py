@@ -16,7 +16,6 @@ from baselines.pruning.layers import prunable_layers
 from baselines.repair.adapter import AdapterRepair
 from baselines.repair.base import FrozenBaseOptions, store
 from baselines.repair.dropout import Dropout
-from seft.storage import unpack_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -65,7 +64,7 @@ class Lora(AdapterRepair):
         return model
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        merged = unpack_layers(model).merge_and_unload()
+        merged = super().merge(model, reprune)
         reprune(merged)
         return merged
 
@@ -76,4 +75,4 @@ class LoraDense(Lora):
     keeps_sparsity = False
 
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        return unpack_layers(model).merge_and_unload()
+        return AdapterRepair.merge(self, model, reprune)

@@ -12,8 +12,6 @@ needs a second product of full size in the forward and the backward, and trains 
 than the one that is merged.
 """
 
-import math
-
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from baselines.repair.base import FrozenBaseOptions, FrozenLayerRepair, RepairedLinear
+from seft.storage import autocasted
 
 
 class MaskedLoraOptions(FrozenBaseOptions):
@@ -52,19 +51,13 @@ class MaskedLoraLinear(RepairedLinear):
 
     def __init__(self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator):
         super().__init__(base)
-        # Drawn on the CPU, so that the seed means the same on every device.
-        A = torch.empty(rank, base.in_features)
-        nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=generator)
-        self.A = nn.Parameter(A.to(base.weight.device))
+        self.A = self.random_rows(rank, generator)
         self.B = nn.Parameter(self.A.new_zeros(base.out_features, rank))
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        device = x.device.type
-        autocast = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
-        operands = (x, self.A, self.scale * self.B)
-        return _Product.apply(*(tensor.to(dtype) for tensor in operands), self.base)
+        x = autocasted(x)
+        return _Product.apply(x, self.A.to(x.dtype), (self.scale * self.B).to(x.dtype), self.base)
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:

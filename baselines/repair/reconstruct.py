@@ -83,10 +83,6 @@ class Reconstruct(OwnLoop):
                     run.note(loss)
             advance(inputs, block, model.device, run)
 
-    def state(self, model: nn.Module) -> dict[str, Tensor]:
-        """The weights of each layer that train, in the base's dtype."""
-        return {name: values.to(model.dtype) for name, values in super().state(model).items()}
-
     def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
         for name, layer in prunable_layers(model).items():
             model.set_submodule(name, plain(layer).to(model.dtype))

@@ -13,7 +13,6 @@ gradient, so memory is that of a dense weight a layer. PEFT saves the positions 
 not `mask_fn`: an adapter that is loaded has the saved positions, whatever drew them.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,9 +68,6 @@ class Shira(AdapterRepair):
 
     def _count(self, layer: nn.Linear) -> int:
         return self.options.match_rank * (layer.in_features + layer.out_features)
-
-    def merge(self, model: nn.Module, reprune: Callable[[nn.Module], None]) -> nn.Module:
-        return model.merge_and_unload()
 
 
 def random_mask(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:

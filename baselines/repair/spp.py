@@ -52,10 +52,7 @@ class SppLinear(RepairedLinear):
         self, base: nn.Linear, rank: int, scale: float, dropout: float, generator: torch.Generator
     ):
         super().__init__(base)
-        # Drawn on the CPU, so that the seed means the same on every device.
-        alpha = torch.empty(rank, base.in_features)
-        nn.init.kaiming_uniform_(alpha, a=math.sqrt(5), generator=generator)
-        self.alpha = nn.Parameter(alpha.to(base.weight.device))
+        self.alpha = self.random_rows(rank, generator)
         self.beta = nn.Parameter(self.alpha.new_zeros(base.out_features, 1))
         self.scale = scale
         self.dropout = dropout

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.config.evaluation import Evaluation
     from bench.config.loading import ConfigError, json_schema, load, load_or_exit
-    from bench.config.pruning import pruner_options
     from bench.config.repair import TRAININGS
     from bench.config.training import Training
     from bench.config.whole import Config
@@ -23,9 +22,8 @@ __all__ = [
     "json_schema",
     "load",
     "load_or_exit",
-    "pruner_options",
 ]
-SECTIONS = ("evaluation", "loading", "pruning", "repair", "training", "whole")
+SECTIONS = ("evaluation", "loading", "repair", "training", "whole")
 
 
 def __getattr__(name: str):

@@ -1,9 +1,8 @@
 """The pruners' options, and the text on which they collect statistics."""
 
-from inspect import signature
 from typing import Literal
 
-from pydantic import BaseModel, Field, PositiveInt, create_model
+from pydantic import Field, PositiveInt
 
 from baselines.pruning import PRUNERS
 from bench.config.methods import options_model
@@ -26,13 +25,4 @@ class Calibration(Strict):
     )
 
 
-def pruner_options(name: str) -> type[BaseModel]:
-    """Options of a pruner: the keyword parameters of its constructor."""
-    fields = {
-        parameter.name: (parameter.annotation, parameter.default)
-        for parameter in signature(PRUNERS[name]).parameters.values()
-    }
-    return create_model(PRUNERS[name].__name__, __base__=Strict, **fields)
-
-
-PruningOptions = options_model("PruningOptions", {name: pruner_options(name) for name in PRUNERS})
+PruningOptions = options_model("PruningOptions", PRUNERS)

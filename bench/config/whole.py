@@ -157,12 +157,8 @@ class Config(Strict):
         return {} if options is None else options.model_dump()
 
     def pruner(self, name: str) -> Pruner:
-        """The pruner with its options.
-
-        Raises:
-            ValueError: an option's value is not allowed.
-        """
-        return PRUNERS[name](**self.pruner_options(name))
+        """The pruner with its options."""
+        return options_of(self.pruning, name) or PRUNERS[name]()
 
     def evaluation_of(self, model: str) -> Evaluation:
         """What is measured of a model, with no more context than it takes."""

@@ -1,7 +1,7 @@
 """From items to tensors of token ids: calibration sequences and packed repair blocks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -87,12 +87,18 @@ SAMPLINGS = {"joined": _joined, "documents": _documents}
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Repair blocks: ``input_ids`` and ``labels``, int64 of shape (blocks, length)."""
+class Blocks:
+    """Packed repair text: ``input_ids`` and ``labels``, int64 of shape (blocks, length)."""
 
     input_ids: torch.Tensor
     labels: torch.Tensor
-    counts: dict
+    counts: dict = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
 
     def save(self, path: str | Path, made_from: dict) -> None:
         """Write the tensors to ``path`` (safetensors), their counts and origin beside it."""
@@ -103,7 +109,7 @@ class Packed:
         mark(path, made_from, counts=self.counts)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Packed":
+    def load(cls, path: str | Path) -> "Blocks":
         from safetensors.torch import load_file
 
         return cls(**load_file(path), counts=read_json(Path(path).with_suffix(".json"))["counts"])
@@ -117,7 +123,7 @@ def pack(
     blocks: int,
     prompt_loss: bool,
     seed: int,
-) -> Packed:
+) -> Blocks:
     """Documents of several sets, interleaved and packed into blocks of one length.
 
     Each document is followed by the end-of-sequence token, and the stream is cut every ``length``
@@ -170,7 +176,7 @@ def pack(
         "documents": documents,
         "document_tokens": tokens,
     }
-    return Packed(cut(ids), cut(labels), counts)
+    return Blocks(cut(ids), cut(labels), counts)
 
 
 def _stream(items: Sequence[dict], tokenizer) -> Iterator[tuple[int, list[int]]]:

@@ -17,6 +17,8 @@ from bench.evaluation.packed import PackedLM
 from bench.evaluation.perplexity import perplexity, score_windows
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, TASKS_FOLDER, TaskSpec
 
+# lm-eval's own, so that the solved examples are those of numbers published with it.
+FEW_SHOT_SEED = 1234
 # The name of the filter of a task that has none.
 UNFILTERED = "none"
 
@@ -32,7 +34,7 @@ class LocalTask(ConfigurableTask):
         self.dataset = {self.config.test_split: Dataset.from_list(self._items)}
 
 
-def load_task(name: str, spec: TaskSpec, data: Path, *, seed: int) -> TaskDict:
+def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
     """The task ``config/tasks/<name>.yaml`` over the items of a file, or lm-eval's own task or
     group over the data of a folder.
 
@@ -40,7 +42,6 @@ def load_task(name: str, spec: TaskSpec, data: Path, *, seed: int) -> TaskDict:
         name: name of the task.
         spec: its settings.
         data: JSON lines, one item a line; or what :class:`bench.evaluation.own.LmEvalSource` made.
-        seed: of the draw of solved examples.
 
     Returns:
         The task, or the tasks and groups of a group, by name.
@@ -54,7 +55,7 @@ def load_task(name: str, spec: TaskSpec, data: Path, *, seed: int) -> TaskDict:
         loaded = {"tasks": {name: _local(name, data)}, "groups": {}}
     for label, task in loaded["tasks"].items():
         task.set_config("num_fewshot", spec.few_shot)
-        task.set_fewshot_seed(seed)
+        task.set_fewshot_seed(FEW_SHOT_SEED)
         count = len(task.eval_docs)
         if spec.windows == "rolling" and spec.limit is not None and spec.limit > count:
             raise ValueError(f"task {label}: limit = {spec.limit}: there are {count} items")

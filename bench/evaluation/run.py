@@ -6,9 +6,6 @@ from pathlib import Path
 
 from bench.evaluation.tasks import TaskSpec
 
-# lm-eval's own, so that the solved examples are those of numbers published with it.
-FEW_SHOT_SEED = 1234
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -37,7 +34,6 @@ def evaluate(
     data: Mapping[str, Path],
     *,
     batch_tokens: int = 256,
-    seed: int = FEW_SHOT_SEED,
 ) -> Evaluation:
     """Score a model on tasks, one after another, with lm-eval.
 
@@ -52,7 +48,6 @@ def evaluate(
             lm-eval's own the folder that :class:`bench.evaluation.own.LmEvalSource` has filled.
         batch_tokens: tokens of one forward pass. Attention between the unrelated requests of a pass
             is computed too, and masked: on a CPU many tokens cost more than they save.
-        seed: of the draw of solved examples, when ``few_shot`` is not 0.
 
     Raises:
         ValueError: a task is unknown, or its settings do not fit its items or the model. All tasks
@@ -65,7 +60,7 @@ def evaluate(
     from bench.models.loading import short_attention
 
     short_attention(model, batch_tokens)
-    loaded = {name: load_task(name, spec, data[name], seed=seed) for name, spec in tasks.items()}
+    loaded = {name: load_task(name, spec, data[name]) for name, spec in tasks.items()}
     models = {
         name: PackedLM(model, tokenizer, max_length=spec.context_length, batch_tokens=batch_tokens)
         for name, spec in tasks.items()

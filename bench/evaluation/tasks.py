@@ -161,9 +161,9 @@ _Definition.add_multi_constructor("!", lambda loader, tag, node: None)
 
 
 def _definition(file: Path) -> dict:
-    """A task's definition, laid over those that it includes, the first of them on top."""
+    """A task's definition, laid over those that it includes, the last of them on top."""
     own = yaml.load(file.read_text(encoding="utf-8"), _Definition)
-    included = own.get("include", [])
+    included, below = own.get("include", []), {}
     for other in [included] if isinstance(included, str) else included:
-        own = _definition(file.parent / other) | own
-    return own
+        below |= _definition(file.parent / other)
+    return below | own

@@ -56,7 +56,7 @@ def save_base(
 
 def dense_model(folder: str | Path) -> str:
     """The folder of the dense model that a base was pruned from, as it was given then."""
-    with safe_open(Path(folder) / BASE_FILE, framework="pt") as file:
+    with _open(folder) as file:
         return file.metadata()["model"]
 
 
@@ -74,22 +74,12 @@ def load_base(
     Raises:
         ValueError: the base is missing or damaged (one line).
     """
-    path = Path(folder) / BASE_FILE
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: no whole pruned base: {error}") from error
-    model = load_model(dense, device, dtype)
+    with _open(folder) as file, torch.no_grad():
+        model = load_model(dense, device, dtype)
+        for name, layer in prunable_layers(model).items():
+            layer.weight.copy_(_pruned(layer.weight, file, name))
     # PEFT notes it in an adapter: the dense model, as a name, would be the wrong base.
     model.name_or_path = str(folder)
-    with torch.no_grad():
-        for name, layer in prunable_layers(model).items():
-            stays = unpack_bits(tensors[f"{name}.mask"], layer.weight.shape).to(device)
-            layer.weight.masked_fill_(~stays, 0)
-            if f"{name}.values" in tensors:
-                values = tensors[f"{name}.values"].to(device, dtype)
-                layer.weight.masked_scatter_(stays, values)
     return model
 
 
@@ -103,15 +93,27 @@ def read_base_layers(
         dense: folder of the dense model.
         model: a model with the same layers, which are read in their order.
     """
-    with safe_open(Path(folder) / BASE_FILE, framework="pt") as file:
-        changed = {name for name in file.keys() if name.endswith(".values")}  # noqa: SIM118
+    with _open(folder) as file:
         for name, weight in read_layers(dense, model):
-            stays = unpack_bits(file.get_tensor(f"{name}.mask"), weight.shape)
-            weight = weight.masked_fill(~stays, 0)
-            if f"{name}.values" in changed:
-                values = file.get_tensor(f"{name}.values")
-                weight = weight.to(values.dtype).masked_scatter_(stays, values)
-            yield name, weight
+            yield name, _pruned(weight, file, name)
+
+
+def _open(folder: str | Path) -> safe_open:
+    path = Path(folder) / BASE_FILE
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: no whole pruned base: {error}") from error
+
+
+def _pruned(weight: Tensor, file: safe_open, name: str) -> Tensor:
+    """The base's weight of a layer, made of the dense model's; in the dtype of its own values."""
+    stays = unpack_bits(file.get_tensor(f"{name}.mask"), weight.shape).to(weight.device)
+    weight = weight.masked_fill(~stays, 0)
+    if f"{name}.values" in file.keys():  # noqa: SIM118
+        values = file.get_tensor(f"{name}.values").to(weight.device)
+        weight = weight.to(values.dtype).masked_scatter_(stays, values)
+    return weight
 
 
 def pack_bits(mask: Tensor) -> Tensor:

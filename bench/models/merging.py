@@ -26,27 +26,20 @@ def merge(
         calibration: tokens to re-prune with, or None for a pruner that needs none.
     """
     repair = build_repair(cell.repair, pattern=Pattern.parse(cell.pattern), **resolved["repair"])
-    reprune = repruner(
-        base,
-        pruner=cell.pruner,
-        pattern=cell.pattern,
-        options=resolved["pruning"],
-        calibration=calibration,
-    )
-    wrapped = repair.load(base, Path(trained))
-    return repair.merge(wrapped, reprune).eval()
+    reprune = repruner(cell, resolved["pruning"], base, calibration)
+    return repair.merge(repair.load(base, Path(trained)), reprune).eval()
 
 
 def repruner(
-    base: nn.Module, *, pruner: str, pattern: str, options: dict, calibration: str | None
+    cell: Cell, options: dict, base: nn.Module, calibration: str | None
 ) -> Callable[[nn.Module], None]:
-    """Prunes a merged model as its base was pruned.
+    """Prunes a merged model as its base was pruned, with these options.
 
     Where that was not uniform, each layer becomes as sparse as it is in ``base``: an allocation
     made anew from the merged model would be another one. (SparseGPT rounds in each block of
     columns: it can miss by one weight a block.)
     """
-    target = {"pattern": pattern}
+    target = {"pattern": cell.pattern}
     if options.get("allocation", "uniform") != "uniform":
         target = {"sparsity": zero_fractions(base)}
         options = {name: value for name, value in options.items() if name != "allocation"}
@@ -54,6 +47,6 @@ def repruner(
     def reprune(model: nn.Module) -> None:
         device = next(model.parameters()).device
         tokens = load_file(calibration)["input_ids"].to(device) if calibration else None
-        prune(model, pruner, **target, calibration=tokens, **options)
+        prune(model, cell.pruner, **target, calibration=tokens, **options)
 
     return reprune

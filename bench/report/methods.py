@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import DEFAULT_BUDGET
-from bench.config import pruner_options
 from bench.config.variants import changes, method_of, shown, training_of
 from bench.figures.style import in_order
 from bench.report.sources import Sources
@@ -30,7 +29,7 @@ def cards(sources: Sources) -> list[dict]:
     }
     return [
         *(
-            _card("pruner", name, PRUNERS[name], pruner_options(name), records)
+            _card("pruner", name, PRUNERS[name], PRUNERS[name], records)
             for name in PRUNERS
             if name in used
         ),

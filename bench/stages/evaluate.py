@@ -73,8 +73,9 @@ class Evaluator:
 
     def _verify_own(self) -> None:
         """Check that the data of lm-eval's own tasks are what was fetched."""
-        own = {name: task for name, task in self.settings.tasks.items() if task.data is None}
-        for name, task in own.items():
+        for name, task in self.settings.tasks.items():
+            if task.data is not None:
+                continue
             # The library takes seconds to import.
             from bench.evaluation.own import LmEvalSource
 

@@ -57,7 +57,7 @@ def verify_checked(checked: str | Path, data: Mapping[str, str]) -> None:
     sets = read_json(checked)["sets"]
     for name, found in data.items():
         if name not in sets or contents_identity(sets[name]["files"]) != found:
-            raise OriginError(checked, f"of another {name} than is used; remove it and run again")
+            raise OriginError(checked, f"of another {name} than is used")
 
 
 def of_base(cell: Cell, config: dict, *, model: str, code: str | None) -> dict:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from torch import nn
 
+from bench.data.tokens import Blocks
 from bench.files import remove, write_json
 from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.models.merging import repruner
 from bench.stages.inputs import verify_blocks, verify_tokens
 from bench.stages.shared_repair import check_gpus, train_in_processes
-from bench.stages.training_job import TrainingJob, read_blocks, train_once
+from bench.stages.training_job import TrainingJob, train_once
 from bench.training.loss import validation_loss
 from bench.training.train import in_memory
 
@@ -63,17 +64,11 @@ def try_learning_rate(job: TrainingJob, validation: str, calibration: str | None
     if error is not None:
         raise RuntimeError(f"{job.base}: {error['class']}: {error['message']}")
     cell, batch_size = job.cell, job.settings.batch_size
-    held_out = read_blocks(validation)
+    held_out = Blocks.load(validation)
     network = job.load_base()
     before = validation_loss(network, held_out, batch_size)
     repair = job.repair()
-    reprune = repruner(
-        network,
-        pruner=cell.pruner,
-        pattern=cell.pattern,
-        options=job.config["pruning"],
-        calibration=calibration,
-    )
+    reprune = repruner(cell, job.config["pruning"], network, calibration)
     # Each training begins from a base of its own.
     del network
 

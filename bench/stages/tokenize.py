@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bench.data.disjoint import dropped_identity, read_seen
 from bench.data.forms import DataError
-from bench.data.tokens import Packed, calibration, pack
+from bench.data.tokens import Blocks, calibration, pack
 from bench.files import whole
 from bench.models.loading import load_tokenizer
 from bench.models.shape import length_problems
@@ -59,7 +59,7 @@ def tokenize_calibration(
 def tokenize_repair(
     model: str, data: list[str], output: str, config: dict, *, checked: str | None = None
 ) -> None:
-    """Write the packed blocks of the repair text (see :class:`bench.data.tokens.Packed`).
+    """Write the packed blocks of the repair text (see :class:`bench.data.tokens.Blocks`).
 
     Args:
         model: folder of the model, for its tokenizer.
@@ -84,7 +84,7 @@ def tokenize_repair(
         for name, weight in packing["mixture"].items()
     }
     tokenizer = load_tokenizer(model)
-    blocks: Packed = pack(
+    blocks: Blocks = pack(
         mixture,
         tokenizer,
         length=packing["length"],

@@ -1,6 +1,6 @@
 """One training of a repair: what decides it, and doing it in one process."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from torch import nn
 from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
-from bench.cells import Cell
+from bench.cells import Cell, cell_of
 from bench.config import Training
-from bench.data.tokens import Packed
+from bench.data.tokens import Blocks
 from bench.files import write_json
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import LOG_FILE
@@ -21,16 +21,10 @@ from bench.models.loading import load_model, pick_device, pick_dtype
 from bench.models.shape import read_shape
 from bench.origin import digest_of, identity, verify
 from bench.stages.inputs import of_base, of_training, verify_blocks, verify_model
-from bench.training.blocks import Blocks
 from bench.training.checkpoints import Checkpoints
 from bench.training.costs import training_memory
 from bench.training.processes import count, rank
 from bench.training.train import TrainingReport, train
-
-
-def read_blocks(path: str) -> Blocks:
-    packed = Packed.load(path)
-    return Blocks(packed.input_ids, packed.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +53,22 @@ class TrainingJob:
     base_code: str | None
     output: str
     checkpoint_minutes: float = 0
+
+    @classmethod
+    def of(cls, snakemake) -> "TrainingJob":
+        """The training of a rule, by what Snakemake gives to its script."""
+        given = snakemake.input
+        return cls(
+            cell=cell_of(snakemake.wildcards),
+            config=snakemake.params.config,
+            model=given.model,
+            base=given.base,
+            blocks=given.blocks,
+            code=given.code,
+            base_code=snakemake.params.made_by["base"],
+            output=snakemake.output[0],
+            checkpoint_minutes=snakemake.resources.get("checkpoint_minutes", 0),
+        )
 
     @property
     def interrupted(self) -> str:
@@ -137,7 +147,7 @@ class TrainingJob:
         return train(
             network,
             repair,
-            read_blocks(self.blocks),
+            Blocks.load(self.blocks),
             self.settings,
             seed=self.cell.seed,
             dtype=self.dtype,
@@ -172,22 +182,14 @@ def train_once(job: TrainingJob, folder: str | Path, micro_batch: int) -> dict:
             checkpoints,
         )
     repair.save(network, folder)
+    done = asdict(report)
+    log = done.pop("log")
     if rank() == 0:
-        write_json(Path(folder) / LOG_FILE, report.log)
-    return {**clock.costs(), **_budget(network, repair, report, clock)}
-
-
-def _budget(model: nn.Module, repair: Repair, report: TrainingReport, clock: StageClock) -> dict:
+        write_json(Path(folder) / LOG_FILE, log)
     return {
-        "trainable_parameters": repair.trainable_parameters(model),
-        "tokens": report.tokens,
-        "loss_tokens": report.loss_tokens,
-        "steps": report.steps,
-        "batch_order": report.batch_order,
-        "processes": report.processes,
-        "micro_batch": report.micro_batch,
-        "gradient_accumulation": report.gradient_accumulation,
-        "resumed": report.resumed,
+        **clock.costs(),
+        **done,
+        "trainable_parameters": repair.trainable_parameters(network),
         "tokens_per_second": report.tokens / clock.computed()["seconds"],
-        "seconds_evolving": repair.seconds_evolving(model),
+        "seconds_evolving": repair.seconds_evolving(network),
     }

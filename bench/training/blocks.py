@@ -1,25 +1,12 @@
-"""Packed blocks, and the order in which a training is served them."""
+"""The order in which a training is served its blocks."""
 
 import hashlib
 
 import torch
 from torch.utils.data import Dataset
 
+from bench.data.tokens import Blocks
 from bench.training.processes import everyone
-
-
-class Blocks(Dataset):
-    """Packed blocks: ``input_ids`` and ``labels``, int64 of shape (blocks, length)."""
-
-    def __init__(self, input_ids: torch.Tensor, labels: torch.Tensor):
-        self.input_ids = input_ids
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
 
 
 class Served(Dataset):

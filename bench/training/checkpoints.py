@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
-from baselines.repair.base import Repair
-from bench.files import UnreadableError, naming_full_disk, read_json, remove, settle, write_json
+from bench.files import UnreadableError, read_json, remove, settle, write_json
 from bench.jobs.measure import StageClock
 from bench.origin import mark, verify
 from bench.training.processes import everyone, rank
 
-WEIGHTS_FILE = "repair.safetensors"
 SO_FAR_FILE = "so_far.json"
 
 
@@ -142,32 +139,3 @@ class Checkpoints(TrainerCallback):
                 f"asked to end: stopped after step {state.global_step} of {state.max_steps}; "
                 f"run again, the training goes on from {self.folder / written.name}"
             )
-
-
-class CheckpointingTrainer(Trainer):
-    """A Trainer whose checkpoints hold what the repair has changed, not the frozen model.
-
-    Args:
-        repair: what is trained.
-        **arguments: of the Trainer.
-    """
-
-    def __init__(self, repair: Repair, **arguments):
-        super().__init__(**arguments)
-        self.repair = repair
-
-    def _save_checkpoint(self, *arguments) -> None:
-        with naming_full_disk(self.args.output_dir):
-            super()._save_checkpoint(*arguments)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = Path(output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = self.repair.checkpoint(self.model)
-        save_file(
-            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
-            folder / WEIGHTS_FILE,
-        )
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        self.repair.restore(self.model, load_file(Path(resume_from_checkpoint) / WEIGHTS_FILE))

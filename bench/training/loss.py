@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from bench.data.tokens import IGNORED
-from bench.training.blocks import Blocks
+from bench.data.tokens import IGNORED, Blocks
 
 Rows = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Of logits (rows, vocabulary), which it may overwrite, and targets: summed loss and gradient."""

@@ -16,9 +16,9 @@ from transformers import ProgressCallback, TrainingArguments
 from baselines.repair.base import Repair
 from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
-from bench.data.tokens import IGNORED
+from bench.data.tokens import IGNORED, Blocks
 from bench.models.loading import short_attention
-from bench.training.blocks import Blocks, Served
+from bench.training.blocks import Served
 from bench.training.checkpoints import Checkpoints
 from bench.training.loss import next_token_loss
 from bench.training.own_loop import OwnLoopTrainer

@@ -2,18 +2,21 @@
 
 import math
 from functools import partial
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import ProgressCallback, TrainerCallback
+from transformers import ProgressCallback, Trainer, TrainerCallback
 
-from baselines.repair.base import Repair
-from bench.training.checkpoints import CheckpointingTrainer
+from baselines.repair.base import STATE_FILE, Repair
+from bench.files import naming_full_disk
 from bench.training.loss import counted_logits, dense_logits, distillation_loss
 
 
-class RepairTrainer(CheckpointingTrainer):
-    """The Trainer, but for logits that nothing is done with.
+class RepairTrainer(Trainer):
+    """The Trainer, but for logits that nothing is done with, and with checkpoints of what the
+    repair has changed, not of the frozen model.
 
     Args:
         repair: what is trained.
@@ -24,8 +27,8 @@ class RepairTrainer(CheckpointingTrainer):
     """
 
     def __init__(self, repair: Repair, dtype: torch.dtype, dense: nn.Module | None, **arguments):
-        super().__init__(repair, **arguments)
-        self.dtype = dtype
+        super().__init__(**arguments)
+        self.repair, self.dtype = repair, dtype
         self.distills = repair.objective == "distill"
         self.dense = dense.to(self.args.device) if self.distills else dense
 
@@ -41,6 +44,21 @@ class RepairTrainer(CheckpointingTrainer):
             self.compute_loss_func = partial(distillation_loss, dense=dense)
         with counted_logits(self.accelerator.unwrap_model(model), inputs["labels"]):
             return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def _save_checkpoint(self, *arguments) -> None:
+        with naming_full_disk(self.args.output_dir):
+            super()._save_checkpoint(*arguments)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = self.repair.checkpoint(self.model)
+        save_file(
+            {k: tensor.cpu().contiguous() for k, tensor in tensors.items()}, folder / STATE_FILE
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        self.repair.restore(self.model, load_file(Path(resume_from_checkpoint) / STATE_FILE))
 
 
 class Progress(ProgressCallback):

@@ -48,10 +48,16 @@ class Bitmask(nn.Module):
         self.offsets = torch.searchsorted(positions, rows, out_int32=small)
         return positions
 
-    def unpack(self) -> Tensor:
-        """The matrix, made anew."""
+    def unpack(self, values: Tensor | None = None) -> Tensor:
+        """The matrix, made anew; of other values, in their dtype, where they are given."""
         unpack = unpacker(self.bits.device.type)
-        return unpack(self.bits, self.values, self.offsets, self.columns)
+        values = self.values if values is None else values
+        return unpack(self.bits, values, self.offsets, self.columns)
+
+    def pick(self, weight: Tensor) -> Tensor:
+        """What lies under the mask of a matrix, (m, n), in the order of the values."""
+        positions = positions_of(mask_of(self.bits, self.columns).flatten())
+        return weight.flatten().index_select(0, positions)
 
 
 @cache
@@ -95,6 +101,12 @@ def bits_of_bytes(device: torch.device) -> Tensor:
     return (byte >> torch.arange(8, device=device)) % 2 == 1
 
 
+def autocasted(x: Tensor) -> Tensor:
+    """In the dtype of autocast, where that is on: a function of our own has to see to it."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 class BitmaskLinear(nn.Linear):
     """A frozen linear layer whose weight is kept as a `Bitmask`.
 
@@ -118,24 +130,34 @@ class BitmaskLinear(nn.Linear):
         return self.packed.unpack()
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        return _PackedLinear.apply(x, self)
+        return self.product(x, self.packed.values)
+
+    def product(self, x: Tensor, values: Tensor) -> Tensor:
+        """What the layer gives for x, with values that may train under its mask, (k,)."""
+        return _PackedLinear.apply(autocasted(x), values, self)
 
 
 class _PackedLinear(torch.autograd.Function):
-    """y = x weight^T + bias; saves nothing."""
+    """y = x weight^T + bias, the values rounded to x's dtype; saves x only if they train."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, layer: BitmaskLinear) -> Tensor:
-        ctx.layer = layer
-        bias = layer.bias
-        return F.linear(x, layer.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+    def forward(ctx, x: Tensor, values: Tensor, layer: BitmaskLinear) -> Tensor:
+        ctx.packed = layer.packed
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, values)
+        bias = None if layer.bias is None else layer.bias.to(x.dtype)
+        return F.linear(x, layer.packed.unpack(values.to(x.dtype)), bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        return gradient @ ctx.layer.weight.to(gradient.dtype), None
+        x, values = ctx.saved_tensors
+        to_x = to_values = None
+        if ctx.needs_input_grad[0]:
+            to_x = gradient @ ctx.packed.unpack(values.to(gradient.dtype))
+        if ctx.needs_input_grad[1]:
+            dense = gradient.flatten(0, -2).T @ x.flatten(0, -2)
+            to_values = ctx.packed.pick(dense).to(values.dtype)
+        return to_x, to_values, None
 
 
 def pack_layers(model: nn.Module, layers: Iterable[str]) -> nn.Module:

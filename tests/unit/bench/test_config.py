@@ -101,7 +101,7 @@ BAD = [
     ("repair.masked-lora", ..., ["repair.masked-lora", "missing", "tuning.learning_rates"]),
     ("repair.spiel.mask", "evolve", ["repair.spiel.mask", "'evolve'", "unknown key", "match_rank"]),
     ("pruning.wanda.allocation", "own", ["wanda.allocation", "'own'", "'owl' or 'owl-minmax'"]),
-    ("pruning.sparsegpt.damping", -1, ["pruning.sparsegpt", "damping is -1", "0 or more"]),
+    ("pruning.sparsegpt.damping", -1, ["pruning.sparsegpt.damping = -1", "than or equal to 0"]),
     ("variants.mine", {"of": "sfet"}, ["variants.mine.of", "'sfet'", "full, lora, spp, seft"]),
     ("variants.mine", {"of": "lora-dense"}, ["variants.mine.of", "'lora-dense'", "full, lora"]),
     ("variants.mine", {"init": "random"}, ["variants.mine.of", "missing"]),

@@ -8,9 +8,8 @@ from layers import load_layers, read_layers
 from baselines.pruning import prunable_layers, prune
 from baselines.repair import REPAIRS, build_repair
 from bench.config import Training
-from bench.data.tokens import IGNORED
+from bench.data.tokens import IGNORED, Blocks
 from bench.models.loading import load_model
-from bench.training.blocks import Blocks
 from bench.training.train import train
 from bench.training.tuning import COLUMNS, SWEEPS, sweep_markdown, tuning_table
 

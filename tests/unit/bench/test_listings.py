@@ -90,7 +90,7 @@ def test_what_decides_a_job_follows_from_the_imports_of_its_script(script, decid
 
 
 def test_a_method_is_decided_by_its_module_and_not_by_another_ones():
-    found = {path.relative_to(ROOT).as_posix() for path in REPAIRS.files("seft")}
+    found = {path.relative_to(ROOT).as_posix() for path in imported([REPAIRS.file("seft")])}
     assert {"baselines/repair/seft.py", "seft/evolver.py", "seft/storage/__init__.py"} <= found
     assert not {"baselines/repair/lora.py", "baselines/repair/spp.py"} & found
 

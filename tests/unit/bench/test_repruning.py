@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from baselines.pruning import PRUNERS, prunable_layers, prune, zero_fractions
 from baselines.repair import build_repair
 from baselines.repair.base import trainables
+from bench.cells import Cell
 from bench.models.merging import repruner
 
 
@@ -41,13 +42,8 @@ def test_every_layer_becomes_as_sparse_as_it_was(pruner, repair, allocation, tmp
     blocks = {sparsities[f"model.layers.{index}.mlp.up_proj"] for index in (0, 1)}
     assert len(blocks) == (1 if allocation == "uniform" else 2)
 
-    reprune = repruner(
-        base,
-        pruner=pruner,
-        pattern="s60",
-        options=options,
-        calibration=str(tmp_path / "calibration.safetensors"),
-    )
+    cell = Cell("tiny", pruner, "s60", repair, seed=0)
+    reprune = repruner(cell, options, base, str(tmp_path / "calibration.safetensors"))
     method = build_repair(repair)
     model = method.wrap(base, seed=0)
     with torch.no_grad():

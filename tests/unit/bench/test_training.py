@@ -14,8 +14,9 @@ from baselines.repair import build_repair
 from baselines.repair.full import Full
 from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
+from bench.data.tokens import Blocks
 from bench.tools.measured_training import SavedForBackward
-from bench.training.blocks import Blocks, Served
+from bench.training.blocks import Served
 from bench.training.loss import (
     SummedLoss,
     counted_logits,

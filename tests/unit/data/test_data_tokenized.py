@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from bench.data.items import DataError
-from bench.data.tokens import Packed
+from bench.data.tokens import Blocks
 from bench.origin import mark
 from bench.sources import SyntheticSource, fetch_model
 from bench.sources.manifest import Manifest
@@ -45,7 +45,7 @@ def pack(model, data, length):
     packing = {"mixture": {data.name: 1.0}, "split": "train", "blocks": 2, "length": length}
     config = CONFIG | {"packing": packing | {"prompt_loss": False}}
     tokenize_repair(str(model), [str(data)], str(output), config)
-    return Packed.load(output).input_ids
+    return Blocks.load(output).input_ids
 
 
 STEPS = {"calibration": calibrate, "training": pack}

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from bench.data import DataError
 from bench.data.items import document
 from bench.data.splits import position
-from bench.data.tokens import DOCUMENTS_AT_ONCE, Packed, calibration, pack
+from bench.data.tokens import DOCUMENTS_AT_ONCE, Blocks, calibration, pack
 from bench.origin import verify
 
 WORDS = [f"w{number}" for number in range(50)]
@@ -192,7 +192,7 @@ def test_blocks_are_saved_with_their_counts(tmp_path):
     packed.save(path, made_from)
     assert {"blocks.json", "blocks.safetensors"} <= {path.name for path in tmp_path.iterdir()}
     assert verify(path)["made_from"] == made_from
-    loaded = Packed.load(tmp_path / "blocks.safetensors")
+    loaded = Blocks.load(tmp_path / "blocks.safetensors")
     assert torch.equal(loaded.input_ids, packed.input_ids)
     assert torch.equal(loaded.labels, packed.labels)
     assert loaded.counts == packed.counts

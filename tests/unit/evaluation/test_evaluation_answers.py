@@ -67,6 +67,6 @@ def test_of_several_right_answers_the_best_one_counts():
 def test_an_item_without_a_right_option_has_no_answer(tmp_path):
     file = tmp_path / "items.jsonl"
     file.write_text(json.dumps(ITEMS["science"][0]) + "\n")
-    task = load_task("science", TaskSpec(metric="acc"), file, seed=0)["tasks"]["science"]
+    task = load_task("science", TaskSpec(metric="acc"), file)["tasks"]["science"]
     sample = {"doc": ITEMS["science"][0], "target": 2, "resps": [], "arguments": []}
     assert options_of(task, sample) == {}

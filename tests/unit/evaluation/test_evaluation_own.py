@@ -97,7 +97,7 @@ def test_data_are_fetched_once(fetched, tmp_path, monkeypatch):
     assert set(manifest["files"]) == {"arc/test.parquet", "openbook/test.parquet"}
     monkeypatch.setattr(datasets, "load_dataset", None)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    loaded = load_task("school", TaskSpec(metric="acc"), folder, seed=0)
+    loaded = load_task("school", TaskSpec(metric="acc"), folder)
     assert {name: len(task.eval_docs) for name, task in loaded["tasks"].items()} == {
         "arc": 12,
         "openbook": 7,
@@ -125,9 +125,10 @@ def test_what_a_configuration_can_ask_of_a_task(fetched, name, metrics, items):
 
 def test_task_of_lm_eval(fetched, model, tokenizer, files):
     spec = TaskSpec(metric="acc_norm", limit=9, few_shot=2)
-    settings = {"batch_tokens": 100, "seed": 3}
-    own = evaluate(model, tokenizer, {"arc": spec}, {"arc": fetched("arc")}, **settings)
-    local = evaluate(model, tokenizer, {"science": spec}, {"science": files["science"]}, **settings)
+    own = evaluate(model, tokenizer, {"arc": spec}, {"arc": fetched("arc")}, batch_tokens=100)
+    local = evaluate(
+        model, tokenizer, {"science": spec}, {"science": files["science"]}, batch_tokens=100
+    )
     assert own.metrics == [row | {"task": "arc"} for row in local.metrics]
     assert [sample["id"] for sample in own.samples] == [str(number) for number in range(9)]
     assert [s["acc_norm"] for s in own.samples] == [s["acc_norm"] for s in local.samples]
@@ -136,14 +137,14 @@ def test_task_of_lm_eval(fetched, model, tokenizer, files):
 def test_group_of_tasks(fetched, registry, model, tokenizer, log_likelihood):
     spec = TaskSpec(metric="acc", few_shot=1)
     found = evaluate(
-        model, tokenizer, {"school": spec}, {"school": fetched("school")}, batch_tokens=100, seed=3
+        model, tokenizer, {"school": spec}, {"school": fetched("school")}, batch_tokens=100
     )
     plain = lm_eval.simple_evaluate(
         HFLM(model, tokenizer=tokenizer),
         tasks=["school"],
         task_manager=registry,
         num_fewshot=1,
-        fewshot_random_seed=3,
+        fewshot_random_seed=1234,
         bootstrap_iters=10,
     )
     row, answers = found.metrics
@@ -172,12 +173,12 @@ def test_limit_of_a_group_is_of_each_task(fetched, model, tokenizer):
     found = evaluate(model, tokenizer, {"school": TaskSpec(metric="acc", limit=3)}, folder)
     assert {(row["n"], row["tasks"], row["limit"]) for row in found.metrics} == {(6, 2, 3)}
     with pytest.raises(ValueError, match="task openbook: limit = 8: there are 7 items"):
-        load_task("school", TaskSpec(metric="acc", limit=8), folder["school"], seed=0)
+        load_task("school", TaskSpec(metric="acc", limit=8), folder["school"])
 
 
 def test_group_that_is_no_average_over_items(fetched):
     with pytest.raises(ValueError, match="task unweighted: metric = 'acc': it has none"):
-        load_task("unweighted", TaskSpec(metric="acc"), fetched("unweighted"), seed=0)
+        load_task("unweighted", TaskSpec(metric="acc"), fetched("unweighted"))
 
 
 def test_answers_that_are_generated_and_filtered(fetched, registry, model, tokenizer):
@@ -205,7 +206,7 @@ def test_answers_that_are_generated_and_filtered(fetched, registry, model, token
     with pytest.raises(
         ValueError, match="'exact_match': it has exact_match,word, exact_match,whole"
     ):
-        load_task("answers", TaskSpec(metric="exact_match"), folder["answers"], seed=0)
+        load_task("answers", TaskSpec(metric="exact_match"), folder["answers"])
 
 
 @pytest.fixture
@@ -235,7 +236,7 @@ def test_data_of_the_hub_are_those_of_one_commit(hub, tmp_path, monkeypatch):
     assert fetch(LmEvalSource(task="quiz", revision=REVISION), tmp_path / "again") == manifest
     assert [name for name, _ in hub.downloads] == ["data/test-0.parquet"]
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    task = load_task("quiz", TaskSpec(metric="acc"), folder, seed=0)["tasks"]["quiz"]
+    task = load_task("quiz", TaskSpec(metric="acc"), folder)["tasks"]["quiz"]
     assert [item["answer"] for item in task.eval_docs] == [0, 1, 0, 1]
 
 

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from lm_eval.tasks._yaml_loader import load_yaml
 from pydantic import ValidationError
 
 from bench.evaluation import TASKS_FOLDER, TaskSpec
@@ -66,7 +67,7 @@ def test_metrics_are_those_that_lm_eval_finds(name, tmp_path):
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     spec = TaskSpec(data="any", metric="none of them")
     with pytest.raises(ValueError, match="it has ") as error:
-        load_task(name, spec, tmp_path / "items.jsonl", seed=0)
+        load_task(name, spec, tmp_path / "items.jsonl")
     assert str(error.value).endswith(f"it has {', '.join(defined_metrics(name))}")
 
 
@@ -79,3 +80,12 @@ def test_metrics_of_a_definition_with_functions_filters_and_includes(tmp_path, m
     assert defined_metrics("one") == ["f1"]
     assert defined_metrics("two") == ["f1,a", "f1,b"]
     assert defined_metrics("three") is None
+
+
+def test_of_two_definitions_that_are_included_lm_eval_has_the_metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.evaluation.tasks.TASKS_FOLDER", tmp_path)
+    for name in ("f1", "acc"):
+        (tmp_path / name).write_text(f"metric_list: [{{metric: {name}}}]\n")
+    (tmp_path / "both.yaml").write_text("include: [f1, acc]\n")
+    metrics = load_yaml(tmp_path / "both.yaml")["metric_list"]
+    assert defined_metrics("both") == [entry["metric"] for entry in metrics]

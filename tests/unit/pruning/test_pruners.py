@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 
+from baselines.imports import imported
 from baselines.pruning import PRUNERS, Pattern, prunable_layers, prune, sparsity_report
 from baselines.pruning import driver as driver_module
 
@@ -218,7 +219,7 @@ def test_batches_do_not_change_the_masks(pruner, make_model, calibration, monkey
 
 
 def test_sources_are_the_pruners_own_and_what_they_import(pruner):
-    names = {path.name for path in PRUNERS.files(pruner)}
+    names = {path.name for path in imported([PRUNERS.file(pruner)])}
     own = {f"{PRUNERS[other].__module__.rpartition('.')[2]}.py" for other in PRUNERS}
     assert {"masks.py", "pattern.py", "pruner.py"} <= names
     assert names & own == {f"{PRUNERS[pruner].__module__.rpartition('.')[2]}.py"}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.pruning.masks import lowest, lowest_in_groups
+from baselines.pruning.masks import lowest, lowest_by
 from baselines.pruning.pattern import Pattern
 
 
@@ -20,8 +20,8 @@ def test_lowest_is_a_stable_sort_cut_off(levels, dtype):
             np.testing.assert_array_equal(lowest(scores, count).numpy(), expected)
 
 
-def test_lowest_in_groups():
+def test_lowest_by_groups():
     scores = torch.tensor([[3.0, 1, 2, 0, 5, 5, 5, 5], [0, 0, 0, 1, 9, 8, 7, 6]])
     expected = [[0, 1, 0, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0, 1, 1]]
-    mask = lowest_in_groups(scores, Pattern.parse("2of4"))
+    mask = lowest_by(Pattern.parse("2of4"), scores)
     assert mask.int().tolist() == expected

@@ -10,13 +10,13 @@ import bench.training.train
 from baselines.pruning import prune
 from baselines.repair import REPAIRS, build_repair
 from bench.config import Training
-from bench.training.blocks import Blocks
+from bench.data.tokens import Blocks
 
 LENGTH, VOCABULARY = 12, 48
 
 # What a method that has these options needs to show its work on the tiny model in a few steps.
 OPTIONS = {"match_rank": 2, "evolve_every": 2, "accumulate_steps": 1}
-LEARNING_RATES = {"spp": 0.1}
+LEARNING_RATES = {"spp": 0.1, "static": 2e-2, "shira": 2e-2}
 
 
 def dense_llama(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:

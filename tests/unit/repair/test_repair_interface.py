@@ -151,7 +151,7 @@ def test_the_merged_model_answers_as_the_unmerged(tiny, name, dtype, tolerance):
     unmerged = tiny.logits(model)
     merged = tiny.logits(repair.merge(model, reprune=lambda model: None))
     change = (unmerged - base).norm()
-    assert change > 4 * tolerance * base.norm()
+    assert change > 5 * tolerance * base.norm()
     assert (merged - unmerged).norm() < tolerance * base.norm()
 
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from baselines.repair import REPAIRS
-from baselines.repair.base import trainables
+from baselines.repair.base import STATE_FILE, trainables
 from bench.config import Training
+from bench.data.tokens import Blocks
 from bench.jobs.measure import StageClock
-from bench.training.blocks import Blocks
-from bench.training.checkpoints import WEIGHTS_FILE, Checkpoints
+from bench.training.checkpoints import Checkpoints
 from bench.training.train import train
 
 TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
@@ -140,7 +140,7 @@ def test_a_training_that_is_killed_goes_on_from_its_last_checkpoint(run, tmp_pat
 def test_a_checkpoint_holds_what_is_trained_and_no_frozen_weight(run, tmp_path, name):
     with pytest.raises(SystemExit):
         run(name, interruption=Ask(1))
-    saved = load_file(tmp_path / "training/checkpoint-1" / WEIGHTS_FILE)
+    saved = load_file(tmp_path / "training/checkpoint-1" / STATE_FILE)
     assert saved
     assert not [name for name in saved if "embed_tokens" in name or name.endswith("base.weight")]
 
@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_is_dropped_and_the_one_before_is_taken(
 ):
     # What is hidden are times at which files were read.
     files = sorted(path.name for path in (killed.folder / "checkpoint-5").glob("[!.]*"))
-    assert {"optimizer.pt", "rng_state.pth", "scheduler.pt", WEIGHTS_FILE} < set(files)
+    assert {"optimizer.pt", "rng_state.pth", "scheduler.pt", STATE_FILE} < set(files)
     for file in files:
         folder = tmp_path / file
         assert reopened(killed, folder, damage, f"checkpoint-5/{file}") == folder / "checkpoint-4"

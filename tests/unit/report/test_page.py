@@ -13,7 +13,6 @@ from made_up_results import made_up_results
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import Cell
-from bench.config import pruner_options
 from bench.records.measures import COSTS, Cost
 from bench.report import Sources, build_page
 from bench.report.board import RECOVERY, SCORE, board, cells, pairs
@@ -191,7 +190,7 @@ def test_every_registered_method_can_say_in_two_lines_what_it_is(method):
 
 
 def test_every_option_of_a_method_says_what_it_is():
-    models = [*map(pruner_options, PRUNERS), *(method.Options for method in REPAIRS.values())]
+    models = [*PRUNERS.values(), *(method.Options for method in REPAIRS.values())]
     for options in models:
         for name, field in options.model_fields.items():
             assert field.description, (options, name)

@@ -45,7 +45,13 @@ def run(options: dict, rank: int = 0, ranks: int = 1) -> dict[str, torch.Tensor]
     return model.state_dict()
 
 
-OPTIONS = [{}, {"growth": "random", "moments": "seeded"}, {"candidates": 3}]
+OPTIONS = [
+    {},
+    {"growth": "random", "moments": "seeded"},
+    {"candidates": 3},
+    {"candidates": 3, "init": "inside", "moments": "seeded"},
+    {"candidates": 1000},
+]
 
 
 def work(rank: int, folder: str):
@@ -62,6 +68,8 @@ def test_all_ranks_decide_alike_and_as_one_process_would(tmp_path):
     by_rank = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for first, second in zip(*by_rank, strict=True):
         assert all(torch.equal(first[name], second[name]) for name in first)
+    whole, *_, everything = by_rank[0]
+    assert all(torch.equal(whole[name], everything[name]) for name in whole)
     # Squares and candidates depend on how the batch is split; the rest does not.
     for name, values in run(OPTIONS[0]).items():
         torch.testing.assert_close(by_rank[0][0][name], values)

@@ -272,7 +272,7 @@ def test_candidates_bound_the_window(tokens):
     for layer in model.seft_layers.values():
         window = layer.window
         assert len(window.total) <= 6 * len(layer.delta) < layer.weight.numel()
-        held = window.total.nbytes + window.positions.nbytes
+        held = window.total.nbytes + window.steps.nbytes
         assert held <= model.seft_config.window_bytes(*layer.weight.shape)
     optimizer.zero_grad()
     train(model, tokens, optimizer, evolver, range(1, 13))
