@@ -30,6 +30,8 @@ def provenance(device, dtype) -> dict:
         device: that was computed on; None if none could be had.
         dtype: that was computed in; None without a device.
     """
+    import torch
+
     return {
         "git": git_state(Path(__file__).parent),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -38,7 +40,7 @@ def provenance(device, dtype) -> dict:
         "cpu": cpu_name(),
         "accelerator": accelerator(device),
         "dtype": dtype and str(dtype).removeprefix("torch."),
-        "threads": _threads(),
+        "threads": torch.get_num_threads(),
         "cluster_job": cluster_job(),
     }
 
@@ -104,9 +106,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()

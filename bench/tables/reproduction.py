@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter
 
 from baselines.problems import MisfitError, validated
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
-from bench.evaluation.tasks import PERPLEXITY
 from bench.paths import ROOT
+from bench.records.measures import kind_of
 from bench.records.rows import budgets, by_row, mean
 from bench.typed import Strict
 
@@ -108,7 +108,7 @@ def _method(reference: Published) -> tuple[str, str, str]:
 def _values(reference: Published, records: list[dict]) -> list[float]:
     """What the seeds of a row scored in the setting of a published number."""
     return [
-        entry["value"] * (1 if reference.metric == PERPLEXITY else 100)
+        entry["value"] * kind_of(reference.metric).scale
         for record in records
         for entry in record["metrics"]
         if reference.data_set in (entry["task"], entry.get("data"))

@@ -55,8 +55,8 @@ rule try_learning_rate:
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory("repair"),
-        runtime=duration("repair"),
+        mem_mb=memory("try_learning_rate"),
+        runtime=duration("try_learning_rate"),
     params:
         config=trial_config,
         made_by=made_by,

@@ -6,16 +6,15 @@ from bench.stages.repair import train_repair
 from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:
-    smk = job.snakemake
     training = TrainingJob(
-        cell=cell_of(smk.wildcards),
-        config=smk.params.config,
-        model=smk.input.model,
-        base=smk.input.base,
-        blocks=smk.input.blocks,
-        code=smk.input.code,
-        base_code=smk.params.made_by["base"],
-        output=smk.output[0],
-        checkpoint_minutes=smk.resources.checkpoint_minutes,
+        cell=cell_of(snakemake.wildcards),
+        config=snakemake.params.config,
+        model=snakemake.input.model,
+        base=snakemake.input.base,
+        blocks=snakemake.input.blocks,
+        code=snakemake.input.code,
+        base_code=snakemake.params.made_by["base"],
+        output=snakemake.output[0],
+        checkpoint_minutes=snakemake.resources.checkpoint_minutes,
     )
-    train_repair(training, job.attempt, smk.resources.processes)
+    train_repair(training, job.attempt, snakemake.resources.processes)

@@ -6,15 +6,14 @@ from bench.stages.repair import try_learning_rate
 from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:
-    smk = job.snakemake
     trial = TrainingJob(
-        cell=cell_of(smk.wildcards),
-        config=smk.params.config,
-        model=smk.input.model,
-        base=smk.input.base,
-        blocks=smk.input.blocks,
-        code=smk.input.code,
-        base_code=smk.params.made_by["base"],
-        output=smk.output[0],
+        cell=cell_of(snakemake.wildcards),
+        config=snakemake.params.config,
+        model=snakemake.input.model,
+        base=snakemake.input.base,
+        blocks=snakemake.input.blocks,
+        code=snakemake.input.code,
+        base_code=snakemake.params.made_by["base"],
+        output=snakemake.output[0],
     )
-    try_learning_rate(trial, smk.input.validation, job.optional("calibration"))
+    try_learning_rate(trial, snakemake.input.validation, job.optional("calibration"))

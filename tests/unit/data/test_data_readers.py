@@ -196,7 +196,7 @@ QUESTION = {"question": "Who?", "choices": ["I", "you", "she"], "answer": 0}
         ("[1]", "[1]: allowed: an object"),
         ("3", "3: allowed: an object"),
         ("[" * 100_000, "recursion"),
-        ('{"text": "a", "text": "b"}', "'text' is given twice: allowed: once"),
+        ('{"text": "a", "text": "b"}', "text: given twice; allowed: each key once"),
         ({"text": None}, "text = None: allowed: text"),
         ({"text": ["a"]}, "text = ['a']: allowed: text"),
         ({"text": " \n"}, r"text = ' \n': allowed: text that is not empty"),

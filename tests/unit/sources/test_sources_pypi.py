@@ -11,7 +11,9 @@ from random import Random
 import pytest
 from pydantic import ValidationError
 
-from bench.sources import Manifest, PypiSource, SourceError, fetch
+from bench.files import read_json
+from bench.origin import MANIFEST
+from bench.sources import PypiSource, SourceError, fetch
 from bench.sources.pypi import pip_options
 
 WHEEL = "thing-1.0-py3-none-any.whl"
@@ -145,12 +147,12 @@ def test_members_are_unpacked_and_described(index, tmp_path, file, pack):
         if path.is_file() and path.name != "manifest.json"
     }
     assert found == {name: CONTENT[name] for name in spec.members}
-    assert {name: (r.sha256, r.bytes) for name, r in manifest.files.items()} == {
+    assert {name: (r["sha256"], r["bytes"]) for name, r in manifest["files"].items()} == {
         name: (digest(CONTENT[name]), len(CONTENT[name])) for name in spec.members
     }
-    assert manifest.source == spec.model_dump(mode="json")
-    assert manifest.source["licence"] == "MIT"
-    assert Manifest.read(tmp_path / "out") == manifest
+    assert manifest["source"] == spec.model_dump(mode="json")
+    assert manifest["source"]["licence"] == "MIT"
+    assert read_json(tmp_path / "out" / MANIFEST) == manifest
     assert index.requests.count(f"/files/{file}") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -170,7 +172,7 @@ def test_a_failed_fetch_keeps_what_was_there(index, tmp_path):
     before = fetch(source(WHEEL, content), tmp_path / "out")
     with pytest.raises(SourceError):
         fetch(source(WHEEL, content, members=["thing/none"]), tmp_path / "out")
-    assert Manifest.read(tmp_path / "out") == before
+    assert read_json(tmp_path / "out" / MANIFEST) == before
     assert (tmp_path / "out" / "thing" / "a.json").read_bytes() == CONTENT["thing/a.json"]
 
 
