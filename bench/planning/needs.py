@@ -14,10 +14,11 @@ from bench.config import Config
 from bench.config.models import shape_of
 from bench.models.shape import Shape
 from bench.planning.speeds import Device
+from bench.records.measures import MIB
 from bench.sources import PypiSource
 from bench.training.costs import kept_bytes, trained_numbers, training_memory, training_work
 
-MIB, GIB = 2**20, 2**30
+GIB = 1024 * MIB
 
 # Start of a job, and bytes a second at which it reads a model.
 START_SECONDS, READING = 15, 5e8

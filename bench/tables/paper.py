@@ -11,6 +11,7 @@ from bench.records.rows import by_row
 from bench.statistics.comparisons import less
 from bench.tables.rendering import Sheet, number, with_interval
 from bench.tables.table1 import (
+    OF_A_SCORE,
     SCORES_CAPTION,
     as_counts,
     by_identity,
@@ -154,8 +155,7 @@ def _patterns(scores: pd.DataFrame, *, structured: bool) -> list[str]:
 def _across(scores: pd.DataFrame, patterns: list[str], tasks: list[str]) -> pd.DataFrame:
     found = by_identity(scores)
     methods = scores.loc[scores["pattern"].isin(patterns), METHOD].drop_duplicates()
-    parts = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}
-    parts["_tie_group"] = "tie_group"
+    parts = OF_A_SCORE | {"_tie_group": "tie_group"}
     columns = {f"{DENSE}_{task}": (DENSE, task, "mean") for task in tasks}
     columns |= {
         f"{pattern}_{task}{suffix}": (pattern, task, key)

@@ -40,6 +40,7 @@ from bench.files import write_csv
 from bench.jobs.environment import ALLOCATOR
 from bench.models.bases import BASE_FILE
 from bench.paths import ROOT
+from bench.records.measures import MIB
 from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
 
@@ -260,15 +261,15 @@ def table(measured: pd.DataFrame) -> pd.DataFrame:
     middle = grouped.median()
     spread = grouped.max() - grouped.min()
     result = middle[["trainable_parameters", "step_seconds"]].astype({"trainable_parameters": int})
-    result["step_seconds_spread"] = spread["step_seconds"]
-    result["tokens_per_second"] = middle["tokens"] / middle["step_seconds"]
-    result["peak_mib"] = middle["peak"] / 2**20
-    result["peak_mib_spread"] = spread["peak"] / 2**20
-    for part in MEMORY:
-        result[f"{part}_mib"] = middle[part] / 2**20
-    result["evolving_seconds"] = middle["evolving_seconds"]
-    result["evolving_percent"] = 100 * middle["evolving_share"]
-    result = result.reset_index()
+    result = result.assign(
+        step_seconds_spread=spread["step_seconds"],
+        tokens_per_second=middle["tokens"] / middle["step_seconds"],
+        peak_mib=middle["peak"] / MIB,
+        peak_mib_spread=spread["peak"] / MIB,
+        **(middle[MEMORY] / MIB).add_suffix("_mib"),
+        evolving_seconds=middle["evolving_seconds"],
+        evolving_percent=100 * middle["evolving_share"],
+    ).reset_index()
     reference = result[result["method"] == REFERENCE]
     reference = result[KEYS].merge(reference, on=KEYS[1:], how="left", suffixes=("", "_reference"))
     result["step_ratio"] = result["step_seconds"] / reference["step_seconds"]
