@@ -137,6 +137,7 @@ class Provenance(Part):
     python: str
     platform: str
     cpu: str
+    accelerator: dict | None
     dtype: str | None
     threads: PositiveInt
     manifests: Manifests

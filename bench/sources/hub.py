@@ -95,24 +95,21 @@ def explained(repository: str, revision: str) -> Iterator[None]:
         RevisionNotFoundError,
     )
 
+    reasons = {
+        GatedRepoError: "access must be asked for on its page, then log in (`hf auth`)",
+        RepositoryNotFoundError: "no such repository, or a private one (`hf auth` logs in)",
+        RevisionNotFoundError: "no such revision",
+        LocalEntryNotFoundError: "the hub cannot be reached, and it is not in the local cache",
+    }
     try:
         yield
-        return
-    except GatedRepoError as error:
-        reason, cause = "access must be asked for on its page, then log in (`hf auth`)", error
-    except RepositoryNotFoundError as error:
-        reason, cause = "no such repository, or a private one (`hf auth` logs in)", error
-    except RevisionNotFoundError as error:
-        reason, cause = "no such revision", error
-    except LocalEntryNotFoundError as error:
-        reason, cause = "the hub cannot be reached, and it is not in the local cache", error
-    except RemoteEntryNotFoundError as error:
-        name = Path(error.response.url.path).name
-        reason, cause = f"{name} is listed and not there", error
     # The errors of the hub's HTTP library have no base class that the hub's client exports.
     except Exception as error:
-        reason, cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", error
-    raise refusal(repository, revision, reason) from cause
+        said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if isinstance(error, RemoteEntryNotFoundError):
+            said = f"{Path(error.response.url.path).name} is listed and not there"
+        reason = next((why for kind, why in reasons.items() if isinstance(error, kind)), said)
+        raise refusal(repository, revision, reason) from error
 
 
 def refusal(repository: str, revision: str, reason: str) -> SourceError:

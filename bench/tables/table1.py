@@ -149,7 +149,7 @@ def _training(row: tuple) -> tuple:
 
 
 def _memory_ranges(records: list[dict]) -> dict[tuple, dict]:
-    """Lowest and highest peak memory of each training, over its bases and seeds; None if unknown."""
+    """Lowest and highest peak memory of each training over bases and seeds; None if unknown."""
     peaks: dict[tuple, list[float]] = {}
     for row, group in by_row(records).items():
         found = (COSTS[MEMORY].of(record) for record in group if record["status"] == "ok")
