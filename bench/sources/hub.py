@@ -30,18 +30,12 @@ class HubSource(BaseSource):
 
     def retrieve(self, folder: Path) -> None:
         if not self.revision.strip("0"):
-            raise self._error("not filled in; allowed: a commit of the repository")
-        snapshot = self._snapshot()
-        link_files(snapshot, self.files, folder)
-        for link in folder.rglob("*"):
-            if link.is_file():
-                self._check(snapshot / link.relative_to(folder))
-
-    def _snapshot(self) -> Path:
+            reason = "not filled in; allowed: a commit of the repository"
+            raise refusal(self.repository, self.revision, reason)
         from huggingface_hub import snapshot_download
 
         with explained(self.repository, self.revision):
-            return Path(
+            snapshot = Path(
                 snapshot_download(
                     self.repository,
                     repo_type=self.repository_type,
@@ -49,6 +43,10 @@ class HubSource(BaseSource):
                     allow_patterns=self.files,
                 )
             )
+        link_files(snapshot, self.files, folder)
+        for link in folder.rglob("*"):
+            if link.is_file():
+                self._check(snapshot / link.relative_to(folder))
 
     def _check(self, path: Path) -> None:
         """Compare a file with its digest: the name under which the cache holds its content.
@@ -63,13 +61,11 @@ class HubSource(BaseSource):
         digests = {40: lambda: git_hash(path.read_bytes()), 64: lambda: sha256(path)}
         found = digests.get(len(expected), lambda: expected)()
         if found != expected:
-            raise self._error(
+            reason = (
                 f"{path.name}: its digest is {found}, not {expected}; remove {path.resolve()} and "
                 "start again"
             )
-
-    def _error(self, reason: str) -> SourceError:
-        return refusal(self.repository, self.revision, reason)
+            raise refusal(self.repository, self.revision, reason)
 
 
 def commit_of(repository: str, repository_type: str, revision: str) -> str:
