@@ -216,9 +216,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
             heading = COSTS[column].heading if column in COSTS else HEADINGS.get(column, column)
             shown[heading] = [number(value) for value in table[column]]
     about = f"{caption(records)}. {ANSWERS_CAPTION if ANSWERS in names else ''}{SCORES_CAPTION}"
-    text = pd.DataFrame(shown)
-    marked = pd.DataFrame(best, index=text.index).reindex(columns=text.columns, fill_value=False)
-    return Sheet(text, marked, about, IDENTITY)
+    return Sheet(pd.DataFrame(shown), best, about, IDENTITY)
 
 
 def one_budget(table: pd.DataFrame) -> list[str]:

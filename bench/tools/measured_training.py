@@ -2,10 +2,9 @@
 
 ``python -m bench.tools.measured_training`` reads the settings from standard input and prints the
 result, both JSON. A plain loop of forward, backward, clipping, optimizer step and the repair's
-callbacks stands in the place of the Trainer, so that each part can be told from the others. It
-differs from ``bench.training.train`` in that the batch is the same at each step, and in that the
-Trainer's copy of the logits in float32, the same for every method, is not made. A repair's own loop
-is handed that batch as a text of as many batches as steps are timed.
+callbacks stands in the place of the Trainer, so that each part can be told from the others. The
+batch is the same at each step; a repair's own loop is handed it as a text of as many batches as
+steps are timed.
 """
 
 import gc
