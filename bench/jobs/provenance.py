@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -56,8 +58,8 @@ def git_state(folder: Path) -> dict | None:
     """
 
     def git(*arguments: str) -> str:
-        run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
-        run.check_returncode()
+        command = ["git", *arguments]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
         return run.stdout.strip()
 
     try:
@@ -70,12 +72,11 @@ def git_state(folder: Path) -> dict | None:
 
 
 def cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        if found := re.search(
+            r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+        ):
+            return found[1].strip()
     return platform.processor() or platform.machine()
 
 

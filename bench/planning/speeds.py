@@ -130,7 +130,10 @@ def with_records(device: Device, config: Config, records: Iterable[dict]) -> Dev
                 work[kind] += done
                 seconds[kind] += costs.get("processes", 1) * cores * costs["seconds"]
     return replace(
-        device, measured={kind: work[kind] / seconds[kind] for kind in work if work[kind]}
+        device,
+        measured={
+            kind: work[kind] / seconds[kind] for kind in work if work[kind] and seconds[kind]
+        },
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 import pandas as pd
@@ -62,7 +63,7 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
             try:
                 found.append(validated(PUBLISHED, row))
             except MisfitError as error:
-                problems += [f"{path}, line {line}: {said}" for said in str(error).splitlines()]
+                problems.append(indent(str(error), f"{path}, line {line}: "))
     if problems:
         raise ReferencesError("\n".join(problems))
     return found

@@ -48,6 +48,8 @@ BASE = "results/checkpoints/smollm2-135m/wanda-s60/base"
 KEYS = ["method", "storage", "checkpointing"]
 MEMORY = ["weights", "trainable_state", "optimizer", "activations", "dense", "temporary"]
 REFERENCE = "lora"
+# Arguments that are settings of every measurement.
+SETTINGS = ("sparsity", "length", "batch", "steps", "device", "dtype", "threads")
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = table(pd.DataFrame(rows))
         if given.csv:
             write_csv(given.csv, result)
-        print(f"{base_name(given)}, batches of {given.batch} x {given.length} tokens")
+        print(
+            f"{given.shape or folder_of(given)}, batches of {given.batch} x {given.length} tokens"
+        )
         print(result.to_string(index=False, formatters=formats(result.columns)))
     if failed:
         parser.exit(1, "".join(f"{line}\n" for line in failed))
@@ -185,15 +189,9 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         options=options,
         model=None if given.shape else str(folder_of(given).resolve()),
         shape=SHAPES.get(given.shape),
-        sparsity=given.sparsity,
-        length=given.length,
-        batch=given.batch,
         warmup=given.accumulate_steps + in_turn * given.evolve_every,
-        steps=given.steps,
         checkpointing=checkpointing == "on",
-        device=given.device,
-        dtype=given.dtype,
-        threads=given.threads,
+        **{key: getattr(given, key) for key in SETTINGS},
     )
 
 
@@ -209,10 +207,6 @@ def folder_of(given: argparse.Namespace) -> Path:
             f"{folder}: no model; run `make table1`, or give --model FOLDER or --shape NAME"
         )
     return folder
-
-
-def base_name(given: argparse.Namespace) -> str:
-    return given.shape or str(folder_of(given))
 
 
 def measure_all(jobs: dict[tuple, Settings], repeat: int) -> tuple[list[dict], list[str]]:
