@@ -73,9 +73,8 @@ def git_state(folder: Path) -> dict | None:
 
 def cpu_name() -> str:
     with suppress(OSError):
-        if found := re.search(
-            r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE
-        ):
+        told = Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"^model name\s*:(.*)", told, re.MULTILINE):
             return found[1].strip()
     return platform.processor() or platform.machine()
 

@@ -129,12 +129,8 @@ def with_records(device: Device, config: Config, records: Iterable[dict]) -> Dev
             for kind in {(stage, method), (stage, None)}:
                 work[kind] += done
                 seconds[kind] += costs.get("processes", 1) * cores * costs["seconds"]
-    return replace(
-        device,
-        measured={
-            kind: work[kind] / seconds[kind] for kind in work if work[kind] and seconds[kind]
-        },
-    )
+    known = [kind for kind in work if work[kind] and seconds[kind]]
+    return replace(device, measured={kind: work[kind] / seconds[kind] for kind in known})
 
 
 def _work_done(record: dict, shape: Shape) -> Iterator[tuple[str, str | None, float]]:

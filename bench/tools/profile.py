@@ -79,9 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = table(pd.DataFrame(rows))
         if given.csv:
             write_csv(given.csv, result)
-        print(
-            f"{given.shape or folder_of(given)}, batches of {given.batch} x {given.length} tokens"
-        )
+        base = given.shape or folder_of(given)
+        print(f"{base}, batches of {given.batch} x {given.length} tokens")
         print(result.to_string(index=False, formatters=formats(result.columns)))
     if failed:
         parser.exit(1, "".join(f"{line}\n" for line in failed))
