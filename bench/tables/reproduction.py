@@ -78,26 +78,20 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
     """
     rows, largest = by_row(records), [DEFAULT_BUDGET, *budgets(records)][-1]
     names = {row[0].lower(): row[0] for row in rows}
-    table = []
+    found = []
     for reference in references:
         row = Cell(names.get(reference.model.lower(), ""), *_method(reference), 0, largest).row
         measured = mean(_values(reference, rows.get(row, [])))
-        difference = None if measured is None else measured - reference.value
-        relative = None if difference is None else difference / reference.value
-        verdict = "not measured"
-        if relative is not None:
-            verdict = "inside" if abs(relative) <= reference.tolerance else "outside"
-        table.append(
-            {
-                **reference.model_dump(exclude={"value"}),
-                "published": reference.value,
-                "measured": measured,
-                "difference": difference,
-                "relative_difference": relative,
-                "verdict": verdict,
-            }
-        )
-    return pd.DataFrame(table, columns=COLUMNS).astype({"context": "Int64"})
+        found.append(reference.model_dump() | {"measured": measured})
+    table = pd.DataFrame(found, columns=[*Published.model_fields, "measured"])
+    table = table.astype({"context": "Int64", "measured": float})
+    table = table.rename(columns={"value": "published"})
+    table["difference"] = table["measured"] - table["published"]
+    table["relative_difference"] = table["difference"] / table["published"]
+    inside = table["relative_difference"].abs() <= table["tolerance"]
+    table["verdict"] = inside.map({True: "inside", False: "outside"})
+    table["verdict"] = table["verdict"].where(table["measured"].notna(), "not measured")
+    return table[COLUMNS]
 
 
 def _method(reference: Published) -> tuple[str, str, str]:
