@@ -10,14 +10,7 @@ from functools import partial
 from math import ceil
 
 from baselines.pruning.pattern import Pattern
-from bench.cells import (
-    DENSE,
-    NO_BUDGET,
-    Cell,
-    base_folder,
-    record_path,
-    training_folder,
-)
+from bench.cells import DENSE, NO_BUDGET, Cell, base_folder, record_path, training_folder
 from bench.config import Config
 from bench.config.models import shape_of
 from bench.config.variants import training_of

@@ -6,13 +6,7 @@ import pandas as pd
 
 from bench.cells import BASE, DEFAULT_BUDGET, IDENTITY, NO_BUDGET
 from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, kinds_of
-from bench.records.rows import (
-    by_row,
-    mean,
-    ordered,
-    score_parts,
-    task_settings,
-)
+from bench.records.rows import by_row, mean, ordered, score_parts, task_settings
 from bench.tables.rendering import Sheet, number, with_ends, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
