@@ -188,8 +188,8 @@ QUESTION = {"question": "Who?", "choices": ["I", "you", "she"], "answer": 0}
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"prompt": "no response"}', "the fields 'prompt'; allowed: those of one form: text; "),
-        ("{}", "the fields none; allowed: "),
+        ('{"prompt": "no response"}', "the fields ['prompt']; allowed: those of one form: text; "),
+        ("{}", "the fields []; allowed: "),
         ('{"text": "a", "prompt": "b", "response": "c"}', "allowed: those of one form"),
         ("{", "Expecting property name"),
         ("", "empty: allowed: an item a line"),
