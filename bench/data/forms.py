@@ -11,11 +11,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
 
-from baselines.problems import shown
+from baselines.problems import explained, shown
 
 LARGEST = 2**53  # up to here, whole numbers and fractions go into one column
 
@@ -129,7 +130,7 @@ class QuestionItem(ChoiceItem):
 
 
 FORMS = {
-    tuple(name for name in model.model_fields if name not in Item.model_fields): model
+    tuple(name for name in model.model_fields if name not in Item.model_fields): TypeAdapter(model)
     for model in (TextItem, PromptItem, SentenceItem, QuestionItem)
 }
 
@@ -155,16 +156,11 @@ def check_item(item: Any) -> None:
     """
     if not isinstance(item, dict):
         raise ItemError(f"{shown(item)}: allowed: an object, {{...}}")
-    model = FORMS[form_of(item)]
+    form = FORMS[form_of(item)]
     try:
-        model.model_validate(item)
+        form.validate_python(item)
     except ValidationError as error:
-        problem = error.errors()[0]
-        message = problem["msg"].removeprefix("Value error, ")
-        field = ".".join(map(str, problem["loc"]))
-        raise ItemError(
-            f"{field} = {shown(problem['input'])}: {message}" if field else message
-        ) from None
+        raise ItemError(str(next(explained(error, form)))) from None
 
 
 class Columns:
