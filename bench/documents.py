@@ -69,7 +69,7 @@ def read_or_exit(files: Iterable[str | Path]) -> None:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_each_once)
+        return json.loads(text, object_pairs_hook=each_once)
     except json.JSONDecodeError:
         pass
     loader = yaml.SafeLoader(text)
@@ -84,7 +84,8 @@ def _parsed(text: str) -> Any:
         loader.dispose()
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict:
+def each_once(pairs: list[tuple[str, Any]]) -> dict:
+    """The keys and values of an object of JSON; a ``ValueError`` names a key that is repeated."""
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:

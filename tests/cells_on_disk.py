@@ -12,9 +12,9 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import Cell, base_folder, record_path, training_folder
 from bench.data import Parts, check
+from bench.files import read_json
 from bench.jobs.outcome import Attempt
-from bench.origin import digest_of, identity, mark
-from bench.sources.manifest import Manifest
+from bench.origin import MANIFEST, digest_of, identity, mark
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 from bench.stages.prune import prune_base
 from bench.stages.repair import train_repair
@@ -65,7 +65,7 @@ class Workspace:
 
     def __init__(self, folder, dense, monkeypatch):
         monkeypatch.chdir(folder)
-        self.config = CONFIG | {"model": Manifest.read(dense).source}
+        self.config = CONFIG | {"model": read_json(dense / MANIFEST)["source"]}
         shutil.copytree(dense, self.model)
         text = Path("resources/data/x")
         text.mkdir(parents=True)

@@ -9,7 +9,7 @@ from bench.data.disjoint import dropped_identity
 from bench.data.tokens import Blocks
 from bench.origin import identity, mark
 from bench.sources import SyntheticSource
-from bench.sources.manifest import Manifest
+from bench.sources.staging import write_manifest
 
 SOURCE = SyntheticSource(source="synthetic")
 MODEL = SOURCE.model_dump(mode="json")
@@ -17,7 +17,7 @@ MODEL = SOURCE.model_dump(mode="json")
 
 def as_fetched(folder: str | Path) -> None:
     """Let a folder be one that was fetched from ``SOURCE``."""
-    Manifest.write(Path(folder), SOURCE)
+    write_manifest(Path(folder), SOURCE)
 
 
 def calibration_tokens(

@@ -11,11 +11,13 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
 
-SHOWN = 60  # characters of a value in a message
+from baselines.problems import explained, shown
+
 LARGEST = 2**53  # up to here, whole numbers and fractions go into one column
 
 
@@ -107,7 +109,7 @@ class ChoiceItem(Item):
                 f"one in {self.among}, counted from 0; without a right one it is no item"
             )
         if len(set(map(folded, texts))) < len(texts):
-            raise ValueError(f"{self.among} = {_shown(texts)}: allowed: each text once")
+            raise ValueError(f"{self.among} = {shown(texts)}: allowed: each text once")
         return self
 
 
@@ -128,7 +130,7 @@ class QuestionItem(ChoiceItem):
 
 
 FORMS = {
-    tuple(name for name in model.model_fields if name not in Item.model_fields): model
+    tuple(name for name in model.model_fields if name not in Item.model_fields): TypeAdapter(model)
     for model in (TextItem, PromptItem, SentenceItem, QuestionItem)
 }
 
@@ -142,8 +144,7 @@ def form_of(item: dict) -> tuple[str, ...]:
     forms = [form for form in FORMS if all(field in item for field in form)]
     if len(forms) != 1:
         allowed = "; ".join(", ".join(form) for form in FORMS)
-        fields = _shortened(", ".join(map(repr, item)) or "none")
-        raise ItemError(f"the fields {fields}; allowed: those of one form: {allowed}")
+        raise ItemError(f"the fields {shown([*item])}; allowed: those of one form: {allowed}")
     return forms[0]
 
 
@@ -154,17 +155,12 @@ def check_item(item: Any) -> None:
         ItemError: one line: a field, its value and what is allowed.
     """
     if not isinstance(item, dict):
-        raise ItemError(f"{_shown(item)}: allowed: an object, {{...}}")
-    model = FORMS[form_of(item)]
+        raise ItemError(f"{shown(item)}: allowed: an object, {{...}}")
+    form = FORMS[form_of(item)]
     try:
-        model.model_validate(item)
+        form.validate_python(item)
     except ValidationError as error:
-        problem = error.errors()[0]
-        message = problem["msg"].removeprefix("Value error, ")
-        field = ".".join(map(str, problem["loc"]))
-        raise ItemError(
-            f"{field} = {_shown(problem['input'])}: {message}" if field else message
-        ) from None
+        raise ItemError(str(next(explained(error, form)))) from None
 
 
 class Columns:
@@ -194,7 +190,7 @@ class Columns:
                     if kind != first:
                         raise ValueError(f"{kind}; allowed: {first}, as before it")
             except (ValueError, RecursionError) as error:
-                raise ItemError(f"{_shown(field)} = {_shown(value)}: {error}") from None
+                raise ItemError(f"{shown(field)} = {shown(value)}: {error}") from None
 
 
 def _kinds(place: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -216,11 +212,3 @@ def _kinds(place: str, value: Any) -> Iterator[tuple[str, str]]:
         yield place, "an object"
         for key, part in value.items():
             yield from _kinds(f"{place}.{_text(key)}", part)
-
-
-def _shown(value: Any) -> str:
-    return _shortened(repr(value))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

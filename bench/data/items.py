@@ -5,18 +5,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from bench.data.forms import DataError, folded, form_of
-
-__all__ = [
-    "DataError",
-    "content",
-    "digest",
-    "document",
-    "identifier",
-    "read_items",
-    "same_text",
-    "write_items",
-]
+from bench.data.forms import folded, form_of
 
 
 def content(item: dict) -> dict:

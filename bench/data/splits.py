@@ -1,12 +1,13 @@
 """Disjoint splits: decided by the hash of an item's group, before anything else is done."""
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from itertools import groupby
+from itertools import accumulate, groupby
+from operator import itemgetter
 
-from bench.data.forms import DataError
 from bench.data.items import digest, document, same_text
-from bench.data.overlaps import find_overlaps, is_enough, summary, tokens
+from bench.data.overlaps import is_enough, tokens
 
 
 def position(seed: int, name: str) -> float:
@@ -31,17 +32,13 @@ def split(
     """
     items = list(items)
     merged = merged_groups(items)
+    # What is left is the last split's, whatever the fractions add up to.
+    *ends, _ = accumulate(fractions.values())
     splits = {name: [] for name in fractions}
-    names = list(fractions)
-    ends = [sum(list(fractions.values())[: index + 1]) for index in range(len(names))]
-    ends[-1] = 1.0
-    groups = [group_of(item) for item in items]
+    groups = map(group_of, items)
     places = (position(seed, merged.get(group, group)) for group in groups)
-    placed = sorted(zip(places, items, strict=True), key=lambda pair: pair[0])
-    for place, item in placed:
-        splits[next(name for name, end in zip(names, ends, strict=True) if place < end)].append(
-            item
-        )
+    for place, item in sorted(zip(places, items, strict=True), key=itemgetter(0)):
+        splits[[*fractions][bisect(ends, place)]].append(item)
     return splits
 
 
@@ -101,20 +98,3 @@ def _cut(text: str, characters: int) -> str:
         if end > 0:
             return text[: end + kept]
     return text[:characters]
-
-
-def check_disjoint(
-    seen: Mapping[str, Iterable[dict]], tested: Mapping[str, Iterable[dict]]
-) -> None:
-    """Make sure that no text of ``tested`` occurs in a text of ``seen``.
-
-    Args:
-        seen: items that are trained on, by the name of their part.
-        tested: items that are measured on, by the name of their part.
-
-    Raises:
-        DataError: one line that names the first items found and how many there are.
-    """
-    overlaps = find_overlaps(seen, tested)
-    if overlaps:
-        raise DataError(summary(overlaps))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from bench.data.items import DataError, document
+from bench.data.forms import DataError
+from bench.data.items import document
 from bench.data.splits import position
 from bench.files import read_json, whole
 from bench.origin import mark

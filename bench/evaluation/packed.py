@@ -27,7 +27,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from bench.data.items import DataError
+from bench.data.forms import DataError
 from bench.sources.checkpoint import no_row
 
 # HFLM warns that it was given a loaded model, which is the way it is meant here.

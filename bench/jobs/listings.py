@@ -44,10 +44,8 @@ def list_code(listing: str | Path, files: Iterable[str | Path], root: Path) -> N
         root: folder of the project.
     """
     listing = Path(listing)
-    lines = []
-    for path in sorted({root / file for file in files}):
-        lines.append(f"{sha256(path)}  {path.relative_to(root)}\n")
-    text = "".join(lines)
+    paths = sorted({root / file for file in files})
+    text = "".join(f"{sha256(path)}  {path.relative_to(root)}\n" for path in paths)
     if not listing.exists() or listing.read_text(encoding="utf-8") != text:
         with whole(listing) as temporary:
             temporary.write_text(text, encoding="utf-8")

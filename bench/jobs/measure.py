@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -127,12 +128,9 @@ def reset_peak_rss() -> int:
 
 def peak_rss() -> int:
     """The process's peak resident memory since :func:`reset_peak_rss`, in bytes."""
-    try:
-        for line in (PROC / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    with suppress(OSError):
+        if found := re.search(r"^VmHWM:\s*(\d+) kB", (PROC / "status").read_text(), re.MULTILINE):
+            return int(found[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

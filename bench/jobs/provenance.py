@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def provenance(device, dtype) -> dict:
         device: that was computed on; None if none could be had.
         dtype: that was computed in; None without a device.
     """
+    import torch
+
     return {
         "git": git_state(Path(__file__).parent),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -38,7 +42,7 @@ def provenance(device, dtype) -> dict:
         "cpu": cpu_name(),
         "accelerator": accelerator(device),
         "dtype": dtype and str(dtype).removeprefix("torch."),
-        "threads": _threads(),
+        "threads": torch.get_num_threads(),
         "cluster_job": cluster_job(),
     }
 
@@ -54,8 +58,8 @@ def git_state(folder: Path) -> dict | None:
     """
 
     def git(*arguments: str) -> str:
-        run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
-        run.check_returncode()
+        command = ["git", *arguments]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
         return run.stdout.strip()
 
     try:
@@ -68,12 +72,10 @@ def git_state(folder: Path) -> dict | None:
 
 
 def cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        told = Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"^model name\s*:(.*)", told, re.MULTILINE):
+            return found[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -104,9 +106,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 from math import ceil
 from pathlib import Path
+from textwrap import indent
 
 import psutil
 from pydantic import PositiveInt, TypeAdapter
@@ -45,9 +46,6 @@ class Limits(Strict):
         )
 
 
-LIMITS = TypeAdapter(Limits)
-
-
 def read_limits(file: Path) -> Limits:
     """Limits as a profile states them.
 
@@ -55,10 +53,9 @@ def read_limits(file: Path) -> Limits:
         ValueError: they cannot be read, or are not what :class:`Limits` takes; a line a problem.
     """
     try:
-        return validated(LIMITS, read_document(file) or {})
+        return validated(TypeAdapter(Limits), read_document(file) or {})
     except MisfitError as error:
-        lines = str(error).splitlines()
-        raise ValueError("\n".join(f"{file}: {line}" for line in lines)) from None
+        raise ValueError(indent(str(error), f"{file}: ")) from None
 
 
 def limits_here(config: Config) -> Limits:

@@ -6,18 +6,21 @@ next attempt.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 
 from baselines.pruning.pattern import Pattern
-from bench.cells import NO_BUDGET
+from bench.cells import DENSE, NO_BUDGET, Cell, base_folder, record_path, training_folder
 from bench.config import Config
 from bench.config.models import shape_of
+from bench.config.variants import training_of
 from bench.models.shape import Shape
 from bench.planning.speeds import Device
+from bench.records.measures import MIB
 from bench.sources import PartsSource, PypiSource
 from bench.training.costs import kept_bytes, trained_numbers, training_memory, training_work
 
-MIB, GIB = 2**20, 2**30
+GIB = 1024 * MIB
 
 # Start of a job, and bytes a second at which it reads a model.
 START_SECONDS, READING = 15, 5e8
@@ -49,6 +52,19 @@ class Job:
     pattern: str | None = None
     repair: str | None = None
     budget: str = NO_BUDGET
+
+
+def jobs_of(config: Config, cell: Cell) -> dict[str, Job]:
+    """The jobs that a cell is made by, by what each of them makes: base, training, record."""
+    if cell.pruner == DENSE:
+        return {record_path(cell): Job("evaluate_dense", cell.model)}
+    training = training_of(cell.repair)
+    of_base = partial(Job, model=cell.model, pruner=cell.pruner, pattern=cell.pattern)
+    of_training = partial(of_base, repair=training, budget=cell.budget)
+    made = {base_folder(config.checkpoints, cell): of_base("prune")}
+    if training is not None:
+        made[training_folder(config.checkpoints, cell, training)] = of_training("repair")
+    return made | {record_path(cell): of_training("evaluate")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,20 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from bench.cells import NO_BUDGET, Cell, base_folder, dense_cell, record_path, training_folder
+from bench.cells import NO_BUDGET, Cell, base_folder, dense_cell, record_path
 from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
 from bench.config.models import MODELS
-from bench.config.variants import training_of
 from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
-from bench.planning.needs import GIB, MIB, Job, job_seconds, needs, units
+from bench.planning.needs import GIB, MIB, Job, job_seconds, jobs_of, needs, units
 from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
 from bench.planning.speeds import Device, device_of, with_records
@@ -201,20 +200,10 @@ def _jobs(
     made: dict[str | Path, Job] = {}
     for cell in cells:
         made[MODELS / cell.model] = Job("fetch_model", cell.model)
-        if cell == dense_cell(cell.model):
-            made[record_path(cell)] = Job("evaluate_dense", cell.model)
-            continue
-        training = training_of(cell.repair)
-        of_base = partial(Job, model=cell.model, pruner=cell.pruner, pattern=cell.pattern)
-        base = base_folder(config.checkpoints, cell)
-        if not is_made(base):
-            dense = dense_cell(cell.model)
-            made[record_path(dense)] = Job("evaluate_dense", cell.model)
-            made[base] = of_base("prune")
-        if training is not None:
-            folder = training_folder(config.checkpoints, cell, training)
-            made[folder] = of_base("repair", repair=training, budget=cell.budget)
-        made[record_path(cell)] = of_base("evaluate", repair=training, budget=cell.budget)
+        # Nothing is pruned before the dense model is scored.
+        if not is_made(base_folder(config.checkpoints, cell)):
+            made |= jobs_of(config, dense_cell(cell.model))
+        made |= jobs_of(config, cell)
     return (job for path, job in made.items() if not is_made(path))
 
 

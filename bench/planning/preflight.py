@@ -12,6 +12,7 @@ from bench.files import UnreadableError, read_json
 from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.origin import MANIFEST
 from bench.sources import PathSource
+from bench.sources.checkpoint import is_causal
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
 
 RESOURCES = Path("resources")
@@ -110,9 +111,9 @@ def _facts(config: Config, name: str, task: TaskSpec) -> dict | None:
 
 def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
     settings = read_json(folder / "config.json")
-    architectures = settings.get("architectures") or []
-    if not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
-        yield f"models.{name} = {architectures}: allowed: a causal language model"
+    if not is_causal(settings):
+        found = settings.get("architectures")
+        yield f"models.{name} = {found}: allowed: a causal language model"
     yield from length_problems(name, folder, _lengths(config, name))
     found, configured = read_shape(folder), config.models[name].shape
     if found is not None and configured is None:

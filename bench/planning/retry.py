@@ -3,18 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cells import (
-    UNREPAIRED,
-    base_folder,
-    dense_cell,
-    history_path,
-    record_path,
-    training_folder,
-)
+from bench.cells import dense_cell, history_path
 from bench.config import Config
-from bench.config.variants import training_of
 from bench.files import UnreadableError
 from bench.jobs.outcome import read_outcome
+from bench.planning.needs import jobs_of
 from bench.records.history import read_histories
 from bench.records.record import read_record
 from bench.records.samples import read_samples
@@ -30,14 +23,9 @@ def to_retry(config: Config, root: Path = Path()) -> set[str]:
         root: the working folder of the run.
     """
     made: dict[str, Callable[[Path], bool]] = {}
-    for model in config.grid.models:
-        made[record_path(dense_cell(model))] = _scored
-    for cell in config.cells():
-        made[base_folder(config.checkpoints, cell)] = _succeeded
-        if cell.repair != UNREPAIRED:
-            training = training_of(cell.repair)
-            made[training_folder(config.checkpoints, cell, training)] = _succeeded
-        made[record_path(cell)] = _scored
+    for cell in (*map(dense_cell, config.grid.models), *config.cells()):
+        for path, job in jobs_of(config, cell).items():
+            made[path] = _succeeded if job.rule in ("prune", "repair") else _scored
         made[history_path(cell)] = _followed
     return {path for path, succeeded in made.items() if _failed(root / path, succeeded)}
 

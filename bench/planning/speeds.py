@@ -27,6 +27,7 @@ GPUS = {
     "A6000": 155,
     "A10": 125,
     "L40S": 362,
+    "L40": 181,
     "L4": 121,
     "RTX 4090": 165,
     "RTX 3090": 71,
@@ -128,20 +129,20 @@ def with_records(device: Device, config: Config, records: Iterable[dict]) -> Dev
             for kind in {(stage, method), (stage, None)}:
                 work[kind] += done
                 seconds[kind] += costs.get("processes", 1) * cores * costs["seconds"]
-    return replace(
-        device, measured={kind: work[kind] / seconds[kind] for kind in work if work[kind]}
-    )
+    known = [kind for kind in work if work[kind] and seconds[kind]]
+    return replace(device, measured={kind: work[kind] / seconds[kind] for kind in known})
 
 
 def _work_done(record: dict, shape: Shape) -> Iterator[tuple[str, str | None, float]]:
     """Stage, method and work of each job that a record tells of."""
     cell, stages, resolved = record["cell"], record["stages"], record["config"]["resolved"]
-    if stages["prune"] is not None:
+    # A method of a clone's own may not be here.
+    if stages["prune"] is not None and cell["pruner"] in PRUNERS:
         pruner = PRUNERS[cell["pruner"]](**resolved["pruning"])
         tokens = resolved["calibration"]["samples"] * resolved["calibration"]["length"]
         yield "prune", cell["pruner"], shape.blocks * pruner.work(shape.groups, tokens)
-    if stages["repair"] is not None:
-        method = training_of(method_of(cell["repair"], resolved))
+    method = training_of(method_of(cell["repair"], resolved))
+    if stages["repair"] is not None and method in REPAIRS:
         tokens = stages["repair"]["tokens"]
         forwards = resolved["training"].get("activation_checkpointing", False)
         forwards += resolved["repair"].get("objective") == "distill"

@@ -173,8 +173,7 @@ def parse_record(values: Any) -> dict:
         MisfitError: it is not one, or of a schema version that this code does not read.
     """
     validated(RECORD, values)
-    cell = values["cell"]
-    return {**values, "cell": asdict(Cell(**cell)) | cell}
+    return values | {"cell": asdict(Cell(**values["cell"]))}
 
 
 def read_records(paths: Iterable[str | Path]) -> list[dict]:

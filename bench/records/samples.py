@@ -51,9 +51,11 @@ def parse_samples(path: Path) -> Samples:
         raise UnreadableError(path, "no such file")
     samples = defaultdict(list)
     for row in read_json_lines(path):
-        if not isinstance(row, dict) or not {"task", "id"} <= row.keys():
-            raise UnreadableError(path, "a line has no task or no id")
-        samples[row["task"]].append(row)
+        match row:
+            case {"task": str(task), "id": str() | int()}:
+                samples[task].append(row)
+            case _:
+                raise UnreadableError(path, "a line has no task or no id")
     return dict(samples)
 
 

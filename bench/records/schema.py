@@ -35,7 +35,7 @@ class CellPart(Part):
     pattern: Name
     repair: Name
     seed: Seed
-    budget: Name | None = Field(default=None, description="Not there before there were budgets.")
+    budget: Name = Field(default=None, description="Not there before there were budgets.")
 
     @model_validator(mode="after")
     def _budget_fits(self):
@@ -137,6 +137,7 @@ class Provenance(Part):
     python: str
     platform: str
     cpu: str
+    accelerator: dict | None
     dtype: str | None
     threads: PositiveInt
     manifests: Manifests

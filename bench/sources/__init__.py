@@ -11,7 +11,6 @@ from pydantic import Field
 from bench.sources.base import SourceError
 from bench.sources.hub import HubSource
 from bench.sources.local import PathSource
-from bench.sources.manifest import FileRecord, Manifest
 from bench.sources.models import fetch_model
 from bench.sources.pypi import PartsSource, PypiSource
 from bench.sources.staging import fetch
@@ -23,9 +22,7 @@ Source = Annotated[
 ]
 
 __all__ = [
-    "FileRecord",
     "HubSource",
-    "Manifest",
     "PartsSource",
     "PathSource",
     "PypiSource",

@@ -13,6 +13,12 @@ LOCAL = {"local_files_only": True, "trust_remote_code": False}
 SHOWN = 3
 
 
+def is_causal(config: dict) -> bool:
+    """Whether a ``config.json`` is that of a causal language model."""
+    architectures = config.get("architectures") or []
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+
+
 def load_whole(folder: str | Path, name: str | Path, **options):
     """A causal language model all of whose weights come from its checkpoint, in evaluation mode.
 

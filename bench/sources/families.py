@@ -7,6 +7,7 @@ family apart: what a family does to pruning, repair and evaluation, it does too.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,15 @@ GATED = SMALL | {"intermediate_size": 96}
 GROUPED = GATED | {"num_key_value_heads": 2}
 PIECES = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 
+QWEN = partial(
+    Family,
+    tokens=byte_level,
+    tokenizer_class="Qwen2Tokenizer",
+    special={"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
+    starts=False,
+    spare=64,
+)
+
 FAMILIES = {
     # LLaMA and LLaMA-2.
     "llama": Family("llama", GATED, sentence_pieces, "LlamaTokenizer", PIECES),
@@ -157,15 +167,7 @@ FAMILIES = {
         spare=128,
     ),
     # Biases on queries, keys and values, a tied head, and no beginning-of-sequence token.
-    "qwen2": Family(
-        "qwen2",
-        GROUPED | {"tie_word_embeddings": True},
-        byte_level,
-        "Qwen2Tokenizer",
-        {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
-        starts=False,
-        spare=64,
-    ),
+    "qwen2": QWEN("qwen2", GROUPED | {"tie_word_embeddings": True}),
     # Learned positions, layer norms, biases everywhere, a tied head; one token begins and ends.
     "opt": Family(
         "opt",
@@ -181,15 +183,7 @@ FAMILIES = {
         spare=7,
     ),
     # Norms of queries and keys, heads wider than the hidden states are for their number.
-    "qwen3": Family(
-        "qwen3",
-        GROUPED | {"head_dim": 32, "tie_word_embeddings": True},
-        byte_level,
-        "Qwen2Tokenizer",
-        {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
-        starts=False,
-        spare=64,
-    ),
+    "qwen3": QWEN("qwen3", GROUPED | {"head_dim": 32, "tie_word_embeddings": True}),
     # Windows in all blocks but some, norms on both sides of each part, scaled embeddings, and a
     # vocabulary that outweighs the blocks, in a tied head.
     "gemma3": Family(

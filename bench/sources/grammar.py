@@ -5,6 +5,7 @@ steps. One seed gives one text; no text of one document occurs in another.
 """
 
 import itertools
+from collections.abc import Iterator
 from random import Random
 
 
@@ -77,50 +78,39 @@ def squad(random: Random, articles: int, things: list[str]) -> dict:
     return {"data": [article(*words) for words in _chosen(random, articles, PEOPLE, things)]}
 
 
-def qasc(random: Random, items: int) -> dict:
+def qasc(random: Random, items: int) -> Iterator[dict]:
     """A fact, a question about it, the answer."""
-    return {
-        "examples": [
-            {
-                "input": f"Fact: the {animal} eats {plant} in the {habitat}. \n"
-                f"Question: What eats {plant} in the {habitat}?",
-                "target": [f"the {animal}."],
-            }
-            for animal, plant, habitat in _chosen(random, items, CREATURES, PLANTS, HABITATS)
-        ]
-    }
+    for animal, plant, habitat in _chosen(random, items, CREATURES, PLANTS, HABITATS):
+        yield {
+            "input": f"Fact: the {animal} eats {plant} in the {habitat}. \n"
+            f"Question: What eats {plant} in the {habitat}?",
+            "target": [f"the {animal}."],
+        }
 
 
-def winogrande_pairs(random: Random, items: int) -> dict:
+def winogrande_pairs(random: Random, items: int) -> Iterator[dict]:
     """Pairs of twin sentences, each with one blank."""
-    examples = []
     for a, b, (first, second, frame) in _chosen(random, items, OBJECTS, CONTAINERS, CONTRASTS):
         one, two = (frame.format(a=a, b=b, trait=trait) for trait in (first, second))
         pair = f"Sentence 1: {one} \nAnswer1: {a}. \nSentence 2: {two} \nAnswer2: {b}."
-        examples.append({"input": f"Context Word: {a}.", "target": [pair]})
-    return {"examples": examples}
+        yield {"input": f"Context Word: {a}.", "target": [pair]}
 
 
-def social_iqa(random: Random, items: int) -> dict:
+def social_iqa(random: Random, items: int) -> Iterator[dict]:
     """An event between two people, and how one of them feels after it."""
-    examples = []
     for giver, taker, thing, (event, *feelings) in _chosen(
         random, items, PEOPLE[:8], PEOPLE[8:], OBJECTS, EVENTS
     ):
         right = feelings[0]
         random.shuffle(feelings)
-        examples.append(
-            {
-                "input": f"{giver} {event.format(thing=thing)} {taker}. How would {taker} feel? ",
-                "target_scores": {feeling: int(feeling == right) for feeling in feelings},
-            }
-        )
-    return {"examples": examples}
+        yield {
+            "input": f"{giver} {event.format(thing=thing)} {taker}. How would {taker} feel? ",
+            "target_scores": {feeling: int(feeling == right) for feeling in feelings},
+        }
 
 
-def science(random: Random, items: int) -> dict:
+def science(random: Random, items: int) -> Iterator[dict]:
     """Four words, of which one belongs to a class."""
-    examples = []
     for kind, person, habitat in _chosen(random, items, list(CLASSES), PEOPLE, HABITATS):
         others = [words for name, words in CLASSES.items() if name != kind]
         right = random.choice(CLASSES[kind])
@@ -129,11 +119,8 @@ def science(random: Random, items: int) -> dict:
         listed = " ".join(
             f"({letter}) {option}" for letter, option in zip("ABCD", options, strict=True)
         )
-        examples.append(
-            {
-                "input": f"Question: In the {habitat} {person} read four words. "
-                f"Which one is {kind}?  {listed}?",
-                "target": [f"{'ABCD'[options.index(right)]}."],
-            }
-        )
-    return {"examples": examples}
+        yield {
+            "input": f"Question: In the {habitat} {person} read four words. "
+            f"Which one is {kind}?  {listed}?",
+            "target": [f"{'ABCD'[options.index(right)]}."],
+        }

@@ -30,18 +30,12 @@ class HubSource(BaseSource):
 
     def retrieve(self, folder: Path) -> None:
         if not self.revision.strip("0"):
-            raise self._error("not filled in; allowed: a commit of the repository")
-        snapshot = self._snapshot()
-        link_files(snapshot, self.files, folder)
-        for link in folder.rglob("*"):
-            if link.is_file():
-                self._check(snapshot / link.relative_to(folder))
-
-    def _snapshot(self) -> Path:
+            reason = "not filled in; allowed: a commit of the repository"
+            raise refusal(self.repository, self.revision, reason)
         from huggingface_hub import snapshot_download
 
         with explained(self.repository, self.revision):
-            return Path(
+            snapshot = Path(
                 snapshot_download(
                     self.repository,
                     repo_type=self.repository_type,
@@ -49,6 +43,10 @@ class HubSource(BaseSource):
                     allow_patterns=self.files,
                 )
             )
+        link_files(snapshot, self.files, folder)
+        for link in folder.rglob("*"):
+            if link.is_file():
+                self._check(snapshot / link.relative_to(folder))
 
     def _check(self, path: Path) -> None:
         """Compare a file with its digest: the name under which the cache holds its content.
@@ -63,13 +61,11 @@ class HubSource(BaseSource):
         digests = {40: lambda: git_hash(path.read_bytes()), 64: lambda: sha256(path)}
         found = digests.get(len(expected), lambda: expected)()
         if found != expected:
-            raise self._error(
+            reason = (
                 f"{path.name}: its digest is {found}, not {expected}; remove {path.resolve()} and "
                 "start again"
             )
-
-    def _error(self, reason: str) -> SourceError:
-        return refusal(self.repository, self.revision, reason)
+            raise refusal(self.repository, self.revision, reason)
 
 
 def commit_of(repository: str, repository_type: str, revision: str) -> str:
@@ -95,24 +91,21 @@ def explained(repository: str, revision: str) -> Iterator[None]:
         RevisionNotFoundError,
     )
 
+    reasons = {
+        GatedRepoError: "access must be asked for on its page, then log in (`hf auth`)",
+        RepositoryNotFoundError: "no such repository, or a private one (`hf auth` logs in)",
+        RevisionNotFoundError: "no such revision",
+        LocalEntryNotFoundError: "the hub cannot be reached, and it is not in the local cache",
+    }
     try:
         yield
-        return
-    except GatedRepoError as error:
-        reason, cause = "access must be asked for on its page, then log in (`hf auth`)", error
-    except RepositoryNotFoundError as error:
-        reason, cause = "no such repository, or a private one (`hf auth` logs in)", error
-    except RevisionNotFoundError as error:
-        reason, cause = "no such revision", error
-    except LocalEntryNotFoundError as error:
-        reason, cause = "the hub cannot be reached, and it is not in the local cache", error
-    except RemoteEntryNotFoundError as error:
-        name = Path(error.response.url.path).name
-        reason, cause = f"{name} is listed and not there", error
     # The errors of the hub's HTTP library have no base class that the hub's client exports.
     except Exception as error:
-        reason, cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", error
-    raise refusal(repository, revision, reason) from cause
+        said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if isinstance(error, RemoteEntryNotFoundError):
+            said = f"{Path(error.response.url.path).name} is listed and not there"
+        reason = next((why for kind, why in reasons.items() if isinstance(error, kind)), said)
+        raise refusal(repository, revision, reason) from error
 
 
 def refusal(repository: str, revision: str, reason: str) -> SourceError:

@@ -1,26 +1,31 @@
 """From what was fetched to a ``transformers`` folder."""
 
-import json
 import shutil
 from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.files import read_json, remove, write_json
+from bench.files import UnreadableError, read_json, remove, write_json
+from bench.origin import describe
 from bench.sources.base import BaseSource, SourceError
-from bench.sources.checkpoint import LOCAL, check_finite, check_special_tokens, load_whole
-from bench.sources.manifest import FileRecord, Manifest
-from bench.sources.staging import staged
+from bench.sources.checkpoint import (
+    LOCAL,
+    check_finite,
+    check_special_tokens,
+    is_causal,
+    load_whole,
+)
+from bench.sources.staging import staged, write_manifest
 
 PYTORCH = "pytorch_model"
 
 
-def fetch_model(source: BaseSource, destination: Path) -> Manifest:
+def fetch_model(source: BaseSource, destination: Path) -> dict:
     """Bring a causal language model into ``destination``, as a ``transformers`` folder.
 
     A folder that is one already is taken as it is; weights that are there only in PyTorch's own
     format are written as safetensors. A single GGUF file is de-quantised to bfloat16. Whatever it
-    was, every weight of the model must be there, and finite.
+    was, every weight of the model must be there, and finite. Returns the manifest.
 
     Raises:
         SourceError: one line that names what failed; nothing is left behind.
@@ -31,12 +36,12 @@ def fetch_model(source: BaseSource, destination: Path) -> Manifest:
         if not (folder / "config.json").is_file():
             gguf = _only_gguf(folder, destination)
             name = gguf.relative_to(folder)
-            converted_from[name.as_posix()] = FileRecord.of(gguf)
+            converted_from[name.as_posix()] = describe(gguf)[gguf.name]
             convert_gguf(gguf, folder)
             remove(folder / name.parts[0])
         elif not any(folder.glob("*.safetensors")):
             for path in sorted(folder.glob(f"{PYTORCH}*.bin")):
-                converted_from[path.name] = FileRecord.of(path)
+                converted_from |= describe(path)
             convert_pytorch(folder)
         _check_causal(folder, destination)
         _check_whole(folder, destination)
@@ -44,7 +49,7 @@ def fetch_model(source: BaseSource, destination: Path) -> Manifest:
             if not weights.is_symlink():
                 # Safetensors writes for the owner alone; on a cluster the group reads too.
                 shutil.copymode(folder / "config.json", weights)
-        return Manifest.write(folder, source, converted_from)
+        return write_manifest(folder, source, converted_from)
 
 
 def _only_gguf(folder: Path, destination: Path) -> Path:
@@ -56,21 +61,18 @@ def _only_gguf(folder: Path, destination: Path) -> Path:
 
 def _check_causal(folder: Path, destination: Path) -> None:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{destination}: config.json: {error}") from error
-    architectures = config.get("architectures") or []
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        config = read_json(folder / "config.json")
+    except UnreadableError as error:
+        raise SourceError(f"{destination}: config.json: {error.reason}") from error
+    if not is_causal(config):
         raise SourceError(
-            f"{destination}: architectures is {architectures}; allowed: a causal language model"
+            f"{destination}: architectures is {config.get('architectures')}; "
+            "allowed: a causal language model"
         )
     _check_known(config, destination)
-    for what, patterns in {
-        "weights": ("*.safetensors",),
-        "tokenizer": ("tokenizer*",),
-    }.items():
-        if not any(any(folder.glob(pattern)) for pattern in patterns):
-            raise SourceError(f"{destination}: no {what} ({', '.join(patterns)})")
+    for what, pattern in {"weights": "*.safetensors", "tokenizer": "tokenizer*"}.items():
+        if not any(folder.glob(pattern)):
+            raise SourceError(f"{destination}: no {what} ({pattern})")
 
 
 def _check_known(config: dict, destination: Path) -> None:

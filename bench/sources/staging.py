@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.files import whole
+from bench.files import whole, write_json
+from bench.origin import MANIFEST, describe
 from bench.sources.base import BaseSource, SourceError
-from bench.sources.manifest import Manifest
 
 
 @contextmanager
@@ -24,8 +24,29 @@ def staged(destination: Path) -> Iterator[Path]:
         raise SourceError(f"{destination}: cannot be written: {error.strerror or error}") from error
 
 
-def fetch(source: BaseSource, destination: Path) -> Manifest:
-    """Bring the files of ``source`` into ``destination``, with a ``manifest.json``.
+def write_manifest(
+    folder: Path, source: BaseSource, converted_from: dict[str, dict] | None = None
+) -> dict:
+    """Write ``manifest.json`` of a fetched folder: its source as configured, and the digest of
+    every file; return what it says.
+
+    Args:
+        folder: with all of its files.
+        source: that they come from.
+        converted_from: SHA-256 and bytes of the files that a model was converted from, by the
+            relative paths under which they were fetched.
+    """
+    manifest = {
+        "source": source.model_dump(mode="json"),
+        "files": describe(folder),
+        "converted_from": converted_from or {},
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def fetch(source: BaseSource, destination: Path) -> dict:
+    """Bring the files of ``source`` into ``destination``, with a manifest, which is returned.
 
     The folder appears when everything is there and was checked, and replaces what was there.
 
@@ -34,4 +55,4 @@ def fetch(source: BaseSource, destination: Path) -> Manifest:
     """
     with staged(destination) as folder:
         source.retrieve(folder)
-        return Manifest.write(folder, source)
+        return write_manifest(folder, source)

@@ -58,13 +58,16 @@ class SyntheticSource(BaseSource):
             return Random(f"{self.seed} {name}")
 
         articles, items = self.articles, self.items
-        return {
-            "squad.json": grammar.squad(random("squad"), articles, grammar.OBJECTS[::2]),
-            "wiki.json": grammar.squad(random("wiki"), articles, grammar.OBJECTS[1::2]),
+        examples = {
             "qasc.json": grammar.qasc(random("qasc"), items),
             "winogrande_pairs.json": grammar.winogrande_pairs(random("winogrande"), items),
             "social_iqa.json": grammar.social_iqa(random("social_iqa"), items),
             "science.json": grammar.science(random("science"), items),
+        }
+        return {
+            "squad.json": grammar.squad(random("squad"), articles, grammar.OBJECTS[::2]),
+            "wiki.json": grammar.squad(random("wiki"), articles, grammar.OBJECTS[1::2]),
+            **{name: {"examples": list(made)} for name, made in examples.items()},
         }
 
     def retrieve(self, folder: Path) -> None:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from bench.cells import dense_cell
-from bench.data.items import DataError
+from bench.data.forms import DataError
 from bench.files import write_json, write_json_lines
 from bench.models.shape import length_problems
 from bench.records.band import band_problems, checked

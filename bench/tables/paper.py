@@ -11,6 +11,7 @@ from bench.records.rows import by_row
 from bench.statistics.comparisons import less
 from bench.tables.rendering import Sheet, number, with_interval
 from bench.tables.table1 import (
+    OF_A_SCORE,
     SCORES_CAPTION,
     as_counts,
     by_identity,
@@ -45,7 +46,7 @@ def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     """:func:`table2` or :func:`table3` to read."""
     found, kinds = by_identity(scores), kinds_of(scores)
     labels = [name for name in METHOD if name not in one_budget(table)]
-    shown, best = {name: table[name] for name in labels}, dict.fromkeys(labels, False)
+    shown, best = {name: table[name] for name in labels}, {}
     for column in table.columns:
         pattern, _, task = column.partition("_")
         if task not in kinds:
@@ -59,7 +60,7 @@ def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
         best[heading] = [score.get("best", False) for score in cells]
     return Sheet(
         pd.DataFrame(shown, dtype=str),
-        pd.DataFrame(best, index=table.index),
+        best,
         f"{caption(records)}. {SCORES_CAPTION}",
         labels,
     )
@@ -76,15 +77,11 @@ def table4(records: list[dict]) -> pd.DataFrame:
     rows = []
     for row, group in by_row(records).items():
         ok = [record for record in group if record["status"] == "ok"]
-        on_device = any(_on_device(record) for record in ok)
-        measured = "device" if on_device else "host"
+        peaks = [record["stages"]["evaluate"].get("peak_device_bytes") for record in ok]
+        measured = "device" if any(peak is not None for peak in peaks) else "host"
         about = {"seeds": len(ok), "memory": measured if ok else None}
         rows.append(dict(zip(IDENTITY, row, strict=True)) | about | costs(group, COSTS))
     return as_counts(pd.DataFrame(rows))
-
-
-def _on_device(record: dict) -> bool:
-    return record["stages"]["evaluate"].get("peak_device_bytes") is not None
 
 
 def table4_sheet(table: pd.DataFrame) -> Sheet:
@@ -95,7 +92,7 @@ def table4_sheet(table: pd.DataFrame) -> Sheet:
     shown = shown.rename(columns=headings)
     return Sheet(
         shown,
-        pd.DataFrame(False, index=shown.index, columns=shown.columns),
+        {},
         "Means over seeds of what was measured in the jobs. Nothing is bold: costs are not tested.",
         [*IDENTITY, "memory"],
     )
@@ -130,14 +127,12 @@ def ablations_sheet(table: pd.DataFrame) -> Sheet:
         with_interval(row.difference, row.ci_low, row.ci_high) for row in table.itertuples()
     ]
     shown["verdict"] = table["verdict"]
-    best = pd.DataFrame(False, index=shown.index, columns=shown.columns)
-    best["difference"] = table["significant"].astype(bool)
     about = (
         "A variant less what it is a variant of, of perplexities in nats a token; ± is half of "
         "the 95 % interval. Bold: the difference is significant after Holm's correction. The "
         "verdict is of the variant."
     )
-    return Sheet(shown, best, about, labels)
+    return Sheet(shown, {"difference": table["significant"]}, about, labels)
 
 
 def _perplexities(scores: pd.DataFrame) -> list[str]:
@@ -154,8 +149,7 @@ def _patterns(scores: pd.DataFrame, *, structured: bool) -> list[str]:
 def _across(scores: pd.DataFrame, patterns: list[str], tasks: list[str]) -> pd.DataFrame:
     found = by_identity(scores)
     methods = scores.loc[scores["pattern"].isin(patterns), METHOD].drop_duplicates()
-    parts = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}
-    parts["_tie_group"] = "tie_group"
+    parts = OF_A_SCORE | {"_tie_group": "tie_group"}
     columns = {f"{DENSE}_{task}": (DENSE, task, "mean") for task in tasks}
     columns |= {
         f"{pattern}_{task}{suffix}": (pattern, task, key)

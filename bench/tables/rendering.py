@@ -1,7 +1,7 @@
 """Tables to read: Markdown and LaTeX, with the best in bold."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,20 +17,25 @@ class Sheet:
 
     Attributes:
         text: what the cells say.
-        best: bool, of the shape of ``text``: which are bold.
+        best: which cells are bold, by column; none of the columns that are not there.
         caption: what the numbers are.
         labels: the columns that say what a row is; the others are aligned to the right.
     """
 
     text: pd.DataFrame
-    best: pd.DataFrame
+    best: Mapping[str, Sequence[bool]]
     caption: str
     labels: Sequence[str]
+
+    @property
+    def _bold(self) -> pd.DataFrame:
+        marked = pd.DataFrame(dict(self.best), index=self.text.index)
+        return marked.reindex(columns=self.text.columns, fill_value=False).astype(bool)
 
     def markdown(self) -> str:
         if self.text.empty:
             return f"No rows.\n\n{self.caption}\n"
-        table = self.text.where(~self.best, "**" + self.text + "**").to_markdown(
+        table = self.text.where(~self._bold, "**" + self.text + "**").to_markdown(
             index=False,
             disable_numparse=True,
             colalign=["left" if name in self.labels else "right" for name in self.text],
@@ -40,7 +45,7 @@ class Sheet:
     def latex(self) -> str:
         """A ``table`` environment; it needs the package booktabs."""
         style = self.text.style.format(escape="latex").format_index(escape="latex", axis="columns")
-        bold = np.where(self.best, "textbf:--rwrap", "")
+        bold = np.where(self._bold, "textbf:--rwrap", "")
         return (
             style.hide(axis="index")
             .apply(lambda _: bold, axis=None)

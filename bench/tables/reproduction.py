@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 import pandas as pd
@@ -9,8 +10,8 @@ from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter
 
 from baselines.problems import MisfitError, validated
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
-from bench.evaluation.tasks import PERPLEXITY
 from bench.paths import ROOT
+from bench.records.measures import kind_of
 from bench.records.rows import budgets, by_row, mean
 from bench.typed import Strict
 
@@ -62,7 +63,7 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
             try:
                 found.append(validated(PUBLISHED, row))
             except MisfitError as error:
-                problems += [f"{path}, line {line}: {said}" for said in str(error).splitlines()]
+                problems.append(indent(str(error), f"{path}, line {line}: "))
     if problems:
         raise ReferencesError("\n".join(problems))
     return found
@@ -77,26 +78,20 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
     """
     rows, largest = by_row(records), [DEFAULT_BUDGET, *budgets(records)][-1]
     names = {row[0].lower(): row[0] for row in rows}
-    table = []
+    found = []
     for reference in references:
         row = Cell(names.get(reference.model.lower(), ""), *_method(reference), 0, largest).row
         measured = mean(_values(reference, rows.get(row, [])))
-        difference = None if measured is None else measured - reference.value
-        relative = None if difference is None else difference / reference.value
-        verdict = "not measured"
-        if relative is not None:
-            verdict = "inside" if abs(relative) <= reference.tolerance else "outside"
-        table.append(
-            {
-                **reference.model_dump(exclude={"value"}),
-                "published": reference.value,
-                "measured": measured,
-                "difference": difference,
-                "relative_difference": relative,
-                "verdict": verdict,
-            }
-        )
-    return pd.DataFrame(table, columns=COLUMNS).astype({"context": "Int64"})
+        found.append(reference.model_dump() | {"measured": measured})
+    table = pd.DataFrame(found, columns=[*Published.model_fields, "measured"])
+    table = table.astype({"context": "Int64", "measured": float})
+    table = table.rename(columns={"value": "published"})
+    table["difference"] = table["measured"] - table["published"]
+    table["relative_difference"] = table["difference"] / table["published"]
+    inside = table["relative_difference"].abs() <= table["tolerance"]
+    table["verdict"] = inside.map({True: "inside", False: "outside"})
+    table["verdict"] = table["verdict"].where(table["measured"].notna(), "not measured")
+    return table[COLUMNS]
 
 
 def _method(reference: Published) -> tuple[str, str, str]:
@@ -108,7 +103,7 @@ def _method(reference: Published) -> tuple[str, str, str]:
 def _values(reference: Published, records: list[dict]) -> list[float]:
     """What the seeds of a row scored in the setting of a published number."""
     return [
-        entry["value"] * (1 if reference.metric == PERPLEXITY else 100)
+        entry["value"] * kind_of(reference.metric).scale
         for record in records
         for entry in record["metrics"]
         if reference.data_set in (entry["task"], entry.get("data"))

@@ -6,18 +6,13 @@ import pandas as pd
 
 from bench.cells import BASE, DEFAULT_BUDGET, IDENTITY, NO_BUDGET
 from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, kinds_of
-from bench.records.rows import (
-    by_row,
-    mean,
-    ordered,
-    score_parts,
-    task_settings,
-)
+from bench.records.rows import by_row, mean, ordered, score_parts, task_settings
 from bench.tables.rendering import Sheet, number, with_ends, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
 OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
-PARTS_OF_A_SCORE = ("", "_std", "_ci_low", "_ci_high")
+# What the columns of a score end in, and what stands in them of ``scores.csv``.
+OF_A_SCORE = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}
 # Headings that are no wider than their numbers need.
 HEADINGS = {"sparsity_requested": "asked", "sparsity_achieved": "achieved"}
 
@@ -80,20 +75,13 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
             "status": _status(group),
             "sparsity_requested": group[0]["sparsity"]["requested"],
             "sparsity_achieved": mean(record["sparsity"]["achieved"] for record in group),
-            **_row_scores(found.get(row, {}), names),
-            **{key: found.get(row, {}).get(chief, {}).get(key) for key in OF_CHIEF},
+            **_row_scores(found.get(row, {}), names, chief),
             **costs(group, [name for name, cost in COSTS.items() if cost.in_table1]),
-            **memory.get(_training(row), {}),
+            **memory[_training(row)],
         }
         for row, group in by_row(records).items()
     ]
-    columns = [*IDENTITY, "seeds", "status", "sparsity_requested", "sparsity_achieved"]
-    for name in names:
-        columns += [f"{name}{part}" for part in PARTS_OF_A_SCORE]
-        columns += OF_CHIEF if name == chief else []
-    columns += [name for name, cost in COSTS.items() if cost.in_table1]
-    table = pd.DataFrame(rows, columns=[*columns, f"{MEMORY}_low", f"{MEMORY}_high"])
-    return as_counts(table, ["tie_group"])
+    return as_counts(pd.DataFrame(rows), ["tie_group"])
 
 
 def costs(records: list[dict], names: Iterable[str]) -> dict[str, float | None]:
@@ -139,14 +127,12 @@ def stands_out(scores: pd.DataFrame) -> pd.Series:
     return (groups == 1) & (pd.concat(last, axis=1).max(axis=1) > 1)
 
 
-def _row_scores(scores: dict[str, dict], names: Iterable[str]) -> dict:
+def _row_scores(scores: dict[str, dict], names: Iterable[str], chief: str | None) -> dict:
     row = {}
     for name in names:
         score = scores.get(name, {})
-        row |= {
-            name: score.get("mean"),
-            **{f"{name}_{part}": score.get(part) for part in ("std", "ci_low", "ci_high")},
-        }
+        row |= {f"{name}{end}": score.get(part) for end, part in OF_A_SCORE.items()}
+        row |= {key: score.get(key) for key in OF_CHIEF if name == chief}
     return row
 
 
@@ -157,14 +143,14 @@ def _training(row: tuple) -> tuple:
 
 
 def _memory_ranges(records: list[dict]) -> dict[tuple, dict]:
-    """Lowest and highest peak memory of each training, over its bases and seeds."""
+    """Lowest and highest peak memory of each training over bases and seeds; None if unknown."""
     peaks: dict[tuple, list[float]] = {}
     for row, group in by_row(records).items():
-        for record in group:
-            if record["status"] == "ok" and (peak := COSTS[MEMORY].of(record)):
-                peaks.setdefault(_training(row), []).append(peak)
+        found = (COSTS[MEMORY].of(record) for record in group if record["status"] == "ok")
+        peaks.setdefault(_training(row), []).extend(filter(None, found))
+    ends = {f"{MEMORY}_low": min, f"{MEMORY}_high": max}
     return {
-        training: {f"{MEMORY}_low": min(found), f"{MEMORY}_high": max(found)}
+        training: {name: end(found, default=None) for name, end in ends.items()}
         for training, found in peaks.items()
     }
 
@@ -201,7 +187,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     names, found = shown_scores(records), by_identity(scores)
     kinds = kinds_of(scores)
     rows = [found.get(tuple(row), {}) for row in table[IDENTITY].itertuples(index=False)]
-    parts_of_scores = {f"{name}{part}" for name in names for part in PARTS_OF_A_SCORE}
+    parts_of_scores = {f"{name}{end}" for name in names for end in OF_A_SCORE}
     hidden = {
         *OF_CHIEF[1:],
         f"{MEMORY}_low",
@@ -224,9 +210,7 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
             heading = COSTS[column].heading if column in COSTS else HEADINGS.get(column, column)
             shown[heading] = [number(value) for value in table[column]]
     about = f"{caption(records)}. {ANSWERS_CAPTION if ANSWERS in names else ''}{SCORES_CAPTION}"
-    text = pd.DataFrame(shown)
-    marked = pd.DataFrame(best, index=text.index).reindex(columns=text.columns, fill_value=False)
-    return Sheet(text, marked, about, IDENTITY)
+    return Sheet(pd.DataFrame(shown), best, about, IDENTITY)
 
 
 def one_budget(table: pd.DataFrame) -> list[str]:

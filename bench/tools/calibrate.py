@@ -18,7 +18,7 @@ from bench.config.loading import read_files
 from bench.config.models import shape_of
 from bench.files import write_json
 from bench.models.loading import pick_device
-from bench.models.shape import Shape
+from bench.models.shape import NAMES, Shape
 from bench.planning.speeds import CALIBRATION, Device
 from bench.tools.measured_training import Settings, measure
 from bench.training.costs import training_work
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--configfile", type=Path, nargs="*", default=[], help="of the grid")
     try:
         config = load_or_exit(read_files(parser.parse_args(arguments).configfile))
-    except ValueError as error:
+        pick_device(config.runtime.device)
+    except (RuntimeError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     shapes = {name: shape_of(config.models[name], name) for name in config.grid.models}
     known = [shape for shape in shapes.values() if shape is not None]
@@ -67,27 +68,12 @@ def calibrated(shape: Shape, config: Config) -> Device:
 
 def seconds_of_a_step(shape: Shape, config: Config, batch: int, length: int) -> float:
     """Median seconds of an optimizer step on a model of this shape with random weights."""
-    llama = {
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.blocks,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.key_value_heads,
-        "head_dim": shape.head_dim,
-        "vocab_size": shape.vocabulary,
-        "tie_word_embeddings": shape.tied,
-    }
     settings = Settings(
         method=METHOD,
         options={},
-        model=None,
-        shape=llama,
-        sparsity=0.6,
+        shape={names[0]: getattr(shape, key) for key, names in NAMES.items()},
         length=length,
         batch=batch,
-        warmup=1,
-        steps=1,
-        checkpointing=False,
         device=config.runtime.device,
         dtype=config.runtime.dtype,
         threads=config.runtime.threads,

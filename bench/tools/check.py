@@ -4,7 +4,6 @@ One line a problem, exit status 1; what is checked is described in ``docs/submit
 """
 
 import argparse
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +44,6 @@ def find_problems(results: Path) -> Iterator[str]:
     records, samples = {}, {}
     for path in paths:
         name = path.relative_to(results).as_posix()
-        record = None
         try:
             record = parse_record(read_json(path))
         except UnreadableError as error:
@@ -57,11 +55,13 @@ def find_problems(results: Path) -> Iterator[str]:
             yield from (f"{name}: {problem}" for problem in _alone(name, record))
             if record["status"] == "ok":
                 try:
-                    samples[name] = parse_samples(path.with_name(SAMPLES_FILE))
+                    found = parse_samples(path.with_name(SAMPLES_FILE))
                 except UnreadableError as error:
                     yield f"{name}: {SAMPLES_FILE}: {error.reason}"
                 else:
-                    yield from (f"{name}: {p}" for p in _items(record, samples[name]))
+                    yield from (f"{name}: {problem}" for problem in _items(record, found))
+                    # More than that of all cells may not fit into memory.
+                    samples[name] = {t: _ids(items) for t, items in found.items()}, digest_of(found)
     yield from _together(records, samples)
     yield from local_problems(results.parent, records)
 
@@ -134,8 +134,20 @@ def _items(record: dict, samples: Samples) -> Iterator[str]:
             yield f"samples of {task}: no {metric}"
 
 
-def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[str]:
-    """Problems between records: what is compared must be comparable."""
+def _ids(items: list[dict]) -> str:
+    """A digest of the ids of items, in their order."""
+    return digest_of([item["id"] for item in items])
+
+
+def _together(
+    records: dict[str, dict], samples: dict[str, tuple[dict[str, str], str]]
+) -> Iterator[str]:
+    """Problems between records: what is compared must be comparable.
+
+    Args:
+        records: by name.
+        samples: digests of the ids of each task's items, and of all results item by item.
+    """
     cells = {Cell(**record["cell"]) for record in records.values()}
     for model in sorted({cell.model for cell in cells}):
         if dense_cell(model) not in cells:
@@ -145,20 +157,18 @@ def _together(records: dict[str, dict], samples: dict[str, dict]) -> Iterator[st
             yield f"{cell.model}, {cell.base}: the unrepaired base has no record"
     yield from _layers(records)
     yield from (f"{name}: {reason}" for name, reason in differences(records))
-    first: dict[tuple, tuple[str, list]] = {}
+    first: dict[tuple, tuple[str, str]] = {}
     seen: dict[tuple, str] = {}
-    for name, record in records.items():
-        cell = Cell(**record["cell"])
-        for task, items in samples.get(name, {}).items():
-            ids = [item["id"] for item in items]
-            other, expected = first.setdefault((cell.model, task), (name, ids))
-            if ids != expected:
+    for name, (ids, digest) in samples.items():
+        cell = Cell(**records[name]["cell"])
+        for task, found in ids.items():
+            other, expected = first.setdefault((cell.model, task), (name, found))
+            if found != expected:
                 yield f"{name}: items of {task}: not the same as in {other}"
-        if name in samples:
-            key = (cell.model, cell.base, cell.repair, json.dumps(samples[name]))
-            if key in seen:
-                yield f"{name}: the same results as {seen[key]}; allowed: those of its own training"
-            seen[key] = name
+        key = (cell.model, cell.base, cell.repair, digest)
+        if key in seen:
+            yield f"{name}: the same results as {seen[key]}; allowed: those of its own training"
+        seen[key] = name
 
 
 def local_problems(root: Path, records: dict[str, dict]) -> Iterator[str]:

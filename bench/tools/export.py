@@ -21,10 +21,6 @@ CELLS = Path("results/cells")
 EXPORTS = Path("results/export")
 
 
-class ExportError(Exception):
-    """A model that cannot be exported; the message is one line that says why."""
-
-
 def export(folder: Path, output: Path) -> None:
     """Merge a cell's model as its evaluation did, and write it with its tokenizer.
 
@@ -34,13 +30,13 @@ def export(folder: Path, output: Path) -> None:
         output: folder to create, whole or not at all.
 
     Raises:
-        ExportError: there is no such cell, it failed, what its model was made from is no longer
-            there or has changed since, or ``output`` exists.
+        ValueError: there is no such cell, it failed, what its model was made from is no longer
+            there or has changed since, or ``output`` exists (one line).
     """
     record = _read(folder)
     inputs = record["inputs"]
     if output.exists():
-        raise ExportError(f"{output}: exists; allowed: a folder that is still to be made")
+        raise ValueError(f"{output}: exists; allowed: a folder that is still to be made")
     _verify(folder, inputs)
     resolved = record["config"]["resolved"]
     # As in the evaluation's job: the number of threads decides in which order numbers are added.
@@ -53,9 +49,9 @@ def export(folder: Path, output: Path) -> None:
             cell = Cell(**record["cell"])
             model = merge(cell, resolved, model, inputs["trained"], inputs["calibration"])
     except (OSError, ValueError, SafetensorError, SourceError) as error:
-        raise ExportError(f"{folder}: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{folder}: {' '.join(str(error).split())}") from error
     if sparsity_report(model).layers != record["sparsity"]["layers"]:
-        raise ExportError(
+        raise ValueError(
             f"{folder}: {inputs['trained'] or inputs['base']} gives other sparsities than were "
             "evaluated; run the cell again"
         )
@@ -70,35 +66,32 @@ def _verify(folder: Path, inputs: dict) -> None:
         if name == "identities" or path is None:
             continue
         if not Path(path).exists():
-            raise ExportError(f"{folder}: made from {path}, which is not there; run the cell again")
+            raise ValueError(f"{folder}: made from {path}, which is not there; run the cell again")
         try:
             verify(path)
         except UnreadableError as error:
-            raise ExportError(f"{folder}: {error}") from error
+            raise ValueError(f"{folder}: {error}") from error
         if identity(path) != inputs["identities"][name]:
-            raise ExportError(f"{folder}: {path} has changed since; run the cell again")
+            raise ValueError(f"{folder}: {path} has changed since; run the cell again")
 
 
 def _read(folder: Path) -> dict:
     path = folder / "record.json"
     if not path.is_file():
-        raise ExportError(
+        raise ValueError(
             f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/"
             "<repair>[@<budget>]/seed<k>"
         )
-    try:
-        record = read_record(path)
-    except UnreadableError as error:
-        raise ExportError(str(error)) from error
+    record = read_record(path)
     if record["error"] is not None:
-        raise ExportError(f"{folder}: failed: {record['error']['message']}")
+        raise ValueError(f"{folder}: failed: {record['error']['message']}")
     if record["cell"]["pruner"] == DENSE:
-        raise ExportError(
+        raise ValueError(
             f"{folder}: the dense model; it is a transformers folder: "
             f"resources/models/{record['cell']['model']}"
         )
     if "identities" not in (record.get("inputs") or {}):
-        raise ExportError(f"{path}: does not say what its model was made from; run the cell again")
+        raise ValueError(f"{path}: does not say what its model was made from; run the cell again")
     return record
 
 
@@ -117,6 +110,6 @@ def main() -> None:
     output = arguments.out or default_output(arguments.cell)
     try:
         export(arguments.cell, output)
-    except ExportError as error:
+    except ValueError as error:
         sys.exit(str(error))
     print(output)

@@ -2,10 +2,9 @@
 
 ``python -m bench.tools.measured_training`` reads the settings from standard input and prints the
 result, both JSON. A plain loop of forward, backward, clipping, optimizer step and the repair's
-callbacks stands in the place of the Trainer, so that each part can be told from the others. It
-differs from ``bench.training.train`` in that the batch is the same at each step, and in that the
-Trainer's copy of the logits in float32, the same for every method, is not made. A repair's own loop
-is handed that batch as a text of as many batches as steps are timed.
+callbacks stands in the place of the Trainer, so that each part can be told from the others. The
+batch is the same at each step; a repair's own loop is handed it as a text of as many batches as
+steps are timed.
 """
 
 import gc
@@ -36,7 +35,7 @@ from baselines.repair import build_repair
 from baselines.repair.base import Repair
 from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
-from bench.jobs.measure import page_in, peak_rss, reset_peak_rss
+from bench.jobs.measure import StageClock, page_in
 from bench.models.bases import BASE_FILE, dense_model, load_base
 from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
 from bench.paths import ROOT
@@ -64,7 +63,7 @@ TOTAL_STEPS = 10_000
 """Of the training that is measured at its start, where an evolution drops the most entries."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What is measured.
 
@@ -85,14 +84,14 @@ class Settings:
 
     method: str
     options: dict
-    model: str | None
-    shape: dict | None
-    sparsity: float
+    model: str | None = None
+    shape: dict | None = None
+    sparsity: float = 0.6
     length: int
     batch: int
-    warmup: int
-    steps: int
-    checkpointing: bool
+    warmup: int = 1
+    steps: int = 1
+    checkpointing: bool = False
     device: str
     dtype: str
     threads: int
@@ -112,25 +111,6 @@ class Step:
     seconds: float
     evolving: float
     gathering: float
-
-
-class Memory:
-    """Peak memory of a device, or on a CPU of the process, above what is held at the start."""
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(device)
-            self.start = torch.cuda.memory_allocated(device)
-        else:
-            self.start = reset_peak_rss()
-
-    def peak(self) -> int:
-        on_device = self.device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated(self.device) if on_device else peak_rss()
-        return max(0, peak - self.start)
 
 
 class SavedForBackward(saved_tensors_hooks):
@@ -323,13 +303,18 @@ def measure(settings: Settings) -> dict:
         loop.loss()  # What libraries set up at first use is not the method's.
 
     _, state_at_start = persistent(model, own)
-    memory, saved = Memory(device), SavedForBackward(model)
-    if isinstance(repair, OwnLoop):
-        warmup, timed = [], loop.train(saved, settings.steps)
-    else:
-        warmup = [loop.step(saved), *(loop.step() for _ in range(1, settings.warmup))]
-        timed = [loop.step() for _ in range(settings.steps)]
-    peak = state_at_start + beside + memory.peak()
+    saved, clock = SavedForBackward(model), StageClock(device)
+    gc.collect()
+    torch.cuda.empty_cache()
+    with clock.computing():
+        if isinstance(repair, OwnLoop):
+            warmup, timed = [], loop.train(saved, settings.steps)
+        else:
+            warmup = [loop.step(saved), *(loop.step() for _ in range(1, settings.warmup))]
+            timed = [loop.step() for _ in range(settings.steps)]
+    on_device = device.type == "cuda"
+    peak = clock.peak_device_bytes if on_device else clock.peak_rss_bytes
+    peak += state_at_start + beside
 
     weights, state = persistent(model, own)
     moments = [t for s in loop.optimizer.state.values() for t in s.values() if torch.is_tensor(t)]

@@ -40,6 +40,7 @@ from bench.files import write_csv
 from bench.jobs.environment import ALLOCATOR
 from bench.models.bases import BASE_FILE
 from bench.paths import ROOT
+from bench.records.measures import MIB
 from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
 
@@ -47,6 +48,8 @@ BASE = "results/checkpoints/smollm2-135m/wanda-s60/base"
 KEYS = ["method", "storage", "checkpointing"]
 MEMORY = ["weights", "trainable_state", "optimizer", "activations", "dense", "temporary"]
 REFERENCE = "lora"
+# Arguments that are settings of every measurement.
+SETTINGS = ("sparsity", "length", "batch", "steps", "device", "dtype", "threads")
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = table(pd.DataFrame(rows))
         if given.csv:
             write_csv(given.csv, result)
-        print(f"{base_name(given)}, batches of {given.batch} x {given.length} tokens")
+        base = given.shape or folder_of(given)
+        print(f"{base}, batches of {given.batch} x {given.length} tokens")
         print(result.to_string(index=False, formatters=formats(result.columns)))
     if failed:
         parser.exit(1, "".join(f"{line}\n" for line in failed))
@@ -184,15 +188,9 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         options=options,
         model=None if given.shape else str(folder_of(given).resolve()),
         shape=SHAPES.get(given.shape),
-        sparsity=given.sparsity,
-        length=given.length,
-        batch=given.batch,
         warmup=given.accumulate_steps + in_turn * given.evolve_every,
-        steps=given.steps,
         checkpointing=checkpointing == "on",
-        device=given.device,
-        dtype=given.dtype,
-        threads=given.threads,
+        **{key: getattr(given, key) for key in SETTINGS},
     )
 
 
@@ -208,10 +206,6 @@ def folder_of(given: argparse.Namespace) -> Path:
             f"{folder}: no model; run `make table1`, or give --model FOLDER or --shape NAME"
         )
     return folder
-
-
-def base_name(given: argparse.Namespace) -> str:
-    return given.shape or str(folder_of(given))
 
 
 def measure_all(jobs: dict[tuple, Settings], repeat: int) -> tuple[list[dict], list[str]]:
@@ -260,15 +254,15 @@ def table(measured: pd.DataFrame) -> pd.DataFrame:
     middle = grouped.median()
     spread = grouped.max() - grouped.min()
     result = middle[["trainable_parameters", "step_seconds"]].astype({"trainable_parameters": int})
-    result["step_seconds_spread"] = spread["step_seconds"]
-    result["tokens_per_second"] = middle["tokens"] / middle["step_seconds"]
-    result["peak_mib"] = middle["peak"] / 2**20
-    result["peak_mib_spread"] = spread["peak"] / 2**20
-    for part in MEMORY:
-        result[f"{part}_mib"] = middle[part] / 2**20
-    result["evolving_seconds"] = middle["evolving_seconds"]
-    result["evolving_percent"] = 100 * middle["evolving_share"]
-    result = result.reset_index()
+    result = result.assign(
+        step_seconds_spread=spread["step_seconds"],
+        tokens_per_second=middle["tokens"] / middle["step_seconds"],
+        peak_mib=middle["peak"] / MIB,
+        peak_mib_spread=spread["peak"] / MIB,
+        **(middle[MEMORY] / MIB).add_suffix("_mib"),
+        evolving_seconds=middle["evolving_seconds"],
+        evolving_percent=100 * middle["evolving_share"],
+    ).reset_index()
     reference = result[result["method"] == REFERENCE]
     reference = result[KEYS].merge(reference, on=KEYS[1:], how="left", suffixes=("", "_reference"))
     result["step_ratio"] = result["step_seconds"] / reference["step_seconds"]

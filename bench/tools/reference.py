@@ -6,7 +6,6 @@ configuration, but for methods that they do not know: one that a clone adds need
 """
 
 import argparse
-import copy
 import json
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -45,24 +44,9 @@ def _without_required(node: Any) -> Any:
 def readme_text(schema: dict) -> str:
     """``config/README.md`` with its generated parts made anew."""
     text = README.read_text(encoding="utf-8")
-    text = _between(BEGIN_SWEEPS, END_SWEEPS, text, sweeps(_methods(schema, "RepairOptions")))
+    repairs = schema["$defs"]["RepairOptions"]["properties"]
+    text = _between(BEGIN_SWEEPS, END_SWEEPS, text, sweeps(repairs))
     return _between(BEGIN, END, text, reference(schema))
-
-
-def without_added_methods(schema: dict, written: dict) -> dict:
-    """A schema without the pruners and repairs that the one that was written does not know."""
-    schema = copy.deepcopy(schema)
-    for kind in ("PruningOptions", "RepairOptions"):
-        methods = _methods(schema, kind)
-        for name in methods.keys() - _methods(written, kind).keys():
-            del methods[name]
-    used = {name for name, _ in _reachable(schema, schema, set())}
-    schema["$defs"] = {name: node for name, node in schema["$defs"].items() if name in used}
-    return schema
-
-
-def _methods(schema: dict, kind: str) -> dict:
-    return schema["$defs"][kind]["properties"]
 
 
 def _between(begin: str, end: str, text: str, content: str) -> str:
@@ -82,26 +66,26 @@ def reference(schema: dict) -> str:
     sections = [_section("Top level", schema)]
     sections += [
         _section(name, node)
-        for name, node in _reachable(schema, schema, set())
+        for name, node in reachable(schema, schema, set())
         if node.get("properties")
     ]
     return "\n".join(sections)
 
 
-def _reachable(schema: dict, node: dict, seen: set[str]) -> Iterator[tuple[str, dict]]:
+def reachable(schema: dict, node: dict, seen: set[str]) -> Iterator[tuple[str, dict]]:
     """The named groups of keys below ``node``, in the order in which a reader meets them."""
     if isinstance(node, dict):
         name = node.get("$ref", "").rpartition("/")[2]
         if name and name not in seen:
             seen.add(name)
             yield name, schema["$defs"][name]
-            yield from _reachable(schema, schema["$defs"][name], seen)
+            yield from reachable(schema, schema["$defs"][name], seen)
         for key, value in node.items():
             if key != "$defs":
-                yield from _reachable(schema, value, seen)
+                yield from reachable(schema, value, seen)
     elif isinstance(node, list):
         for value in node:
-            yield from _reachable(schema, value, seen)
+            yield from reachable(schema, value, seen)
 
 
 def _section(title: str, node: dict) -> str:

@@ -44,7 +44,7 @@ def main() -> None:
             config = load_or_exit(read_files(given.configfile))
             records, missing = records_of(config, given.results)
         if not records:
-            raise ValueError(f"{given.results}: no record of a cell of {given.configfile}")
+            raise ValueError(f"{given.results}: no record of a cell of this configuration")
         collect(records, given.results)
         histories = [path.with_name("history.json.gz") for path in records]
         report(

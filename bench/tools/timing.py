@@ -10,6 +10,12 @@ from bench.files import UnreadableError
 from bench.records.measures import STAGES
 from bench.records.record import read_records
 
+COLUMNS = {
+    "startup_seconds": "start-up s",
+    "loading_seconds": "loading s",
+    "seconds": "computing s",
+}
+
 
 def timing_table(records: list[dict]) -> pd.DataFrame:
     """Seconds by stage over all jobs, each job counted once, and the share not spent computing.
@@ -26,22 +32,14 @@ def timing_table(records: list[dict]) -> pd.DataFrame:
             if costs is not None:
                 own = () if stage == "prune" else (cell["seed"], *_trained(cell, stage))
                 jobs[(stage, *base, *own)] = {"stage": stage, **costs}
-    frame = pd.DataFrame(
-        jobs.values(), columns=["stage", "startup_seconds", "loading_seconds", "seconds"]
-    ).rename(
-        columns={
-            "startup_seconds": "start-up s",
-            "loading_seconds": "loading s",
-            "seconds": "computing s",
-        }
-    )
-    counts = frame.groupby("stage").size().rename("jobs")
-    table = frame.groupby("stage").sum().join(counts)
-    table = table.reindex([stage for stage in STAGES if stage in table.index])
+    frame = pd.DataFrame(jobs.values(), columns=["stage", *COLUMNS]).rename(columns=COLUMNS)
+    stages = frame.groupby("stage")
+    table = stages.sum().reindex([stage for stage in STAGES if stage in stages.groups])
+    table.insert(0, "jobs", stages.size())
     table.loc["all"] = table.sum()
-    total = table[["start-up s", "loading s", "computing s"]].sum(axis=1)
-    table["not computing %"] = 100 * (1 - table["computing s"] / total)
-    return table.astype({"jobs": int})[["jobs", *table.columns.drop("jobs")]]
+    seconds = table[[*COLUMNS.values()]].sum(axis=1)
+    table["not computing %"] = 100 * (1 - table["computing s"] / seconds)
+    return table.astype({"jobs": int})
 
 
 def _trained(cell: dict, stage: str) -> tuple:

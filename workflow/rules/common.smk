@@ -228,7 +228,9 @@ def asked(estimate, job, shape):
 
 
 def resource(estimate, rule):
-    """A resource of a rule: what is estimated of a job, times the number of the attempt."""
+    """A resource of a rule: what is estimated of a job (`memory_mib`, `minutes`), times the number
+    of the attempt.
+    """
 
     def value(wildcards, attempt):
         job = job_of(rule, wildcards)
@@ -237,36 +239,12 @@ def resource(estimate, rule):
     return value
 
 
-def memory(rule):
-    """Memory of a job, in MiB."""
-    return resource(memory_mib, rule)
-
-
-def duration(rule):
-    """Time of a job, in minutes."""
-    return resource(minutes, rule)
-
-
 def processes(wildcards):
     return CONFIG.processes(wildcards.repair)
 
 
 def data_folder(name):
     return f"resources/data/{name}"
-
-
-def task_folder(name):
-    return f"resources/tasks/{name}"
-
-
-def used_data():
-    """Data sets that the grid reads."""
-    tasks = CONFIG.evaluation.tasks.values()
-    return sorted(
-        {CONFIG.calibration.data}
-        | {part.data for part in CONFIG.training.mixture}
-        | {task.data for task in tasks if task.data is not None}
-    )
 
 
 def mixture_parts(split):
@@ -286,9 +264,15 @@ def data_parts():
     }
 
 
+def used_data():
+    """Data sets that the grid reads."""
+    names = {part.partition("/")[0] for parts in data_parts().values() for part in parts}
+    return [data_folder(name) for name in sorted(names)]
+
+
 def compared_data(w):
     """Data sets that decide what is left out of what is trained on; none where the run stops."""
-    return [data_folder(name) for name in used_data()] if DROPS else []
+    return used_data() if DROPS else []
 
 
 def trial_config(w):

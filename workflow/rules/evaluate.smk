@@ -1,6 +1,6 @@
 TASK_DATA = sorted(
     {
-        task_folder(name) if task.data is None else data_folder(task.data)
+        f"resources/tasks/{name}" if task.data is None else data_folder(task.data)
         for name, task in CONFIG.evaluation.tasks.items()
     }
 )
@@ -31,8 +31,8 @@ rule evaluate_dense:
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory("evaluate"),
-        runtime=duration("evaluate"),
+        mem_mb=resource(memory_mib, "evaluate"),
+        runtime=resource(minutes, "evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, dense_cell(w.model)),
         data=lambda w: data_of(CONFIG, dense_cell(w.model)),
@@ -89,8 +89,8 @@ rule evaluate:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        mem_mb=memory("evaluate"),
-        runtime=duration("evaluate"),
+        mem_mb=resource(memory_mib, "evaluate"),
+        runtime=resource(minutes, "evaluate"),
     params:
         config=lambda w: resolved_config(CONFIG, cell_of(w)),
         data=lambda w: data_of(CONFIG, cell_of(w)),

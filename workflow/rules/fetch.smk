@@ -33,7 +33,7 @@ rule fetch_model:
     threads: CONFIG.runtime.threads
     resources:
         downloads=1,
-        mem_mb=memory("fetch_model"),
+        mem_mb=resource(memory_mib, "fetch_model"),
     params:
         source=lambda w: CONFIG.models[w.model].source.model_dump(mode="json"),
     message:
@@ -85,7 +85,7 @@ rule prepare_data:
 
 checkpoint check_data:
     input:
-        data=lambda w: [data_folder(name) for name in used_data()],
+        data=used_data(),
         code=code("check_data"),
     output:
         DATA_CHECKED,

@@ -19,8 +19,8 @@ rule prune:
         accelerator=ACCELERATOR,
         attempt=attempt,
         attempts=ATTEMPTS,
-        mem_mb=memory("prune"),
-        runtime=duration("prune"),
+        mem_mb=resource(memory_mib, "prune"),
+        runtime=resource(minutes, "prune"),
     params:
         config=lambda w: prune_config(CONFIG, Cell(**w, repair=UNREPAIRED, seed=0)),
     message:

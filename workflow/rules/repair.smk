@@ -24,8 +24,8 @@ rule repair:
         # Decide nothing: as parameters they would make a change of them rerun everything.
         checkpoint_minutes=CONFIG.runtime.checkpoint_minutes,
         processes=processes,
-        mem_mb=memory("repair"),
-        runtime=duration("repair"),
+        mem_mb=resource(memory_mib, "repair"),
+        runtime=resource(minutes, "repair"),
     params:
         config=lambda w: repair_config(CONFIG, cell_of(w)),
         made_by=made_by,
@@ -55,8 +55,8 @@ rule try_learning_rate:
     threads: CONFIG.runtime.threads
     resources:
         accelerator=ACCELERATOR,
-        mem_mb=memory("repair"),
-        runtime=duration("repair"),
+        mem_mb=resource(memory_mib, "try_learning_rate"),
+        runtime=resource(minutes, "try_learning_rate"),
     params:
         config=trial_config,
         made_by=made_by,

@@ -7,13 +7,12 @@ from bench.data import Parts, check
 from bench.jobs.job import Job
 from bench.planning.preflight import check_tasks_or_exit
 
-with Job(snakemake) as job:
-    smk = job.snakemake
-    check_tasks_or_exit(load_or_exit(smk.config))
+with Job(snakemake):
+    check_tasks_or_exit(load_or_exit(snakemake.config))
     check(
-        [Path(folder) for folder in smk.input.data],
-        Path(smk.output[0]),
-        Parts(**smk.params.parts),
-        Path(smk.params.pairs),
-        overlap=smk.params.overlap,
+        [Path(folder) for folder in snakemake.input.data],
+        Path(snakemake.output[0]),
+        Parts(**snakemake.params.parts),
+        Path(snakemake.params.pairs),
+        overlap=snakemake.params.overlap,
     )

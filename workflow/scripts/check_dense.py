@@ -3,6 +3,10 @@
 from bench.jobs.job import Job
 from bench.stages.dense import check_dense
 
-with Job(snakemake) as job:
-    smk = job.snakemake
-    check_dense(smk.wildcards.model, smk.params.band, smk.input.record, smk.output[0])
+with Job(snakemake):
+    check_dense(
+        snakemake.wildcards.model,
+        snakemake.params.band,
+        snakemake.input.record,
+        snakemake.output[0],
+    )

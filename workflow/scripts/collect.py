@@ -5,6 +5,5 @@ from pathlib import Path
 from bench.jobs.job import Job
 from bench.stages.collect import collect
 
-with Job(snakemake) as job:
-    smk = job.snakemake
-    collect(smk.input.records, Path(smk.output[0]).parent)
+with Job(snakemake):
+    collect(snakemake.input.records, Path(snakemake.output[0]).parent)

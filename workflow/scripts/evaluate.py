@@ -5,19 +5,18 @@ from bench.jobs.job import Job
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 
 with Job(snakemake) as job:
-    smk = job.snakemake
     evaluation = EvaluationJob(
-        cell=cell_of(smk.wildcards),
-        config=smk.params.config,
-        data=smk.params.data,
-        model=smk.input.model,
-        base=smk.input.base,
+        cell=cell_of(snakemake.wildcards),
+        config=snakemake.params.config,
+        data=snakemake.params.data,
+        model=snakemake.input.model,
+        base=snakemake.input.base,
         trained=job.optional("trained"),
         calibration=job.optional("calibration"),
-        code=smk.params.made_by,
-        checked=smk.params.checked,
-        record=smk.output.record,
-        samples=smk.output.samples,
-        history=smk.output.history,
+        code=snakemake.params.made_by,
+        checked=snakemake.params.checked,
+        record=snakemake.output.record,
+        samples=snakemake.output.samples,
+        history=snakemake.output.history,
     )
     evaluate_cell(evaluation, job.attempt)

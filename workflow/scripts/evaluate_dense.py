@@ -3,14 +3,13 @@
 from bench.jobs.job import Job
 from bench.stages.dense import evaluate_dense
 
-with Job(snakemake) as job:
-    smk = job.snakemake
+with Job(snakemake):
     evaluate_dense(
-        smk.wildcards.model,
-        smk.params.config,
-        data=smk.params.data,
-        folder=smk.input.model,
-        checked=smk.params.checked,
-        record=smk.output.record,
-        samples=smk.output.samples,
+        snakemake.wildcards.model,
+        snakemake.params.config,
+        data=snakemake.params.data,
+        folder=snakemake.input.model,
+        checked=snakemake.params.checked,
+        record=snakemake.output.record,
+        samples=snakemake.output.samples,
     )

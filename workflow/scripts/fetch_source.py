@@ -7,6 +7,5 @@ from pydantic import TypeAdapter
 from bench.jobs.job import Job
 from bench.sources import Source, fetch
 
-with Job(snakemake) as job:
-    smk = job.snakemake
-    fetch(TypeAdapter(Source).validate_python(smk.params.source), Path(smk.output[0]))
+with Job(snakemake):
+    fetch(TypeAdapter(Source).validate_python(snakemake.params.source), Path(snakemake.output[0]))

@@ -11,9 +11,8 @@ from bench.jobs.job import Job
 from bench.planning.preflight import check_tasks_or_exit
 from bench.sources import fetch
 
-with Job(snakemake) as job:
-    smk = job.snakemake
-    task, folder = smk.wildcards.task, Path(smk.output[0])
-    fetch(LmEvalSource(task=task, revision=smk.params.revision), folder)
+with Job(snakemake):
+    task, folder = snakemake.wildcards.task, Path(snakemake.output[0])
+    fetch(LmEvalSource(task=task, revision=snakemake.params.revision), folder)
     write_json(folder / FACTS, own_facts(task, folder))
-    check_tasks_or_exit(load_or_exit(smk.config))
+    check_tasks_or_exit(load_or_exit(snakemake.config))

@@ -5,13 +5,12 @@ from pathlib import Path
 from bench.data import DataSpec, prepare
 from bench.jobs.job import Job
 
-with Job(snakemake) as job:
-    smk = job.snakemake
-    spec = DataSpec(**smk.params.spec)
+with Job(snakemake):
+    spec = DataSpec(**snakemake.params.spec)
     prepare(
-        smk.wildcards.data,
+        snakemake.wildcards.data,
         spec,
-        Path(smk.input.source),
-        Path(smk.output[0]),
-        asked=smk.params.source,
+        Path(snakemake.input.source),
+        Path(snakemake.output[0]),
+        asked=snakemake.params.source,
     )

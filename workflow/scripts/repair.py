@@ -5,5 +5,5 @@ from bench.stages.repair import train_repair
 from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:
-    training = TrainingJob.of(job.snakemake)
-    train_repair(training, job.attempt, job.snakemake.resources.processes)
+    training = TrainingJob.of(snakemake)
+    train_repair(training, job.attempt, snakemake.resources.processes)

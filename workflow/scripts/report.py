@@ -5,12 +5,11 @@ from pathlib import Path
 from bench.jobs.job import Job
 from bench.stages.report import report
 
-with Job(snakemake) as job:
-    smk = job.snakemake
+with Job(snakemake):
     report(
-        smk.input.records,
-        smk.input.histories,
-        smk.input.tuning,
+        snakemake.input.records,
+        snakemake.input.histories,
+        snakemake.input.tuning,
         Path("results"),
-        Path(smk.output[0]),
+        Path(snakemake.output[0]),
     )

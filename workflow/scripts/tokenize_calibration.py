@@ -3,12 +3,11 @@
 from bench.jobs.job import Job
 from bench.stages.tokenize import tokenize_calibration
 
-with Job(snakemake) as job:
-    smk = job.snakemake
+with Job(snakemake):
     tokenize_calibration(
-        smk.input.model,
-        smk.input.data,
-        smk.output[0],
-        smk.params.config,
-        checked=smk.params.checked,
+        snakemake.input.model,
+        snakemake.input.data,
+        snakemake.output[0],
+        snakemake.params.config,
+        checked=snakemake.params.checked,
     )

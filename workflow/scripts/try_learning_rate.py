@@ -5,5 +5,5 @@ from bench.stages.repair import try_learning_rate
 from bench.stages.training_job import TrainingJob
 
 with Job(snakemake) as job:
-    trial = TrainingJob.of(job.snakemake)
-    try_learning_rate(trial, job.snakemake.input.validation, job.optional("calibration"))
+    trial = TrainingJob.of(snakemake)
+    try_learning_rate(trial, snakemake.input.validation, job.optional("calibration"))

@@ -4,10 +4,9 @@ from bench.files import advising, read_json, write_csv
 from bench.jobs.job import Job
 from bench.training.tuning import tuning_table
 
-with Job(snakemake) as job:
-    smk = job.snakemake
+with Job(snakemake):
     with advising("remove it and run again"):
-        trials = [read_json(path) for path in smk.input.trials]
+        trials = [read_json(path) for path in snakemake.input.trials]
     table = tuning_table(trials)
-    write_csv(smk.output[0], table)
+    write_csv(snakemake.output[0], table)
     print(table.to_string(index=False))

@@ -1,8 +1,7 @@
 """The raw files of data sets on the hub: gzipped JSON lines, Parquet, JSON.
 
 A question becomes a prompt and a response, worded as lm-eval's task of the same name words them, so
-that repair learns the form in which it is measured. Items
-with the same prompt are a group.
+that repair learns the form in which it is measured. Items with the same prompt are a group.
 """
 
 import gzip

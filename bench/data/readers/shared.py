@@ -4,10 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bench.data.forms import DataError, check_item
 from bench.data.items import identifier
+from bench.documents import each_once
 
 
 def jsonl(path: Path, skipped: Counter) -> Iterator[dict]:
@@ -15,7 +15,7 @@ def jsonl(path: Path, skipped: Counter) -> Iterator[dict]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                item = json.loads(_decoded(line), object_pairs_hook=_once)
+                item = json.loads(_decoded(line), object_pairs_hook=each_once)
                 check_item(item)
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: {error}") from error
@@ -33,14 +33,6 @@ def _decoded(line: bytes) -> str:
     if not text.strip():
         raise DataError("empty: allowed: an item a line")
     return text
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise DataError(f"{max(names, key=names.count)!r} is given twice: allowed: once")
-    return fields
 
 
 def load_json(path: Path) -> dict | list:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from bench.planning.speeds import CALIBRATION, Device, device_of
@@ -25,12 +26,12 @@ def grid(tmp_path, monkeypatch):
     """Writes the configuration of a grid of one model; its path."""
     monkeypatch.chdir(tmp_path)
 
-    def write(model: dict) -> str:
+    def write(model: dict, device: str = "cpu") -> str:
         values = {
             "grid": {"models": ["mine"]},
             "models": {"mine": model},
             "training": {"length": 16},
-            "runtime": {"device": "cpu", "dtype": "float32"},
+            "runtime": {"device": device, "dtype": "float32"},
         }
         Path("grid.yaml").write_text(yaml.safe_dump(values))
         return "grid.yaml"
@@ -67,3 +68,12 @@ def test_a_grid_of_unknown_shape_is_one_line(grid, capsys):
     assert exit_.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("config: models.mine.shape: ")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(grid, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        calibrate.main(["--configfile", grid(MODEL | {"shape": SHAPE}, "cuda")])
+    assert exit_.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("runtime.device = 'cuda': ")

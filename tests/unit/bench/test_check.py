@@ -40,6 +40,8 @@ BAD = [
     ("stages.evaluate.seconds", "12", ["stages.evaluate.seconds = '12'"]),
     ("cell.model", "../../docs", ["cell.model = '../../docs'", "allowed: a name"]),
     ("cell.seed", 2**32, ["cell.seed = 4294967296"]),
+    ("cell.budget", None, ["cell.budget = None"]),
+    ("provenance.accelerator", ..., ["provenance.accelerator: missing"]),
     ("metrics.0.task", "<b>", ["metrics.0.task = '<b>'"]),
     ("provenance.manifests.data", ..., ["provenance.manifests.data: missing"]),
     ("provenance.packages.torch", None, ["provenance.packages.torch = None"]),
@@ -132,6 +134,9 @@ def test_missing_repeated_and_foreign_items(results):
     assert any("items of social_iqa: not the same as in cells/tiny/dense" in line for line in lines)
     samples(results, lambda rows: [rows[0], *rows])
     assert any("an id occurs twice" in line for line in find_problems(results))
+    samples(results, lambda rows: [{"task": [], "id": 1}, *rows])
+    (line,) = find_problems(results)
+    assert line.endswith("samples.jsonl.gz: a line has no task or no id")
     (results / SEFT / "samples.jsonl.gz").unlink()
     (line,) = find_problems(results)
     assert "samples.jsonl.gz: no such file" in line

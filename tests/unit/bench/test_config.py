@@ -15,13 +15,7 @@ from bench.evaluation.tasks import FACTS
 from bench.paths import ROOT
 from bench.planning.preflight import check_or_exit, check_tasks_or_exit, find_problems
 from bench.records.record import resolved_config
-from bench.tools.reference import (
-    README,
-    SCHEMA,
-    readme_text,
-    schema_text,
-    without_added_methods,
-)
+from bench.tools.reference import README, SCHEMA, reachable, readme_text, schema_text
 
 CONFIG = ROOT / "config"
 
@@ -319,6 +313,18 @@ def test_an_edited_variant_is_another_configuration_of_its_cells_alone():
     after = with_variants(one={"of": "seft", "stagger": False}, two={"of": "random-grow"})
     edited = {name for name in before if before[name]["hash"] != after[name]["hash"]}
     assert edited == {"one"}
+
+
+def without_added_methods(schema: dict, written: dict) -> dict:
+    """A schema without the pruners and repairs that the one that was written does not know."""
+    schema = copy.deepcopy(schema)
+    for kind in ("PruningOptions", "RepairOptions"):
+        methods, known = (found["$defs"][kind]["properties"] for found in (schema, written))
+        for name in methods.keys() - known.keys():
+            del methods[name]
+    used = {name for name, _ in reachable(schema, schema, set())}
+    schema["$defs"] = {name: node for name, node in schema["$defs"].items() if name in used}
+    return schema
 
 
 def test_generated_files_agree_with_the_configuration():

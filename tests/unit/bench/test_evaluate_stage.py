@@ -15,7 +15,7 @@ from bench.jobs.outcome import Attempt
 from bench.origin import STAGE_FILE, mark
 from bench.records.record import data_of, prune_config, resolved_config
 from bench.sources import SyntheticSource, fetch_model
-from bench.sources.manifest import Manifest
+from bench.sources.staging import write_manifest
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 from bench.stages.inputs import of_base
 
@@ -80,7 +80,7 @@ def test_the_same_weights_under_other_names(tmp_path, monkeypatch, architecture,
     file = dense / "model.safetensors"
     tensors = {name.removeprefix("model."): t for name, t in load_file(file).items()}
     save_file(tensors, file, metadata={"format": "pt"})
-    Manifest.write(dense, source)
+    write_manifest(dense, source)
     found, other, same = evaluated(tmp_path / "renamed", dense, monkeypatch, repair)
     assert (record["status"], other["status"]) == ("ok", "ok")
     assert torch.equal(found, expected)

@@ -14,7 +14,7 @@ from baselines.repair import REPAIRS
 from bench.cells import dense_cell
 from bench.files import read_json, write_json
 from bench.origin import SEEN
-from bench.tools.export import ExportError, default_output, export, main
+from bench.tools.export import default_output, export, main
 
 
 @pytest.fixture
@@ -105,6 +105,6 @@ def test_a_base_that_changed_since_the_evaluation_is_not_exported(workspace, tmp
     record = read_json(folder / "record.json")
     shutil.rmtree(record["inputs"]["base"])
     shutil.move(workspace.base("magnitude"), record["inputs"]["base"])
-    with pytest.raises(ExportError, match=r"base has changed since; run the cell again$"):
+    with pytest.raises(ValueError, match=r"base has changed since; run the cell again$"):
         export(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -151,9 +151,21 @@ def test_speeds_are_those_of_records_by_stage_and_method(tmp_path):
     assert on_gpu.speed_of("repair", "lora") == H200.speed
 
 
+def test_records_of_methods_that_are_not_here_say_nothing_of_speeds(tmp_path):
+    records = read_records(made_up_grid(tmp_path, models=[SMALL], repairs=["lora"], seeds=[0]))
+    foreign = [r | {"cell": r["cell"] | {"pruner": "mine", "repair": "mine"}} for r in records]
+    assert with_records(CORE, grid(), foreign).measured.keys() == {("evaluate", None)}
+
+
 @pytest.mark.parametrize(
     ("gpu", "tera"),
-    [("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA A10", 125), ("NVIDIA L40S", 362), ("NVIDIA L4", 121)],
+    [
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A10", 125),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L4", 121),
+    ],
 )
 def test_a_gpu_is_found_in_the_table_by_its_name(gpu, tera):
     assert device_of("cuda", gpu).speed == EFFICIENCY * tera * 1e12

@@ -75,13 +75,15 @@ def test_a_number_is_put_beside_the_same_setting(tmp_path, records):
 def test_dense_and_repaired_models_and_accuracies(tmp_path, records):
     dense = measured(records, "dense", "none", "wiki", "perplexity")
     repaired = measured(records, "wanda", "lora", "winogrande", "acc")
+    answers = measured(records, "wanda", "lora", "winogrande", "answer_bpb")
     found = table(
         tmp_path,
         records,
         "tiny,512,wiki,perplexity,dense,dense,30,0.01,paper",
         "tiny,,winogrande,acc,wanda + lora,s60,60,0.01,paper",
+        "tiny,,winogrande,answer_bpb,wanda + lora,s60,0.9,0.01,paper",
     )
-    assert found["measured"].tolist() == pytest.approx([dense, 100 * repaired])
+    assert found["measured"].tolist() == pytest.approx([dense, 100 * repaired, answers])
 
 
 @pytest.mark.parametrize(

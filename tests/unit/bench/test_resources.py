@@ -1,5 +1,6 @@
 """What jobs need, and what they ask a scheduler for."""
 
+from dataclasses import replace
 from math import ceil
 
 import pytest
@@ -230,6 +231,13 @@ def test_processes_share_what_a_full_training_holds():
     assert four.device < one.device
     assert four.work == one.work
     assert of("lora", 4) == of("lora", 1)
+
+
+def test_a_trial_of_the_sweep_is_of_one_process():
+    values = config(runtime={"processes": 4}, training={"batch_size": 4})
+    trial = Job("try_learning_rate", **OF_BASE, repair="full")
+    assert needs(values, trial, "cpu").processes == 1
+    assert minutes(values, trial, CPU) > minutes(values, replace(trial, rule="repair"), CPU)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

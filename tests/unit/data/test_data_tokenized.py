@@ -6,11 +6,11 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from bench.data.items import DataError
+from bench.data.forms import DataError
 from bench.data.tokens import Blocks
 from bench.origin import mark
 from bench.sources import SyntheticSource, fetch_model
-from bench.sources.manifest import Manifest
+from bench.sources.staging import write_manifest
 from bench.stages.tokenize import tokenize_calibration, tokenize_repair
 
 SOURCE = SyntheticSource(source="synthetic", articles=4, items=20)
@@ -28,7 +28,7 @@ def model(tmp_path_factory):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens("<|end|>", special_tokens=True)
     tokenizer.save_pretrained(folder)
-    Manifest.write(folder, SOURCE)
+    write_manifest(folder, SOURCE)
     return folder
 
 

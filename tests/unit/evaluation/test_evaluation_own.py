@@ -232,7 +232,7 @@ def hub(tmp_path, monkeypatch):
 def test_data_of_the_hub_are_those_of_one_commit(hub, tmp_path, monkeypatch):
     folder = tmp_path / "out" / "quiz"
     manifest = fetch(LmEvalSource(task="quiz", revision=REVISION), folder)
-    assert manifest.source["revision"] == REVISION
+    assert manifest["source"]["revision"] == REVISION
     assert fetch(LmEvalSource(task="quiz", revision=REVISION), tmp_path / "again") == manifest
     assert [name for name, _ in hub.downloads] == ["data/test-0.parquet"]
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

@@ -10,7 +10,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import LlamaForCausalLM
 
-from bench.data.items import DataError
+from bench.data.forms import DataError
 from bench.evaluation.packed import TELL_TALES, PackedLM, PrefixTree, cut_by, pack, tell_tale
 from bench.models.loading import load_model, load_tokenizer
 

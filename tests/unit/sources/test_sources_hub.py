@@ -48,20 +48,20 @@ def refused(spec: HubSource, tmp_path, *words: str):
 
 def test_files_are_links_into_the_cache(hub, tmp_path):
     manifest = fetch(source(), tmp_path / "out")
-    assert set(manifest.files) == WANTED
-    for name, record in manifest.files.items():
+    assert set(manifest["files"]) == WANTED
+    for name, record in manifest["files"].items():
         path = tmp_path / "out" / name
         assert path.is_symlink()
         assert path.resolve().is_relative_to(tmp_path / "cache")
         assert path.read_bytes() == CONTENT[name]
-        assert record.sha256 == hashlib.sha256(CONTENT[name]).hexdigest()
-    assert manifest.source["revision"] == REVISION
+        assert record["sha256"] == hashlib.sha256(CONTENT[name]).hexdigest()
+    assert manifest["source"]["revision"] == REVISION
     assert not list((tmp_path / "cache").rglob("weights.bin"))
 
 
 def test_a_data_set(hub, tmp_path):
     manifest = fetch(source(repository_type="dataset", files=["deep/*"]), tmp_path / "out")
-    assert set(manifest.files) == {"deep/data.jsonl"}
+    assert set(manifest["files"]) == {"deep/data.jsonl"}
 
 
 def test_nothing_matches(hub, tmp_path):
@@ -76,7 +76,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, tmp_path, monk
     manifest = fetch(source(files=["model.safetensors"]), tmp_path / "out")
     content = CONTENT["model.safetensors"]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == content
-    assert manifest.files["model.safetensors"].sha256 == hashlib.sha256(content).hexdigest()
+    assert manifest["files"]["model.safetensors"]["sha256"] == hashlib.sha256(content).hexdigest()
     assert hub.downloads == [("model.safetensors", 0), ("model.safetensors", 60)]
 
 
@@ -85,7 +85,7 @@ def test_files_that_are_there_are_not_fetched_again(hub, tmp_path):
     refused(source(), tmp_path)
     hub.missing = set()
     hub.downloads.clear()
-    assert set(fetch(source(), tmp_path / "out").files) == WANTED
+    assert set(fetch(source(), tmp_path / "out")["files"]) == WANTED
     assert hub.downloads == [("model.safetensors", 0)]
 
 

@@ -23,8 +23,8 @@ def origin(tmp_path):
 
 def test_a_folder_is_linked(origin, tmp_path):
     manifest = fetch(PathSource(source="path", path=origin), tmp_path / "out")
-    assert set(manifest.files) == {"config.json", "deep/data.jsonl"}
-    assert manifest.files["config.json"].sha256 == hashlib.sha256(b"{}").hexdigest()
+    assert set(manifest["files"]) == {"config.json", "deep/data.jsonl"}
+    assert manifest["files"]["config.json"]["sha256"] == hashlib.sha256(b"{}").hexdigest()
     assert (tmp_path / "out" / "deep" / "data.jsonl").resolve() == origin / "deep" / "data.jsonl"
     assert (origin / "manifest.json").read_text() == "of an earlier fetch"
 
@@ -37,7 +37,7 @@ def test_replacing_links_leaves_their_targets(origin, tmp_path):
 
 def test_a_file_is_linked(origin, tmp_path):
     manifest = fetch(PathSource(source="path", path=origin / "notes.md"), tmp_path / "out")
-    assert set(manifest.files) == {"notes.md"}
+    assert set(manifest["files"]) == {"notes.md"}
 
 
 def test_missing_path(tmp_path):

@@ -11,16 +11,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.sources import (
-    Manifest,
-    PathSource,
-    SourceError,
-    SyntheticSource,
-    fetch,
-    fetch_model,
-)
+from bench.files import read_json
+from bench.origin import MANIFEST, describe
+from bench.sources import PathSource, SourceError, SyntheticSource, fetch, fetch_model
 from bench.sources.families import FAMILIES
-from bench.sources.manifest import FileRecord
 
 HIDDEN, INTERMEDIATE, HEADS, KEY_VALUE_HEADS, HEAD = 64, 96, 4, 2, 16
 TEXT = "The red lamp is kept in the box of the hall."
@@ -83,9 +77,9 @@ def test_synthetic_model_depends_on_the_seed_alone(folder, tmp_path):
     torch.manual_seed(1)
     again = fetch_model(synthetic(), tmp_path / "again")
     other = fetch_model(synthetic(seed=1), tmp_path / "other")
-    first = Manifest.read(folder)
+    first = read_json(folder / MANIFEST)
     assert again == first
-    assert other.files["model.safetensors"] != first.files["model.safetensors"]
+    assert other["files"]["model.safetensors"] != first["files"]["model.safetensors"]
 
 
 def test_synthetic_model_of_another_shape(tmp_path):
@@ -114,8 +108,8 @@ def test_synthetic_data_depends_on_the_seed_alone(tmp_path):
         for seed, name in ((0, "first"), (0, "again"), (1, "other"))
     )
     assert first == again
-    assert first.files.keys() == other.files.keys()
-    assert all(first.files[name] != other.files[name] for name in first.files)
+    assert first["files"].keys() == other["files"].keys()
+    assert all(first["files"][name] != other["files"][name] for name in first["files"])
 
 
 def test_synthetic_sizes():
@@ -139,7 +133,7 @@ def test_synthetic_text_has_an_end():
 
 def test_a_local_model_is_linked(folder, tmp_path):
     manifest = fetch_model(PathSource(source="path", path=folder), tmp_path / "linked")
-    assert manifest.files == Manifest.read(folder).files
+    assert manifest["files"] == read_json(folder / MANIFEST)["files"]
     assert (tmp_path / "linked" / "model.safetensors").resolve() == folder / "model.safetensors"
     AutoModelForCausalLM.from_pretrained(tmp_path / "linked", local_files_only=True)
 
@@ -163,8 +157,8 @@ def pytorch(folder, tmp_path):
 def test_pytorchs_own_weights_become_safetensors(folder, pytorch, tmp_path):
     manifest = fetch_model(pytorch, tmp_path / "out")
     names = {"pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"}
-    assert set(manifest.converted_from) == names
-    assert {name for name in manifest.files if "model" in name} == {
+    assert set(manifest["converted_from"]) == names
+    assert {name for name in manifest["files"] if "model" in name} == {
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
         "model.safetensors.index.json",
@@ -288,8 +282,8 @@ def test_gguf_is_dequantised(tmp_path):
     source = PathSource(source="path", path=origin, files=["*.gguf"])
     manifest = fetch_model(source, tmp_path / "out")
 
-    assert manifest.converted_from == {"package/tiny.gguf": FileRecord.of(path)}
-    assert "model.safetensors" in manifest.files
+    assert manifest["converted_from"] == {"package/tiny.gguf": describe(path)[path.name]}
+    assert "model.safetensors" in manifest["files"]
     assert not list((tmp_path / "out").rglob("*.gguf"))
     assert not (tmp_path / "out" / "package").exists()
 

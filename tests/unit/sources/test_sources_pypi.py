@@ -11,7 +11,9 @@ from random import Random
 import pytest
 from pydantic import ValidationError
 
-from bench.sources import Manifest, PartsSource, PypiSource, SourceError, fetch
+from bench.files import read_json
+from bench.origin import MANIFEST
+from bench.sources import PartsSource, PypiSource, SourceError, fetch
 from bench.sources.pypi import pip_options
 
 WHEEL = "thing-1.0-py3-none-any.whl"
@@ -145,12 +147,12 @@ def test_members_are_unpacked_and_described(index, tmp_path, file, pack):
         if path.is_file() and path.name != "manifest.json"
     }
     assert found == {name: CONTENT[name] for name in spec.members}
-    assert {name: (r.sha256, r.bytes) for name, r in manifest.files.items()} == {
+    assert {name: (r["sha256"], r["bytes"]) for name, r in manifest["files"].items()} == {
         name: (digest(CONTENT[name]), len(CONTENT[name])) for name in spec.members
     }
-    assert manifest.source == spec.model_dump(mode="json")
-    assert manifest.source["licence"] == "MIT"
-    assert Manifest.read(tmp_path / "out") == manifest
+    assert manifest["source"] == spec.model_dump(mode="json")
+    assert manifest["source"]["licence"] == "MIT"
+    assert read_json(tmp_path / "out" / MANIFEST) == manifest
     assert index.requests.count(f"/files/{file}") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -170,7 +172,7 @@ def test_a_failed_fetch_keeps_what_was_there(index, tmp_path):
     before = fetch(source(WHEEL, content), tmp_path / "out")
     with pytest.raises(SourceError):
         fetch(source(WHEEL, content, members=["thing/none"]), tmp_path / "out")
-    assert Manifest.read(tmp_path / "out") == before
+    assert read_json(tmp_path / "out" / MANIFEST) == before
     assert (tmp_path / "out" / "thing" / "a.json").read_bytes() == CONTENT["thing/a.json"]
 
 
@@ -278,7 +280,7 @@ def test_parts_of_several_packages_are_joined(index, tmp_path):
     joined = b"onetwothree"
     manifest = fetch(spec, tmp_path / "out")
     assert (tmp_path / "out/whole.bin").read_bytes() == joined
-    assert list(manifest.files) == ["whole.bin"]
+    assert list(manifest["files"]) == ["whole.bin"]
     turned = spec.model_copy(update={"parts": spec.parts[::-1]})
     refused(turned, tmp_path, "whole.bin", digest(joined))
     part = spec.parts[1].model_copy(update={"sha256": "0" * 64})
