@@ -1,14 +1,20 @@
 """From what was fetched to a ``transformers`` folder."""
 
-import json
 import shutil
 from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.files import read_json, remove, write_json
+from bench.files import UnreadableError, read_json, remove, write_json
 from bench.sources.base import BaseSource, SourceError
-from bench.sources.checkpoint import LOCAL, check_finite, check_special_tokens, load_whole
+from bench.sources.checkpoint import (
+    LOCAL,
+    causal_problem,
+    check_finite,
+    check_special_tokens,
+    load_whole,
+    read_settings,
+)
 from bench.sources.manifest import FileRecord, Manifest
 from bench.sources.staging import staged
 
@@ -56,14 +62,12 @@ def _only_gguf(folder: Path, destination: Path) -> Path:
 
 def _check_causal(folder: Path, destination: Path) -> None:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{destination}: config.json: {error}") from error
-    architectures = config.get("architectures") or []
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
-        raise SourceError(
-            f"{destination}: architectures is {architectures}; allowed: a causal language model"
-        )
+        config = read_settings(folder)
+    except UnreadableError as error:
+        raise SourceError(f"{destination}: config.json: {error.reason}") from error
+    problem = causal_problem(config)
+    if problem is not None:
+        raise SourceError(f"{destination}: {problem}")
     _check_known(config, destination)
     for what, patterns in {
         "weights": ("*.safetensors",),
@@ -81,7 +85,7 @@ def _check_known(config: dict, destination: Path) -> None:
     kind = config.get("model_type")
     own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     remote = (config.get("auto_map") or {}).get("AutoModelForCausalLM")
-    if kind not in CONFIG_MAPPING or (remote and remote.rpartition(".")[2] != own):
+    if kind not in CONFIG_MAPPING or (remote and str(remote).rpartition(".")[2] != own):
         needs = f", which needs code of its repository ({remote})" if remote else ""
         raise SourceError(
             f"{destination}: model_type is {kind!r}{needs}; allowed: a model that transformers "
