@@ -123,7 +123,12 @@ def with_records(device: Device, config: Config, records: Iterable[dict]) -> Dev
         if shape is None or (provenance["accelerator"] is None) != (device.kind == "cpu"):
             continue
         cores = provenance["threads"] if device.kind == "cpu" else 1
-        for stage, method, done in _work_done(record, shape):
+        try:
+            done_of = list(_work_done(record, shape))
+        # Of a method or with options that there are no longer.
+        except (LookupError, TypeError, ValueError):
+            continue
+        for stage, method, done in done_of:
             costs = record["stages"][stage]
             for kind in {(stage, method), (stage, None)}:
                 work[kind] += done

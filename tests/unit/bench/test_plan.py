@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import dotted
 import pytest
 import torch
 import yaml
@@ -149,6 +150,23 @@ def test_speeds_are_those_of_records_by_stage_and_method(tmp_path):
     # Records of a CPU say nothing of a GPU.
     on_gpu = with_records(H200, grid(), read_records(paths))
     assert on_gpu.speed_of("repair", "lora") == H200.speed
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("cell.pruner", "gone"),
+        ("config.resolved.pruning.gone", 1),
+        ("config.resolved.calibration", ...),
+        ("config.resolved.evaluation.tasks.wiki.gone", 1),
+    ],
+)
+def test_records_of_what_is_no_longer_there_say_nothing(tmp_path, path, value):
+    paths = made_up_grid(tmp_path, models=[SMALL], repairs=["none"])
+    sparse = [record for record in read_records(paths) if record["cell"]["pruner"] != "dense"]
+    assert with_records(CORE, grid(), sparse).measured
+    changed = [dotted.change(record, path, value) for record in sparse]
+    assert with_records(CORE, grid(), changed).measured == {}
 
 
 @pytest.mark.parametrize(
