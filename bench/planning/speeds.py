@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from bench.config import Config
 from bench.config.models import shape_of
 from bench.config.variants import method_of, training_of
 from bench.evaluation.tasks import TaskSpec
-from bench.files import read_json
+from bench.files import UnreadableError, read_json
 from bench.models.loading import pick_dtype
 from bench.models.shape import Shape
 from bench.training.costs import training_work
@@ -91,8 +92,10 @@ def device_of(kind: str, gpu: str | None = None, root: Path = Path()) -> Device:
         gpu: name of the GPU; None: that of this machine, else the usual one.
         root: the working folder of the run.
     """
-    path = root / CALIBRATION
-    found = Device(**read_json(path)) if path.is_file() else None
+    found = None
+    # Damaged, it says as little as if it is not there.
+    with suppress(UnreadableError, TypeError):
+        found = Device(**read_json(root / CALIBRATION))
     if found and found.kind == kind and (gpu is None or gpu in found.name):
         return found
     if kind == "cpu":

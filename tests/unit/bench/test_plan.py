@@ -152,6 +152,13 @@ def test_speeds_are_those_of_records_by_stage_and_method(tmp_path):
     assert on_gpu.speed_of("repair", "lora") == H200.speed
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"speed": 1}'])
+def test_a_damaged_calibration_says_nothing(tmp_path, text):
+    (tmp_path / CALIBRATION).parent.mkdir()
+    (tmp_path / CALIBRATION).write_text(text)
+    assert device_of("cpu", root=tmp_path) == device_of("cpu", root=tmp_path / "none")
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
