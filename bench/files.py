@@ -133,7 +133,7 @@ def read_json(path: str | Path):
     """What a JSON file holds.
 
     Raises:
-        UnreadableError: it is not JSON, or not UTF-8.
+        UnreadableError: it is not there, not JSON, or not UTF-8.
     """
     with _naming(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -149,6 +149,8 @@ def _naming(path: str | Path) -> Iterator[None]:
         raise UnreadableError(path, f"no JSON: {error}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UnreadableError(path, f"cannot be unpacked: {error}") from error
+    except OSError as error:
+        raise UnreadableError(path, error.strerror or str(error)) from error
 
 
 @contextmanager
@@ -181,7 +183,7 @@ def read_json_lines(path: str | Path) -> list[dict]:
     """What :func:`write_json_lines` wrote.
 
     Raises:
-        UnreadableError: it cannot be unpacked, or a line is not JSON.
+        UnreadableError: it is not there, cannot be unpacked, or a line is not JSON.
     """
     with _naming(path), gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -17,12 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from bench.files import UnreadableError, advising, read_json, write_json
+from bench.typed import Strict, read_as
 
-STAGE_FILE = "stage.json"
-MANIFEST = "manifest.json"
+MARKERS = STAGE_FILE, MANIFEST = "stage.json", "manifest.json"
 SEEN = ".seen.json"
 ABSENT = object()
 
@@ -145,7 +146,7 @@ def _read(path: Path) -> dict:
 
 def _is_entry(found: Any) -> bool:
     """Whether it is what a marker says of a file."""
-    return isinstance(found, dict) and {"sha256", "bytes"} <= found.keys()
+    return isinstance(found, dict) and isinstance(found.get("sha256"), str) and "bytes" in found
 
 
 def _files(path: Path) -> dict[str, Path]:
@@ -155,8 +156,7 @@ def _files(path: Path) -> dict[str, Path]:
     return {
         name.as_posix(): file
         for name, file in found
-        if name.as_posix() not in (STAGE_FILE, MANIFEST)
-        and not any(part.startswith(".") for part in name.parts)
+        if name.as_posix() not in MARKERS and not any(part.startswith(".") for part in name.parts)
     }
 
 
@@ -176,10 +176,7 @@ def _compare_files(path: Path, expected: dict[str, dict], whole: bool) -> None:
 def _digests(path: Path, files: Mapping[str, Path], whole: bool) -> dict[str, dict]:
     """Digests of files, of which those are read whose size or time is not as it was seen."""
     seen = (path if path.is_dir() else path.parent) / SEEN
-    before: dict = {}
-    # Without it, or where it is damaged, files are read.
-    with suppress(OSError, UnreadableError):
-        before = read_json(seen)
+    before = read_seen(seen)
     found = seen_files(files, {} if whole else before)
     after = before | found
     if after != before:
@@ -187,6 +184,25 @@ def _digests(path: Path, files: Mapping[str, Path], whole: bool) -> dict[str, di
         with suppress(OSError):
             write_json(seen, after)
     return {n: {"sha256": entry["sha256"], "bytes": entry["bytes"]} for n, entry in found.items()}
+
+
+class _Seen(Strict):
+    """How a file looked when its digest was taken."""
+
+    bytes: int
+    time: int
+    sha256: str
+
+
+_SEEN_FILES = TypeAdapter(dict[str, _Seen])
+
+
+def read_seen(path: Path) -> dict[str, dict]:
+    """What :func:`seen_files` returned earlier; nothing where that is not there, or damaged."""
+    try:
+        return read_as(_SEEN_FILES, path)
+    except UnreadableError:
+        return {}
 
 
 def seen_files(files: Mapping[str, Path], before: Mapping[str, dict]) -> dict[str, dict]:
@@ -200,7 +216,7 @@ def seen_files(files: Mapping[str, Path], before: Mapping[str, dict]) -> dict[st
     known = {
         name: before[name] for name in files if looks[name].items() <= before.get(name, {}).items()
     }
-    unknown = [name for name in files if "sha256" not in known.get(name, {})]
+    unknown = [name for name in files if name not in known]
     bar = tqdm(unknown, desc="sha256", unit="file", delay=1)
     read = {name: looks[name] | {"sha256": sha256(files[name])} for name in bar}
     return {name: (known | read)[name] for name in files}

@@ -1,9 +1,21 @@
-"""What the types of all files that people write have in common."""
+"""What the types of all files have in common."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from baselines.problems import explained
+from bench.files import UnreadableError, read_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # With what is put before and after them, names are names of files.
@@ -52,3 +64,23 @@ EachOnce = AfterValidator(_each_once)
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every generator of random numbers takes, NumPy's among them."""
+
+Length = Annotated[int, Field(ge=2)]
+"""Tokens of a sequence in which a next one is predicted."""
+
+
+def read_as(
+    kind: TypeAdapter, path: str | Path, read: Callable[[str | Path], Any] = read_json
+) -> Any:
+    """What a file holds, as it was read, if it is of a type.
+
+    Raises:
+        UnreadableError: It is not; one line.
+    """
+    found = read(path)
+    try:
+        kind.validate_python(found)
+    except ValidationError as error:
+        problem = str(next(explained(error, kind)))
+        raise UnreadableError(path, problem.partition("\n")[0]) from None
+    return found

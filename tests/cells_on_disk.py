@@ -127,7 +127,7 @@ class Workspace:
         resolved = {
             **self.config,
             "runtime": {**RUNTIME, "threads": 1},
-            "repair": options(cell.repair),
+            **({} if training is None else {"repair": options(cell.repair)}),
         }
         return EvaluationJob(
             cell=cell,

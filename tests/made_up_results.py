@@ -259,8 +259,8 @@ def made_up_reproduction() -> pd.DataFrame:
 
 def made_up_sweep() -> pd.DataFrame:
     rows = [
-        ["wanda", "s60", "default", 12288, "seft", rate, 4.8, loss, loss == 3.5]
+        ["tiny", "wanda", "s60", "default", 12288, "seft", rate, 4.8, loss, loss == 3.5]
         for rate, loss in ((3e-4, 3.9), (1e-3, 3.5), (3e-3, None))
     ]
-    columns = [*BASE[1:], "tokens", "repair", "learning_rate", "base_validation_loss"]
+    columns = [*BASE, "tokens", "repair", "learning_rate", "base_validation_loss"]
     return pd.DataFrame(rows, columns=[*columns, "validation_loss", "chosen"])

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from bench.paths import at_home
+
 # Where the rules write other things.
 TAKEN = {
     "resources",
@@ -25,17 +27,16 @@ REFUSED = re.compile(r"[{}\x00-\x1f\x7f]|://|^\s|\s$")
 
 def _checkpoints(folder: str) -> str:
     """The folder as Snakemake takes it into the patterns of its outputs."""
-    path = Path(folder)
-    if path.parts[:1] == ("~",):
-        path = path.expanduser()
     # Other forms of one path are other files to Snakemake.
-    path = Path(os.path.normpath(path))
+    path = Path(os.path.normpath(at_home(folder)))
     here = Path.cwd()
     whole = Path(os.path.normpath(here / path))
     inside = whole.relative_to(here) if whole.is_relative_to(here) else whole
     if (
         not folder
         or REFUSED.search(folder)
+        # Of a user that there is not.
+        or str(path).startswith("~")
         or inside in (Path(), Path("results"), *here.parents)
         or TAKEN & {inside.as_posix(), *(parent.as_posix() for parent in inside.parents)}
     ):

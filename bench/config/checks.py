@@ -126,6 +126,23 @@ def tuning_is_of_known_names(config: Config) -> Iterator[str]:
         yield from _without_options(config, name if name in TRAININGS else None)
 
 
+def names_differ_in_more_than_case(config: Config) -> Iterator[str]:
+    for key, names in (
+        ("models", config.models),
+        ("sources", config.sources),
+        ("data", config.data),
+        ("evaluation.tasks", config.evaluation.tasks),
+    ):
+        first: dict[str, str] = {}
+        for name in names:
+            other = first.setdefault(name.lower(), name)
+            if other != name:
+                yield (
+                    f"{key} = {shown(name)}: allowed: a name that is not {other!r} in other case, "
+                    "which some disks take for the same"
+                )
+
+
 def data_have_known_sources(config: Config) -> Iterator[str]:
     for name, spec in config.data.items():
         yield from _unknown(f"data.{name}.source", spec.source, config.sources)
@@ -264,6 +281,7 @@ NAMES: list[Check] = [
     variants_are_of_repairs_that_train,
     budgets_are_of_repairs_that_train,
     tuning_is_of_known_names,
+    names_differ_in_more_than_case,
     data_have_known_sources,
     text_is_of_known_splits,
     tasks_have_items,

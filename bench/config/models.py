@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field
 
 from bench.models.shape import Shape, read_shape
 from bench.sources import PathSource, Source
-from bench.typed import Strict
+from bench.typed import Length, Strict
 
 MODELS = Path("resources/models")
 
@@ -33,7 +33,7 @@ class ModelSpec(Strict):
             "the run stops before anything is pruned. What is not run is not looked at."
         ),
     )
-    context_length: PositiveInt | None = Field(
+    context_length: Length | None = Field(
         default=None,
         description="Tokens that the model takes, where a task is measured with more: a perplexity "
         "is then left out of its cells, and other tasks are measured with fewer.",
@@ -56,5 +56,5 @@ def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None
         models: folder of the fetched models.
     """
     source = spec.source
-    folder = source.path.expanduser() if isinstance(source, PathSource) else models / model
+    folder = source.place if isinstance(source, PathSource) else models / model
     return spec.shape or read_shape(folder)

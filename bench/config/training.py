@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from bench.data import OverlapRule
-from bench.typed import Strict
+from bench.typed import Length, Strict
 
 
 class Part(Strict):
@@ -46,7 +46,7 @@ class Training(Strict):
     prompt_loss: bool = Field(
         default=False, description="Whether the tokens of a prompt count in the loss."
     )
-    length: PositiveInt = Field(description="Tokens a block; documents are packed into blocks.")
+    length: Length = Field(description="Tokens a block; documents are packed into blocks.")
     batch_size: PositiveInt = Field(description="Blocks a forward pass.")
     gradient_accumulation: PositiveInt = Field(
         default=1, description="Forward passes an optimizer step."

@@ -128,7 +128,8 @@ class Config(Strict):
             if "learning_rate" in own:
                 rates = {DEFAULT_BUDGET: own["learning_rate"]}
             rates |= self._laid(repair)
-        return rates
+        # As written: YAML takes 1e-3 for a text.
+        return {name: float(rate) for name, rate in rates.items()}
 
     def _laid(self, repair: str) -> dict[str, float]:
         """The learning rates that the budgets give for a repair."""

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from bench.paths import ROOT
 from bench.sources.base import Commit
-from bench.typed import Strict
+from bench.typed import Length, Strict
 
 PERPLEXITY = "perplexity"
 # Of every multiple-choice task, beside the metric that it is configured with.
@@ -68,7 +68,7 @@ class TaskSpec(Strict):
         description="Solved examples before each question, drawn from the same split; by a task of "
         "lm-eval's own, as it is defined.",
     )
-    context_length: PositiveInt | None = Field(
+    context_length: Length | None = Field(
         default=None,
         description="Tokens that the model sees at most: a longer prompt loses its beginning, and "
         "perplexity is measured in windows of this length. Null, not for perplexity: the model's "

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.files import read_json, whole, write_json
-from bench.origin import seen_files, sha256
+from bench.files import whole, write_json
+from bench.origin import read_seen, seen_files, sha256
 
 # What decides no number, or is a parameter of the jobs that it decides: files and folders of which
 # a change makes nothing anew.
@@ -62,7 +62,7 @@ def list_local(listing: str | Path, files: Iterable[Path]) -> None:
         files: that are there, wherever.
     """
     listing = Path(listing)
-    before = read_json(listing) if listing.exists() else {}
+    before = read_seen(listing)
     after = seen_files({str(path): path for path in sorted(files)}, before)
     if after == before:
         return

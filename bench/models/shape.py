@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from baselines.pruning.pattern import Pattern
-from bench.files import read_json
+from bench.sources.checkpoint import read_settings
 from bench.typed import Strict
 
 # What a `config.json` calls the keys of a shape.
@@ -102,13 +102,12 @@ def read_shape(folder: Path) -> Shape | None:
     Of another kind of decoder it is the nearest of LLaMA's kind (OPT's MLP has two matrices, not
     three). None if there is no such file, or it does not name the numbers as LLaMA's or OPT's does.
     """
-    path = folder / "config.json"
-    return _stated_shape(path) if path.is_file() else None
+    return _stated_shape(folder) if (folder / "config.json").is_file() else None
 
 
 @cache
-def _stated_shape(path: Path) -> Shape | None:
-    stated = read_json(path)
+def _stated_shape(folder: Path) -> Shape | None:
+    stated = read_settings(folder)
     values = {}
     for key, names in NAMES.items():
         found = next((stated[name] for name in names if stated.get(name) is not None), None)
@@ -131,10 +130,10 @@ def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Ite
         folder: where it lies.
         lengths: tokens of a sequence, by the key of the configuration.
     """
-    stated = read_json(folder / "config.json")
+    stated = read_settings(folder)
     limit = next((stated[name] for name in POSITIONS if stated.get(name) is not None), None)
     for key, length in lengths.items():
-        if limit is not None and length > limit:
+        if isinstance(limit, int) and length > limit:
             setting = f", or models.{model}.context_length" if key.startswith("eval") else ""
             yield (
                 f"{key} = {length}: model {model!r} takes at most {limit} tokens; "

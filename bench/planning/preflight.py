@@ -11,8 +11,9 @@ from bench.evaluation.tasks import FACTS, TaskSpec
 from bench.files import UnreadableError, read_json
 from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.origin import MANIFEST
+from bench.paths import is_there
 from bench.sources import PathSource
-from bench.sources.checkpoint import is_causal
+from bench.sources.checkpoint import causal_problem, read_settings
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
 
 RESOURCES = Path("resources")
@@ -54,8 +55,8 @@ def find_problems(config: Config) -> Iterator[str]:
         source = config.models[name].source
         folder = RESOURCES / "models" / name
         if isinstance(source, PathSource):
-            folder = source.path.expanduser()
-            if not folder.is_dir():
+            folder = source.place
+            if not is_there(folder) or not folder.is_dir():
                 yield f"{key} = {str(source.path)!r}: no such folder"
                 continue
             if not (folder / "config.json").is_file():
@@ -66,9 +67,9 @@ def find_problems(config: Config) -> Iterator[str]:
     for name, source in config.sources.items():
         if not isinstance(source, PathSource):
             continue
-        path = source.path.expanduser()
+        path = source.place
         key = f"sources.{name}.path = {str(source.path)!r}"
-        if not path.exists():
+        if not is_there(path):
             yield f"{key}: no such file or folder"
             continue
         folder = path if path.is_dir() else path.parent
@@ -83,7 +84,9 @@ def find_problems(config: Config) -> Iterator[str]:
 
 
 def _task_problems(config: Config) -> Iterator[str]:
-    """Limits above the items there are, and metrics that a task of lm-eval's own does not have."""
+    """Limits above the items there are, more examples than other items, and metrics that a task of
+    lm-eval's own does not have.
+    """
     for name, task in config.evaluation.tasks.items():
         facts = _facts(config, name, task)
         if facts is None:
@@ -91,6 +94,8 @@ def _task_problems(config: Config) -> Iterator[str]:
         key, items = f"evaluation.tasks.{name}", facts["items"]
         if task.windows == "rolling" and task.limit is not None and task.limit > items:
             yield f"{key}.limit = {task.limit}: allowed: at most {items}, the items there are"
+        if task.data is not None and task.few_shot >= items:
+            yield f"{key}.few_shot = {task.few_shot}: allowed: at most {items - 1}, the other items"
         if task.data is None and task.metric not in facts["metrics"]:
             found = ", ".join(facts["metrics"]) or "none: it has no average over all items"
             yield f"{key}.metric = {task.metric!r}: allowed: {found}"
@@ -110,10 +115,9 @@ def _facts(config: Config, name: str, task: TaskSpec) -> dict | None:
 
 
 def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:
-    settings = read_json(folder / "config.json")
-    if not is_causal(settings):
-        found = settings.get("architectures")
-        yield f"models.{name} = {found}: allowed: a causal language model"
+    problem = causal_problem(read_settings(folder))
+    if problem is not None:
+        yield f"models.{name}: {problem}"
     yield from length_problems(name, folder, _lengths(config, name))
     found, configured = read_shape(folder), config.models[name].shape
     if found is not None and configured is None:

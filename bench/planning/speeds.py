@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from bench.config import Config
 from bench.config.models import shape_of
 from bench.config.variants import method_of, training_of
 from bench.evaluation.tasks import TaskSpec
-from bench.files import read_json
+from bench.files import UnreadableError, read_json
 from bench.models.loading import pick_dtype
 from bench.models.shape import Shape
 from bench.training.costs import training_work
@@ -92,8 +93,10 @@ def device_of(kind: str, gpu: str | None = None, root: Path = Path()) -> Device:
         gpu: name of the GPU; None: that of this machine, else the usual one.
         root: the working folder of the run.
     """
-    path = root / CALIBRATION
-    found = Device(**read_json(path)) if path.is_file() else None
+    found = None
+    # Damaged, it says as little as if it is not there.
+    with suppress(UnreadableError, TypeError):
+        found = Device(**read_json(root / CALIBRATION))
     if found and found.kind == kind and (gpu is None or gpu in found.name):
         return found
     if kind == "cpu":
@@ -124,7 +127,12 @@ def with_records(device: Device, config: Config, records: Iterable[dict]) -> Dev
         if shape is None or (provenance["accelerator"] is None) != (device.kind == "cpu"):
             continue
         cores = provenance["threads"] if device.kind == "cpu" else 1
-        for stage, method, done in _work_done(record, shape):
+        try:
+            done_of = list(_work_done(record, shape))
+        # Of a method or with options that there are no longer.
+        except (LookupError, TypeError, ValueError):
+            continue
+        for stage, method, done in done_of:
             costs = record["stages"][stage]
             for kind in {(stage, method), (stage, None)}:
                 work[kind] += done
@@ -136,13 +144,12 @@ def with_records(device: Device, config: Config, records: Iterable[dict]) -> Dev
 def _work_done(record: dict, shape: Shape) -> Iterator[tuple[str, str | None, float]]:
     """Stage, method and work of each job that a record tells of."""
     cell, stages, resolved = record["cell"], record["stages"], record["config"]["resolved"]
-    # A method of a clone's own may not be here.
-    if stages["prune"] is not None and cell["pruner"] in PRUNERS:
+    if stages["prune"] is not None:
         pruner = PRUNERS[cell["pruner"]](**resolved["pruning"])
         tokens = resolved["calibration"]["samples"] * resolved["calibration"]["length"]
         yield "prune", cell["pruner"], shape.blocks * pruner.work(shape.groups, tokens)
-    method = training_of(method_of(cell["repair"], resolved))
-    if stages["repair"] is not None and method in REPAIRS:
+    if stages["repair"] is not None:
+        method = training_of(method_of(cell["repair"], resolved))
         tokens = stages["repair"]["tokens"]
         forwards = resolved["training"].get("activation_checkpointing", False)
         forwards += resolved["repair"].get("objective") == "distill"

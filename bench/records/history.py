@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 from baselines.pruning.layers import prunable_layers
 from bench.cells import Cell
-from bench.files import UnreadableError, advising, read_json_lines, write_json_lines
-from bench.records.record import RETRY
+from bench.files import advising, read_json_lines, write_json_lines
+from bench.records.record import RETRY, check_place
+from bench.records.schema import HISTORIES
+from bench.typed import read_as
 
 # More than a figure can show; a training of many evolutions would make a large file.
 EVOLUTIONS = 32
@@ -83,10 +85,10 @@ def read_histories(paths: Iterable[str | Path]) -> dict[Cell, dict]:
 
 def _read_history(path: str | Path) -> tuple[Cell, dict]:
     with advising(RETRY):
-        match read_json_lines(path):
-            case [{"cell": dict(cell), "training": _, "evolution": _, "layers": _} as history]:
-                return Cell(**cell), {key: history[key] for key in history if key != "cell"}
-        raise UnreadableError(path, "no history")
+        (history,) = read_as(HISTORIES, path, read_json_lines)
+        cell = history.pop("cell")
+        check_place(path, cell)
+        return Cell(**cell), history
 
 
 def _evolution(log: list[dict], layers: list[str]) -> dict[str, list]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.problems import MisfitError, validated
-from bench.cells import DENSE, Cell
+from bench.cells import DENSE, Cell, record_path
 from bench.config.variants import training_of
 from bench.files import UnreadableError, advising, read_json
 from bench.origin import digest_of
@@ -157,13 +157,30 @@ def read_record(path: str | Path) -> dict:
     """A record.
 
     Raises:
-        UnreadableError: it is not one, or of a schema version that this code does not read.
+        UnreadableError: it is not one, of a schema version that this code does not read, or not
+            in the place of its cell.
     """
     with advising(RETRY):
         try:
-            return parse_record(read_json(path))
+            record = parse_record(read_json(path))
         except MisfitError as error:
             raise UnreadableError(path, str(error).partition("\n")[0]) from None
+        check_place(path, record["cell"])
+        return record
+
+
+def check_place(path: str | Path, cell: dict) -> None:
+    """Check that a record, or a file beside it, lies where that of its cell does.
+
+    A copy of a folder would else be another seed.
+
+    Raises:
+        UnreadableError: it does not.
+    """
+    path = Path(path)
+    place = Path(record_path(Cell(**cell))).relative_to("results").with_name(path.name)
+    if not path.absolute().match(str(place)):
+        raise UnreadableError(path, f"cell: it belongs at {place}")
 
 
 def parse_record(values: Any) -> dict:

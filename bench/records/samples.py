@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.evaluation.answers import mean_bpb
+from bench.evaluation.answers import answer_bpb
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.files import UnreadableError, advising, read_json_lines
 from bench.records.record import RETRY
@@ -13,6 +13,8 @@ from bench.records.record import RETRY
 SAMPLES_FILE = "samples.jsonl.gz"
 # Sums in another order.
 ROUNDING = 1e-9
+ANY = (-math.inf, math.inf)
+RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1)) | {ANSWER_BPB: (0, math.inf)}
 
 Samples = dict[str, list[dict]]
 """Items by task, in the order of the file: ``id``, and what each scored."""
@@ -96,9 +98,24 @@ def _value_problems(entry: dict, items: list[dict]) -> Iterator[str]:
 
 
 def _score(items: list[dict], metric: str) -> float:
-    if metric == ANSWER_BPB:
-        return mean_bpb(items)[0]
+    low, high = range_of(metric)
+    totals, sizes = zip(*(item_score(item, metric) for item in items), strict=True)
+    for total, size in zip(totals, sizes, strict=True):
+        if size < 0 or not low <= total <= high:
+            raise ValueError(f"{total} of {size}: allowed: {low} to {high}")
+    mean = math.fsum(totals) / sum(sizes)
+    return math.exp(mean) if metric == PERPLEXITY else mean
+
+
+def item_score(item: dict, metric: str) -> tuple[float, float]:
+    """An item's part of a total, and its size: a score is a sum of totals over one of sizes."""
     if metric == PERPLEXITY:
-        loss = -math.fsum(item["log_likelihood"] for item in items)
-        return math.exp(loss / sum(item["tokens"] for item in items))
-    return math.fsum(item[metric] for item in items) / len(items)
+        return -item["log_likelihood"], item["tokens"]
+    if metric == ANSWER_BPB:
+        return answer_bpb(item), 1
+    return item[metric], 1
+
+
+def range_of(metric: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have."""
+    return RANGES.get(metric.partition(",")[0], ANY)

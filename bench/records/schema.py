@@ -1,6 +1,6 @@
 """The types of ``record.json``: what every reader may rely on, wherever a record comes from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -8,12 +8,13 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     TypeAdapter,
     model_validator,
 )
 
-from bench.cells import NO_BUDGET, UNREPAIRED
+from bench.cells import DENSE, NO_BUDGET, UNREPAIRED
 from bench.typed import Name, Seed
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -45,18 +46,33 @@ class CellPart(Part):
             raise ValueError(f"budget = {self.budget!r}: allowed with {self.repair}: {allowed}")
         return self
 
+    @model_validator(mode="after")
+    def _is_one_that_there_is(self):
+        if DENSE in (self.pruner, self.pattern):
+            allowed = {"pruner": DENSE, "pattern": DENSE, "repair": UNREPAIRED, "seed": 0}
+        else:
+            allowed = {"seed": 0} if self.repair == UNREPAIRED else {}
+        for key, value in allowed.items():
+            if getattr(self, key) != value:
+                found = f"{key} = {getattr(self, key)!r}"
+                raise ValueError(f"{found}: allowed with {self.pruner}, {self.repair}: {value}")
+        return self
+
 
 class ErrorPart(Part):
-    """Why a cell failed; its ``class`` is not looked at."""
+    """Why a cell failed."""
 
+    kind: str = Field(alias="class")
     message: str
     stage: str
     attempt: PositiveInt
+    log: str | None = None
 
 
 class TaskPart(Part):
     metric: str
     limit: PositiveInt | None
+    few_shot: NonNegativeInt = 0
 
 
 class EvaluationPart(Part):
@@ -72,10 +88,27 @@ class TrainingPart(Part):
     length: PositiveInt
 
 
+class SourcePart(Part):
+    """Where the model comes from; its kind decides which of the keys there are."""
+
+    source: str
+    members: list[str] | None = None
+    repository: str | None = None
+    path: str | None = None
+
+
+class RepairPart(Part):
+    learning_rate: PositiveFloat
+    of: str | None = None
+
+
 class ResolvedPart(Part):
+    model: SourcePart
     evaluation: EvaluationPart
+    pruning: dict[str, Any] | None = None
     training: TrainingPart | None = None
-    repair: dict | None = None
+    repair: RepairPart | None = None
+    learning_rate_from: dict[str, PositiveFloat] | None = None
 
 
 class ConfigPart(Part):
@@ -94,12 +127,16 @@ class Costs(Part):
     seconds: NonNegativeFloat
     peak_rss_bytes: NonNegativeInt | None
     peak_device_bytes: NonNegativeInt | None
+    disk_bytes: NonNegativeInt | None = None
 
 
 class RepairCosts(Costs):
     trainable_parameters: PositiveInt
     tokens: PositiveInt
     steps: PositiveInt
+    batch_order: str | None = None
+    tokens_per_second: NonNegativeFloat | None = None
+    seconds_evolving: NonNegativeFloat | None = None
 
 
 class Stages(Part):
@@ -113,6 +150,8 @@ class Metric(Part):
     task: Name
     metric: str
     value: float | None
+    stderr: NonNegativeFloat | None = None
+    version: float | str | None
     n: PositiveInt
     few_shot: NonNegativeInt
     limit: PositiveInt | None
@@ -122,6 +161,10 @@ class Metric(Part):
 class Git(Part):
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     dirty: bool
+
+
+class Accelerator(Part):
+    name: str
 
 
 class Manifests(Part):
@@ -137,7 +180,7 @@ class Provenance(Part):
     python: str
     platform: str
     cpu: str
-    accelerator: dict | None
+    accelerator: Accelerator | None
     dtype: str | None
     threads: PositiveInt
     manifests: Manifests
@@ -164,5 +207,50 @@ class Record(Part):
     inputs: Inputs | None = None
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _agrees(self):
+        if (self.status == "ok") != (self.error is None):
+            raise ValueError(
+                f"status = {self.status!r}: allowed: 'failed' with an error, 'ok' without"
+            )
+        if self.cell.repair != UNREPAIRED and not (
+            self.config.resolved.training and self.config.resolved.repair
+        ):
+            raise ValueError("config.resolved: allowed: training and repair, as something trained")
+        scores = [(entry.task, entry.metric) for entry in self.metrics]
+        for score in scores:
+            if scores.count(score) > 1:
+                raise ValueError(f"metrics: {', '.join(score)}: allowed: once")
+        return self
+
+
+class Logged(Part):
+    step: NonNegativeInt
+    loss: float
+    learning_rate: float
+
+
+class Evolution(Part):
+    step: list[NonNegativeInt]
+    layer: list[NonNegativeInt]
+    reactivated: list[Fraction | None]
+    overlap: list[Fraction]
+
+
+class Change(Part):
+    change: NonNegativeFloat | None
+    entered: Fraction
+    left: Fraction
+
+
+class History(Part):
+    """How a cell's training went (:mod:`bench.records.history`)."""
+
+    cell: CellPart
+    training: list[Logged]
+    evolution: Evolution
+    layers: dict[str, Change]
+
 
 RECORD = TypeAdapter(Record)
+HISTORIES = TypeAdapter(Annotated[list[History], Field(min_length=1, max_length=1)])

@@ -9,6 +9,7 @@ import pandas as pd
 from bench.figures import NOTHING
 from bench.figures.results import Results
 from bench.records.record import read_records
+from bench.training.tuning import read_sweep
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Sources:
                 ``figures/<model>[@<budget>]/<pattern>/<name>.svg``.
         """
         records = list(records)
-        sweeps = [pd.read_csv(path).assign(model=Path(path).stem) for path in tuning]
+        sweeps = [read_sweep(path).assign(model=Path(path).stem) for path in tuning]
         return cls(
             list(zip(map(str, records), read_records(records), strict=True)),
             results,

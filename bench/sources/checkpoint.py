@@ -3,20 +3,45 @@
 from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
 from tqdm import tqdm
 
 from bench.sources.base import SourceError
+from bench.typed import read_as
 
 # No file is looked for elsewhere, and no code of a model's repository is run or asked about.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 SHOWN = 3
 
 
-def is_causal(config: dict) -> bool:
-    """Whether a ``config.json`` is that of a causal language model."""
-    architectures = config.get("architectures") or []
-    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+class _Settings(BaseModel, extra="allow", strict=True):
+    """What is looked at in a ``config.json``."""
+
+    architectures: list[str] | None = None
+    model_type: str | None = None
+    auto_map: dict[str, Any] | None = None
+
+
+_SETTINGS = TypeAdapter(_Settings)
+
+
+def read_settings(folder: Path) -> dict:
+    """The ``config.json`` of a ``transformers`` folder.
+
+    Raises:
+        UnreadableError: It is not there, or is none; one line.
+    """
+    return read_as(_SETTINGS, folder / "config.json")
+
+
+def causal_problem(settings: dict) -> str | None:
+    """Why settings are not those of a causal language model; None if they are."""
+    architectures = settings.get("architectures") or []
+    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        return None
+    return f"architectures = {architectures}: allowed: a causal language model"
 
 
 def load_whole(folder: str | Path, name: str | Path, **options):

@@ -5,14 +5,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from bench.origin import MARKERS
+from bench.paths import at_home
 from bench.sources.base import BaseSource, SourceError
 from bench.sources.linking import WANTED, Patterns, link_files, matching_files
 
 
 def _stated(path: Any) -> Any:
     # Of an empty text Python makes the working folder.
-    if path == "":
-        raise ValueError("allowed: the path of a folder or of a file")
+    if path == "" or (isinstance(path, str) and Path(path).name in MARKERS):
+        raise ValueError(
+            f"allowed: the path of a folder, or of a file with another name than "
+            f"{' and '.join(MARKERS)}, which are taken"
+        )
     return path
 
 
@@ -25,15 +30,20 @@ class PathSource(BaseSource):
     )
     files: Patterns = WANTED
 
+    @property
+    def place(self) -> Path:
+        """The path, in the home folder if it begins with `~`."""
+        return at_home(self.path)
+
     def wanted_files(self) -> list[Path]:
         """The files that it stands for now; none where the path does not exist."""
-        path = self.path.expanduser()
+        path = self.place
         if path.is_dir():
             return [path / name for name in matching_files(path, self.files)]
         return [path] if path.is_file() else []
 
     def retrieve(self, folder: Path) -> None:
-        path = self.path.expanduser()
+        path = self.place
         if path.is_dir():
             link_files(path, self.files, folder)
         elif path.is_file():

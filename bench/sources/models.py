@@ -10,10 +10,11 @@ from bench.origin import describe
 from bench.sources.base import BaseSource, SourceError
 from bench.sources.checkpoint import (
     LOCAL,
+    causal_problem,
     check_finite,
     check_special_tokens,
-    is_causal,
     load_whole,
+    read_settings,
 )
 from bench.sources.staging import staged, write_manifest
 
@@ -61,14 +62,12 @@ def _only_gguf(folder: Path, destination: Path) -> Path:
 
 def _check_causal(folder: Path, destination: Path) -> None:
     try:
-        config = read_json(folder / "config.json")
+        config = read_settings(folder)
     except UnreadableError as error:
         raise SourceError(f"{destination}: config.json: {error.reason}") from error
-    if not is_causal(config):
-        raise SourceError(
-            f"{destination}: architectures is {config.get('architectures')}; "
-            "allowed: a causal language model"
-        )
+    problem = causal_problem(config)
+    if problem is not None:
+        raise SourceError(f"{destination}: {problem}")
     _check_known(config, destination)
     for what, pattern in {"weights": "*.safetensors", "tokenizer": "tokenizer*"}.items():
         if not any(folder.glob(pattern)):
@@ -83,7 +82,7 @@ def _check_known(config: dict, destination: Path) -> None:
     kind = config.get("model_type")
     own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     remote = (config.get("auto_map") or {}).get("AutoModelForCausalLM")
-    if kind not in CONFIG_MAPPING or (remote and remote.rpartition(".")[2] != own):
+    if kind not in CONFIG_MAPPING or (remote and str(remote).rpartition(".")[2] != own):
         needs = f", which needs code of its repository ({remote})" if remote else ""
         raise SourceError(
             f"{destination}: model_type is {kind!r}{needs}; allowed: a model that transformers "

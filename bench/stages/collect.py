@@ -125,6 +125,6 @@ def main() -> None:
     results = parser.parse_args().results
     try:
         collect(records_below(results), results)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     print(f"{results}/table1.csv and the files beside it are made")

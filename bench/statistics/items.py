@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.cells import IDENTITY, UNREPAIRED
-from bench.evaluation.answers import answer_bpb
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.records.measures import kind_of
 from bench.records.record import read_record
 from bench.records.rows import answer_part, answered_tasks, part_metric
-from bench.records.samples import has_values, read_samples
+from bench.records.samples import has_values, item_score, read_samples
 
 Row = tuple[str, str, str, str, str]
 """Model, pruner, pattern, budget and repair: a row of the tables."""
@@ -123,9 +122,6 @@ def read_items(paths: Iterable[str | Path]) -> dict[Row, dict[str, Items]]:
 
 
 def _score(item: dict, metric: str) -> tuple[float, float]:
-    """The item's part of a total, and its size."""
-    if metric == PERPLEXITY:
-        return -item["log_likelihood"], item["tokens"]
-    if metric == ANSWER_BPB:
-        return answer_bpb(item), 1
-    return kind_of(metric).scale * item[metric], 1
+    """What :func:`bench.records.samples.item_score` gives, as tables show it."""
+    total, size = item_score(item, metric)
+    return kind_of(metric).scale * total, size

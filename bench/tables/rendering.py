@@ -1,6 +1,6 @@
 """Tables to read: Markdown and LaTeX, with the best in bold."""
 
-import re
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bench.files import whole, write_csv
+
+IN_LATEX = {sign: f"\\{sign}" for sign in "&%$#_{}"}
+IN_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,14 @@ class Sheet:
 
     def markdown(self) -> str:
         if self.text.empty:
-            return f"No rows.\n\n{self.caption}\n"
-        table = self.text.where(~self._bold, "**" + self.text + "**").to_markdown(
+            return f"No rows.\n\n{escape_markdown(self.caption)}\n"
+        text = self.text.map(escape_markdown)
+        table = text.where(~self._bold, "**" + text + "**").to_markdown(
             index=False,
             disable_numparse=True,
             colalign=["left" if name in self.labels else "right" for name in self.text],
         )
-        return f"{table}\n\n{self.caption}\n"
+        return f"{table}\n\n{escape_markdown(self.caption)}\n"
 
     def latex(self) -> str:
         """A ``table`` environment; it needs the package booktabs."""
@@ -59,7 +63,13 @@ class Sheet:
 
 
 def escape_latex(text: str) -> str:
-    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+    """What a record from elsewhere says is no command."""
+    return "".join(IN_LATEX.get(sign, sign) for sign in text)
+
+
+def escape_markdown(text: str) -> str:
+    """What a record from elsewhere says is neither a column nor HTML."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", r"\|")
 
 
 def number(value) -> str:

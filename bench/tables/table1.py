@@ -34,7 +34,7 @@ def cells_table(records: list[dict]) -> pd.DataFrame:
         }
         metrics = record["metrics"] or [{}]
         rows += [
-            {**shared, **metric, "config_hash": record["config"]["hash"]} for metric in metrics
+            {**metric, **shared, "config_hash": record["config"]["hash"]} for metric in metrics
         ]
     columns = [*IDENTITY, "seed", "status", "error", "sparsity_requested", "sparsity_achieved"]
     columns += BUDGET

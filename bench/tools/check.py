@@ -12,24 +12,24 @@ from baselines.problems import MisfitError
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
-from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell, record_path
+from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell
 from bench.config.variants import method_of
-from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
+from bench.evaluation.tasks import PERPLEXITY
 from bench.files import UnreadableError, read_json
 from bench.origin import digest_of, identity, verify
+from bench.paths import is_there
 from bench.records.comparable import differences
-from bench.records.record import parse_record
+from bench.records.record import check_place, parse_record
 from bench.records.rows import SPARSITY_TOLERANCE, budget_tokens
 from bench.records.samples import (
+    ROUNDING,
     SAMPLES_FILE,
     Samples,
     has_values,
     parse_samples,
+    range_of,
     sample_problems,
 )
-
-ANY = (-math.inf, math.inf)
-RANGES = dict.fromkeys(["acc", "acc_norm", "exact_match"], (0, 1)) | {ANSWER_BPB: (0, math.inf)}
 
 
 def find_problems(results: Path) -> Iterator[str]:
@@ -52,7 +52,7 @@ def find_problems(results: Path) -> Iterator[str]:
             yield from (f"{name}: {problem}" for problem in str(error).splitlines())
         else:
             records[name] = record
-            yield from (f"{name}: {problem}" for problem in _alone(name, record))
+            yield from (f"{name}: {problem}" for problem in _alone(path, record))
             if record["status"] == "ok":
                 try:
                     found = parse_samples(path.with_name(SAMPLES_FILE))
@@ -66,14 +66,13 @@ def find_problems(results: Path) -> Iterator[str]:
     yield from local_problems(results.parent, records)
 
 
-def _alone(name: str, record: dict) -> Iterator[str]:
+def _alone(path: Path, record: dict) -> Iterator[str]:
     """Problems of one record."""
+    try:
+        check_place(path, record["cell"])
+    except UnreadableError as error:
+        yield error.reason
     cell, config, sparsity = Cell(**record["cell"]), record["config"], record["sparsity"]
-    expected = Path(record_path(cell)).relative_to("results").as_posix()
-    if name != expected:
-        yield f"cell: its record belongs at {expected}"
-    if (record["status"] == "ok") != (record["error"] is None):
-        yield f"status = {record['status']!r}: allowed: 'failed' with an error, 'ok' without"
     found = digest_of(config["resolved"])
     if config["hash"] != found:
         yield f"config.hash = {config['hash'][:12]}: the resolved configuration has {found[:12]}"
@@ -98,22 +97,33 @@ def _alone(name: str, record: dict) -> Iterator[str]:
         yield f"sparsity.requested = {sparsity['requested']:g}: {cell.pattern} is {requested:g}"
     if record["status"] != "ok":
         return
-    if sparsity["achieved"] is None or not sparsity["layers"]:
+    layers = (sparsity["layers"] or {}).values()
+    if sparsity["achieved"] is None or not layers:
         yield "sparsity.achieved: missing; allowed: as measured on the evaluated weights"
-    elif cell.pruner != DENSE and REPAIRS[method].keeps_sparsity:
-        achieved = sparsity["achieved"]
-        if abs(achieved - requested) > SPARSITY_TOLERANCE:
+    else:
+        achieved, allowed = sparsity["achieved"], None
+        keeps = cell.pruner != DENSE and REPAIRS[method].keeps_sparsity
+        if keeps and abs(achieved - requested) > SPARSITY_TOLERANCE:
             allowed = f"{requested:g} within {SPARSITY_TOLERANCE:.4f}"
+        elif not min(layers) - ROUNDING <= achieved <= max(layers) + ROUNDING:
+            allowed = f"{min(layers):.4f} to {max(layers):.4f}, as its layers have"
+        if allowed is not None:
             yield f"sparsity.achieved = {achieved:.4f}: allowed: {allowed}"
     training = record["stages"]["repair"]
-    if cell.repair != UNREPAIRED and training is None:
-        yield "stages.repair: missing; allowed: what the training cost"
-    elif training is not None and training["tokens"] != budget_tokens(record):
+    ran = {"prune": cell.pruner != DENSE, "repair": cell.repair != UNREPAIRED, "evaluate": True}
+    for stage, needed in ran.items():
+        if needed and record["stages"][stage] is None:
+            yield f"stages.{stage}: missing; allowed: what it cost"
+    if training is not None and training["tokens"] != budget_tokens(record):
         allowed = f"{budget_tokens(record)}, as config.resolved.training says"
         yield f"stages.repair.tokens = {training['tokens']}: allowed: {allowed}"
     for metric in record["metrics"]:
+        settings = config["resolved"]["evaluation"]["tasks"].get(metric["task"], {})
+        for key in settings.keys() & {"limit", "few_shot"}:
+            if metric[key] != settings[key]:
+                yield f"metrics.{metric['task']}.{key} = {metric[key]}: allowed: {settings[key]}"
         name, value = metric["metric"], metric["value"]
-        low, high = RANGES.get(name.partition(",")[0], ANY)
+        low, high = range_of(name)
         if name.endswith(PERPLEXITY):
             low, high = 1, math.inf
         if value is None or not low <= value <= high:
@@ -194,7 +204,7 @@ def local_problems(root: Path, records: dict[str, dict]) -> Iterator[str]:
 def _is_below(root: Path, path: str) -> bool:
     """Whether a path of a record lies in the folder of the run, and is there."""
     parts = Path(path).parts
-    return ".." not in parts and not Path(path).is_absolute() and (root / path).exists()
+    return ".." not in parts and not Path(path).is_absolute() and is_there(root / path)
 
 
 def _layers(records: dict[str, dict]) -> Iterator[str]:
@@ -206,10 +216,12 @@ def _layers(records: dict[str, dict]) -> Iterator[str]:
         method = REPAIRS.get(method_of(cell.repair, record["config"]["resolved"]))
         if not layers or not base or method is None or not method.keeps_sparsity:
             continue
-        for layer, value in layers.items():
-            if layer not in base or abs(value - base[layer]) > SPARSITY_TOLERANCE:
-                expected = f"{base[layer]:.4f}" if layer in base else "no such layer"
-                yield f"{name}: sparsity.layers.{layer} = {value:.4f}: in the base: {expected}"
+        for layer in base | layers:
+            value, expected = layers.get(layer), base.get(layer)
+            if None in (value, expected) or abs(value - expected) > SPARSITY_TOLERANCE:
+                found = "missing" if value is None else f"{value:.4f}"
+                wanted = "no such layer" if expected is None else f"{expected:.4f}"
+                yield f"{name}: sparsity.layers.{layer} = {found}: in the base: {wanted}"
 
 
 def main() -> None:

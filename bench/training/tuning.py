@@ -8,6 +8,7 @@ import pandas as pd
 from baselines.repair import REPAIRS
 from bench.cells import BASE
 from bench.config.variants import place_of
+from bench.files import UnreadableError
 from bench.paths import ROOT
 
 SWEEPS = ROOT / "config/tuning"
@@ -41,9 +42,27 @@ def tuning_table(trials: list[dict]) -> pd.DataFrame:
     return table[COLUMNS]
 
 
+def read_sweep(path: Path) -> pd.DataFrame:
+    """A recorded sweep: what :func:`tuning_table` made.
+
+    Raises:
+        UnreadableError: it is none; one line.
+    """
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise UnreadableError(path, f"no table in CSV: {reason}") from error
+    missing = [name for name in COLUMNS if name not in table]
+    if missing or table["chosen"].dtype != bool:
+        reason = f"no {', '.join(missing)}" if missing else "chosen is not True or False in all"
+        raise UnreadableError(path, f"{reason}; allowed: what `make tune` writes")
+    return table
+
+
 def sweep_markdown(path: Path, repairs: Collection[str] = REPAIRS) -> str:
     """A recorded sweep to read: at each budget one row for each of some repairs that trains."""
-    table = pd.read_csv(path)
+    table = read_sweep(path)
     base = table.iloc[0]
     rows = [
         f"Base: `{base.model}`, `{base.pruner}`, `{base.pattern}`, with a validation loss of "

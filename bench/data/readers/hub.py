@@ -7,11 +7,13 @@ that repair learns the form in which it is measured. Items with the same prompt 
 import gzip
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench.data.forms import DataError, says_something
+from bench.data.forms import DataError, ItemError, says_something
 from bench.data.items import digest
 from bench.data.overlaps import tokens
 from bench.data.readers.shared import load_json, make_item
@@ -98,7 +100,7 @@ def gsm8k(path: Path, skipped: Counter) -> Iterator[dict]:
 
 def alpaca(path: Path, skipped: Counter) -> Iterator[dict]:
     """Instructions, some with an input, and their responses, under one heading each."""
-    for row in load_json(path):
+    for row in map(_Row, load_json(path)):
         given = f"\n\n### Input:\n{row['input']}" if row["input"].strip() else ""
         prompt = f"### Instruction:\n{row['instruction']}{given}\n\n### Response:\n"
         if row["output"].strip():
@@ -124,10 +126,10 @@ READERS = (
 
 def _gzipped_texts(path: Path) -> Iterator[str]:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
+        with gzip.open(path, "rt", encoding="utf-8-sig") as lines:
             for line in lines:
                 yield json.loads(line)["text"]
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not gzipped JSON lines: {error}") from error
 
 
@@ -139,10 +141,21 @@ def _rows(path: Path) -> Iterator[dict]:
     try:
         with ParquetFile(path) as file:
             for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except ArrowInvalid as error:
+                yield from map(_Row, batch.to_pylist())
+    # The second is of pages that cannot be unpacked.
+    except (ArrowInvalid, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: not a Parquet file: {reason}") from error
+
+
+class _Row(dict):
+    """A row, of which no field that is read is null: a prompt would have the word None."""
+
+    def __getitem__(self, field: str) -> Any:
+        value = super().__getitem__(field)
+        if value is None:
+            raise ItemError(f"{field} = None: allowed: a value")
+        return value
 
 
 def _pair(prompt: str, response: str) -> dict:

@@ -1,6 +1,7 @@
 """What readers have in common, and the reader of items that are uniform already."""
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ def jsonl(path: Path, skipped: Counter) -> Iterator[dict]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
+                if number == 1:
+                    line = line.removeprefix(BOM_UTF8)
                 item = json.loads(_decoded(line), object_pairs_hook=each_once)
                 check_item(item)
             except (ValueError, RecursionError) as error:
@@ -28,8 +31,6 @@ def _decoded(line: bytes) -> str:
     except UnicodeDecodeError as error:
         found = error.object[error.start : error.start + 1]
         raise DataError(f"byte {error.start + 1} is {found!r}: allowed: UTF-8") from None
-    if text.startswith("\ufeff"):
-        raise DataError("begins with a byte order mark: allowed: UTF-8 without one")
     if not text.strip():
         raise DataError("empty: allowed: an item a line")
     return text
@@ -37,7 +38,7 @@ def _decoded(line: bytes) -> str:
 
 def load_json(path: Path) -> dict | list:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON in UTF-8: {error}") from error
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 from made_up import STEPS, made_up_grid
 from snakemake.utils import update_config
 
@@ -95,6 +96,16 @@ def test_a_learning_rate_between_two_budgets_is_interpolated_on_logarithmic_scal
     assert resolved["repair"]["learning_rate"] == pytest.approx(math.sqrt(3e-3 * 1e-3), rel=1e-3)
     assert resolved["learning_rate_from"] == {"default": 3e-3, "x16": 1e-3}
     assert resolved["training"]["steps"] == 192
+
+
+def test_rates_that_yaml_takes_for_texts_are_interpolated_too():
+    written = yaml.safe_load("{learning_rate: 1e-3}")
+    ladder = LADDER | {"x16": LADDER["x16"] | {"repair": {"lora": written}}}
+    laid = config(budgets=ladder, variants={"mine": {"of": "lora", **written}})
+    of = {repair: cell(repair, "x4") for repair in ("lora", "mine")}
+    found = {r: resolved_config(laid, c)["resolved"]["repair"] for r, c in of.items()}
+    assert found["lora"]["learning_rate"] == pytest.approx(math.sqrt(3e-3 * 1e-3), rel=1e-3)
+    assert found["mine"]["learning_rate"] == 1e-3
 
 
 @pytest.mark.parametrize("budget", ["default", "x16"])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import dotted
@@ -10,6 +11,8 @@ from made_up import made_up_grid
 
 from bench.files import UnreadableError, read_json, read_json_lines, write_json_lines
 from bench.records.record import read_record
+from bench.records.samples import read_samples
+from bench.stages.collect import collect, records_below
 from bench.tools.check import find_problems, main
 
 SEFT = "cells/tiny/wanda-s60/seft/seed1"
@@ -64,6 +67,22 @@ BAD = [
     ("cell.machine", "mine", ["cell.machine = 'mine'"]),
     ("config.resolved.evaluation", ..., ["config.resolved.evaluation: missing"]),
     ("config.resolved.evaluation.tasks.wiki.limit", "no", ["tasks.wiki.limit = 'no'"]),
+    # What readers show or count with has a type, too.
+    ("config.resolved.model", 3, ["config.resolved.model = 3"]),
+    ("config.resolved.repair.learning_rate", "x", ["config.resolved.repair.learning_rate = 'x'"]),
+    ("config.resolved.training", ..., ["config.resolved: allowed: training and repair"]),
+    ("config.resolved.learning_rate_from", 3, ["config.resolved.learning_rate_from = 3"]),
+    ("metrics.0.stderr", -1, ["metrics.0.stderr = -1"]),
+    ("metrics.0.version", ..., ["metrics.0.version: missing"]),
+    ("metrics.0.few_shot", 3, ["metrics.social_iqa.few_shot = 3: allowed: 0"]),
+    ("metrics.0.metric", "acc_norm", ["metrics: social_iqa, acc_norm: allowed: once"]),
+    ("provenance.accelerator", "H100", ["provenance.accelerator = 'H100'"]),
+    ("stages.repair.tokens_per_second", "fast", ["stages.repair.tokens_per_second = 'fast'"]),
+    ("stages.evaluate", None, ["stages.evaluate: missing"]),
+    ("sparsity.layers", {"layers.0.up": 0.6}, ["layers.0.q_proj = missing: in the base: 0.6"]),
+    ("sparsity.achieved", 0.61, ["sparsity.achieved = 0.6100", "0.6000 to 0.6000, as its layers"]),
+    ("cell.pattern", "dense", ["cell: pruner = 'wanda': allowed with wanda, seft: dense"]),
+    ("inputs", {"base": "x" * 300, "identities": {"base": "0"}}, ["inputs.identities.base = '0'"]),
 ]
 
 
@@ -113,6 +132,42 @@ def test_a_value_that_its_items_do_not_give(results, metric, label):
     assert re.search(rf"metrics\.{label}\.value = 0\.999: its samples give \d\.", line)
 
 
+def test_an_unrepaired_base_has_one_seed(results):
+    cell = "cells/tiny/wanda-s60/none/seed0"
+    change(results, "cell.seed", 1, cell)
+    lines = list(find_problems(results))
+    assert any("cell: seed = 1: allowed with wanda, none: 0" in line for line in lines)
+
+
+def test_paths_that_no_disk_has_are_let_be(results):
+    for path in ("x" * 300, "a\0b"):
+        change(results, "inputs", {"base": path, "identities": {"base": "0" * 64}})
+        assert list(find_problems(results)) == []
+
+
+def test_a_copy_of_a_cell_is_no_other_seed(results):
+    shutil.copytree(results / SEFT, results / SEFT.replace("seed1", "seed7"))
+    with pytest.raises(UnreadableError, match=r"seed7/record\.json: cell: it belongs at .*seed1/"):
+        collect(records_below(results), results)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"id": [1]}, {}, "a line has no task or no id"),
+        ({"task": {}}, {}, "a line has no task or no id"),
+        # The mean is as it was.
+        ({"acc_norm": 5.0}, {"acc_norm": -3.0}, "no acc_norm: ValueError: 5.0 of 1: allowed: 0 to"),
+    ],
+)
+def test_items_that_are_none(results, first, second, said):
+    samples(results, lambda rows: [rows[0] | first, rows[1] | second, *rows[2:]])
+    assert any(said in line for line in find_problems(results))
+    path = results / SEFT / "record.json"
+    with pytest.raises(UnreadableError, match=said):
+        read_samples(path, read_record(path))
+
+
 @pytest.mark.parametrize(
     "broken", [{"right": []}, {"right": [2]}, {"bytes": [0, 6]}, {"log_likelihoods": None}]
 )
@@ -155,8 +210,7 @@ def test_a_record_in_the_place_of_another(results):
     change(results, "cell.seed", 7)
     (line,) = find_problems(results)
     assert line == (
-        f"{SEFT}/record.json: cell: its record belongs at {SEFT.replace('seed1', 'seed7')}"
-        "/record.json"
+        f"{SEFT}/record.json: cell: it belongs at {SEFT.replace('seed1', 'seed7')}/record.json"
     )
 
 
@@ -170,9 +224,13 @@ def test_what_is_compared_with_must_be_there(results):
 
 
 def test_files_that_are_no_records(results):
-    (results / SEFT / "record.json").write_text("{")
+    path = results / SEFT / "record.json"
+    path.write_text("{")
     (line,) = find_problems(results)
     assert line.startswith(f"{SEFT}/record.json: no JSON: ")
+    path.unlink()
+    path.mkdir()
+    assert list(find_problems(results)) == [f"{SEFT}/record.json: Is a directory"]
 
 
 def test_a_record_is_read_as_it_is(results):

@@ -34,7 +34,7 @@ BAD = [
     ("pruning.sparsegpt.dampening", 1, ["pruning.sparsegpt.dampening", "unknown key", "damping"]),
     ("training.steps", "many", ["training.steps", "'many'", "integer"]),
     ("training.steps", 0, ["training.steps", "0", "greater than 0"]),
-    ("training.length", -1, ["training.length", "-1", "greater than 0"]),
+    ("training.length", -1, ["training.length", "-1", "greater than or equal to 2"]),
     ("training.warmup", 1.5, ["training.warmup", "1.5", "less than 1"]),
     ("training.mixture", [], ["training.mixture", "[]", "at least 1"]),
     ("training.validation_split", "train", ["validation_split", "'train'", "also trained on"]),
@@ -229,6 +229,8 @@ def path_model(tmp_path, settings: dict) -> dict:
     ("settings", "patterns", "said"),
     [
         ({"architectures": ["BertForMaskedLM"]}, ["s60"], "allowed: a causal language model"),
+        ({"architectures": "LlamaForCausalLM"}, ["s60"], "allowed: a valid list"),
+        ([], ["s60"], "config.json: []: allowed keys: architectures"),
         (
             WIDE,
             ["2of4"],
@@ -251,6 +253,15 @@ def test_paths_that_are_not_there(tmp_path):
     values["grid"]["models"] = ["mine"]
     (line,) = find_problems(load(values))
     assert line == f"models.mine.source.path = '{tmp_path / 'none'}': no such folder"
+
+    # No name is too long to ask for, and nobody's home folder is none.
+    for path in (f"/{'x' * 300}", "~nobody-of-this-name/x"):
+        values["models"]["mine"]["source"]["path"] = path
+        values["sources"]["mine"] = {"source": "path", "path": path}
+        assert list(find_problems(load(values))) == [
+            f"models.mine.source.path = '{path}': no such folder",
+            f"sources.mine.path = '{path}': no such file or folder",
+        ]
 
     values = read_layers()
     values["sources"]["bigbench"] = {"source": "path", "path": str(tmp_path)}
@@ -377,6 +388,9 @@ def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypa
     with pytest.raises(SystemExit, match=f"^config: {line}$"):
         check_tasks_or_exit(load(values))
     check_tasks_or_exit(load(read_layers()))
+    few = load(changed("evaluation.tasks.science.few_shot", 150))
+    (line,) = find_problems(few)
+    assert line == "evaluation.tasks.science.few_shot = 150: allowed: at most 149, the other items"
     # Those of another data set say nothing.
     values["data"]["science"]["limit"] = 900
     assert not list(find_problems(load(values)))

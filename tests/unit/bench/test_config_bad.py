@@ -53,6 +53,9 @@ BAD = [
     ("variants: {'': {of: lora}}", "variants = '': ", "lower-case letters, digits"),
     ("variants: {base: {of: lora}}", "variants = 'base': ", "and not `base`"),
     ("variants: {seft: {of: lora}}", "variants = 'seft': ", "a name that no repair has"),
+    # Some disks do not tell cases apart.
+    ("models: {Tiny: {source: {source: synthetic}}}", "models = 'Tiny': ", "that is not 'tiny' in"),
+    (f"data: {{Squad: {SET}}}", "data = 'Squad': ", "a name that is not 'squad' in other case"),
     # Keys that are called as the kinds of sources are.
     ("sources: {notes: {source: path}}", "sources.notes.path: missing; ", "source, path, files"),
     ("sources: {path: {source: path}}", "sources.path.path: missing; ", "source, path, files"),
@@ -176,6 +179,13 @@ BAD = [
     (f"training: {{steps: 0x{BIG}}}", "training.steps = about 2**", "at most 63 bits"),
     (f"training: {{steps: '{BIG}{BIG}'}}", "training.steps = '999", "at most 63 bits"),
     ("training: {steps: 9223372036854775808}", "training.steps = about 2**64: ", "at most 63 bits"),
+    ("training: {length: 1}", "training.length = 1: ", "greater than or equal to 2"),
+    ("models: {tiny: {context_length: 1}}", "models.tiny.context_length = 1: ", "or equal to 2"),
+    (
+        "evaluation: {tasks: {wiki: {context_length: 1, windows: disjoint}}}",
+        "evaluation.tasks.wiki.context_length = 1: ",
+        "or equal to 2",
+    ),
     ("training: {steps: 1.5}", "training.steps = 1.5: ", "allowed: a valid integer"),
     ("training: {steps: null}", "training.steps = None: ", "allowed: a valid integer"),
     ("training: {steps: []}", "training.steps = []: ", "allowed: a valid integer"),
@@ -313,6 +323,7 @@ BAD = [
             ("'/scratch/${USER}'", "'/scratch/${USER}'"),
             ("'s3://bucket/a'", "'s3://bucket/a'"),
             ("' a'", "' a'"),
+            ("'~nobody-of-this-name/a'", "'~nobody-of-this-name/a'"),
             ('"a\\n"', "'a\\n'"),
         ]
     ),

@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from baselines.pruning import sparsity_report
 from baselines.repair import REPAIRS
-from bench.cells import dense_cell
+from bench.cells import Cell, dense_cell, record_path
 from bench.files import read_json, write_json
 from bench.origin import SEEN
+from bench.records.record import describe_error
 from bench.tools.export import default_output, export, main
 
 
@@ -80,17 +81,20 @@ def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
     assert "no cell; allowed: results/cells/" in refusal("results/cells/tiny", monkeypatch)
     assert "resources: exists" in refusal(folder, monkeypatch, out="resources")
 
-    error = {"message": "loss is nan at step 3", "stage": "repair", "attempt": 1}
-    failed = {**record, "status": "failed", "error": error}
-    write_json("failed/record.json", failed)
-    assert refusal("failed", monkeypatch) == "failed: failed: loss is nan at step 3"
-    write_json("other/record.json", {**record, "schema_version": 2})
-    assert "schema_version = 2: allowed: 1" in refusal("other", monkeypatch)
-    write_json("old/record.json", {**record, "inputs": None})
-    assert "does not say what its model was made from" in refusal("old", monkeypatch)
+    def changed(**entries) -> str:
+        cell = Cell(**entries.get("cell", record["cell"]))
+        path = Path("elsewhere", record_path(cell))
+        write_json(path, record | entries)
+        return str(path.parent)
 
-    write_json("dense/record.json", {**record, "cell": asdict(dense_cell("tiny"))})
-    assert "a transformers folder: resources/models/tiny" in refusal("dense", monkeypatch)
+    error = describe_error(FloatingPointError("loss is nan at step 3"), "repair", 1)
+    failed = changed(status="failed", error=error)
+    assert refusal(failed, monkeypatch) == f"{failed}: failed: loss is nan at step 3"
+    assert "schema_version = 2: allowed: 1" in refusal(changed(schema_version=2), monkeypatch)
+    old = changed(inputs=None)
+    assert "does not say what its model was made from" in refusal(old, monkeypatch)
+    dense = changed(cell=asdict(dense_cell("tiny")))
+    assert "a transformers folder: resources/models/tiny" in refusal(dense, monkeypatch)
 
     (weights,) = trained.glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1])

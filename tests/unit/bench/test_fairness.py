@@ -9,9 +9,10 @@ from baselines.pruning import prunable_layers, prune
 from baselines.repair import REPAIRS, build_repair
 from bench.config import Training
 from bench.data.tokens import IGNORED, Blocks
+from bench.files import UnreadableError
 from bench.models.loading import load_model
 from bench.training.train import train
-from bench.training.tuning import COLUMNS, SWEEPS, sweep_markdown, tuning_table
+from bench.training.tuning import COLUMNS, SWEEPS, read_sweep, sweep_markdown, tuning_table
 
 SETTINGS = Training(mixture=[{"data": "x"}], length=16, batch_size=2, steps=4)
 TRAININGS = [name for name, repair in REPAIRS.items() if repair.training == name]
@@ -181,6 +182,21 @@ def test_a_sweep_marks_the_lowest_loss_of_each_repair_at_each_budget():
 def test_nothing_is_chosen_of_trials_that_all_diverged():
     table = tuning_table([trial("lora", rate, None) for rate in (0.1, 1.0)] + TRIALS[:1])
     assert list(table["chosen"]) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda table: table.drop(columns=["budget", "tokens"]), "no budget, tokens; allowed: "),
+        (lambda table: table.assign(chosen="yes"), "chosen is not True or False in all; allowed: "),
+        (lambda table: table.iloc[:, :0], "no table in CSV: No columns to parse"),
+    ],
+)
+def test_what_is_no_sweep_is_one_line(tmp_path, edit, said):
+    path = tmp_path / "m.csv"
+    edit(tuning_table(TRIALS)).to_csv(path, index=False)
+    with pytest.raises(UnreadableError, match=rf"m\.csv: {said}"):
+        read_sweep(path)
 
 
 def test_a_sweep_to_read(tmp_path):

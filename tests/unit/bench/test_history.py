@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import re
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines.pruning import prunable_layers
 from bench.cells import Cell, dense_cell, history_path, record_path
+from bench.files import UnreadableError, write_json_lines
 from bench.models.loading import read_layers
 from bench.records.history import (
     EVOLUTIONS,
@@ -122,8 +125,27 @@ def test_no_evolution_is_left_out_of_the_range_of_sparsities():
 
 def test_a_history_is_read_back_by_its_cell(tmp_path):
     history = no_history() | {"training": [{"step": 1, "loss": 2.0, "learning_rate": 0.1}]}
-    write_history(tmp_path / "history.json.gz", CELL, history)
-    assert read_histories([tmp_path / "history.json.gz"]) == {CELL: history}
+    path = tmp_path / history_path(CELL)
+    write_history(path, CELL, history)
+    assert read_histories([path]) == {CELL: history}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cell": {}}, "0.cell.model: missing"),
+        ({"cell": {"model": []}}, "0.cell.model = []: allowed: a valid string"),
+        ({"training": [{"step": 1, "loss": "low"}]}, "0.training.0.loss = 'low'"),
+        ({"layers": {"q": 3}}, "0.layers.q = 3: allowed keys: change, entered, left"),
+        ({"cell": asdict(replace(CELL, seed=1))}, "it belongs at cells/m/wanda-s60/seft/seed1/"),
+    ],
+)
+def test_a_history_from_elsewhere_is_refused_in_a_line(tmp_path, changes, said):
+    path = tmp_path / history_path(CELL)
+    write_json_lines(path, [{"cell": asdict(CELL), **no_history(), **changes}])
+    with pytest.raises(UnreadableError, match=re.escape(said)) as error:
+        read_histories([path])
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_it_lies_beside_its_record():

@@ -127,6 +127,15 @@ def test_a_local_file_that_changed_makes_the_listing_new(local, time):
     assert is_written(listing)
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 3}'])
+def test_a_damaged_listing_is_made_new(local, text):
+    listing, files = local
+    found = listing.read_text()
+    listing.write_text(text)
+    list_local(listing, files)
+    assert listing.read_text() == found
+
+
 def test_a_local_file_that_is_gone_makes_the_listing_new(local):
     listing, files = local
     list_local(listing, files[:1])

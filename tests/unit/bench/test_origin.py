@@ -15,7 +15,7 @@ from bench.cells import Cell
 from bench.data import DataSpec, prepare
 from bench.files import read_json, write_json
 from bench.jobs.outcome import Attempt, run_stage
-from bench.origin import SEEN, OriginError, describe, identity, mark, verify
+from bench.origin import MARKERS, SEEN, OriginError, describe, identity, mark, verify
 from bench.sources import PathSource, fetch, fetch_model
 from bench.stages.evaluate import evaluate_cell
 from bench.stages.prune import prune_base
@@ -131,6 +131,32 @@ def test_only_what_looks_changed_is_read_again(made, monkeypatch):
     assert len(read) == 1
     verify(made, whole=True)
     assert len(read) == 2
+
+
+DAMAGED = ["", "[]", "3", '{"%s": 3}', '{"%s": {"bytes": 1}}', '{"%s": {"sha256": 7}}']
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_damage_of_what_was_seen_means_to_read_again(made, text):
+    verify(made)
+    seen = (made if made.is_dir() else made.parent) / SEEN
+    found = seen.read_text()
+    (name,) = describe(made)
+    seen.write_text(text.replace("%s", name))
+    verify(made)
+    assert seen.read_text() == found
+
+
+@pytest.mark.parametrize("digest", [7, None])
+def test_a_marker_whose_digests_are_none_is_damaged(made, digest):
+    marker = read_marker(made)
+    for entry in marker["files"].values():
+        entry["sha256"] = digest
+    path = made.with_suffix(".json")
+    if made.is_dir():
+        path = next(made / n for n in MARKERS if (made / n).exists())
+    write_json(path, marker)
+    assert "is damaged" in refusal(made)
 
 
 def test_a_flipped_byte_of_the_same_time_is_found_when_all_is_read(made):

@@ -140,6 +140,17 @@ def test_what_is_special_in_latex_is_escaped():
     assert r"\textbf{1}" in latex
 
 
+def test_what_a_record_says_is_text_in_every_table():
+    said = "a | b\n<script>\\input ~x^2"
+    sheet = Sheet(pd.DataFrame({"status": [said]}), pd.DataFrame({"status": [False]}), said, [])
+    text = r"a \| b &lt;script&gt;\input ~x^2"
+    head, _, row, _, caption = sheet.markdown().splitlines()
+    assert (head.split(), caption) == (["|", "status", "|"], text)
+    assert row == f"| {text} |"
+    caption = r"<script>\textbackslash{}input \textasciitilde{}x\textasciicircum{}2}"
+    assert caption in sheet.latex().replace("\n", " ")
+
+
 def test_numbers_are_short():
     assert number(12.3456) == "12.35"
     assert number(48419.12) == "48,419"

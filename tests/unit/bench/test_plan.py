@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import dotted
 import pytest
 import torch
 import yaml
@@ -151,10 +152,28 @@ def test_speeds_are_those_of_records_by_stage_and_method(tmp_path):
     assert on_gpu.speed_of("repair", "lora") == H200.speed
 
 
-def test_records_of_methods_that_are_not_here_say_nothing_of_speeds(tmp_path):
-    records = read_records(made_up_grid(tmp_path, models=[SMALL], repairs=["lora"], seeds=[0]))
-    foreign = [r | {"cell": r["cell"] | {"pruner": "mine", "repair": "mine"}} for r in records]
-    assert with_records(CORE, grid(), foreign).measured.keys() == {("evaluate", None)}
+@pytest.mark.parametrize("text", ["", "[]", '{"speed": 1}'])
+def test_a_damaged_calibration_says_nothing(tmp_path, text):
+    (tmp_path / CALIBRATION).parent.mkdir()
+    (tmp_path / CALIBRATION).write_text(text)
+    assert device_of("cpu", root=tmp_path) == device_of("cpu", root=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("cell.pruner", "gone"),
+        ("config.resolved.pruning.gone", 1),
+        ("config.resolved.calibration", ...),
+        ("config.resolved.evaluation.tasks.wiki.gone", 1),
+    ],
+)
+def test_records_of_what_is_no_longer_there_say_nothing(tmp_path, path, value):
+    paths = made_up_grid(tmp_path, models=[SMALL], repairs=["none"])
+    sparse = [record for record in read_records(paths) if record["cell"]["pruner"] != "dense"]
+    assert with_records(CORE, grid(), sparse).measured
+    changed = [dotted.change(record, path, value) for record in sparse]
+    assert with_records(CORE, grid(), changed).measured == {}
 
 
 @pytest.mark.parametrize(

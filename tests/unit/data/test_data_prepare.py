@@ -167,6 +167,7 @@ def test_repeated_items_are_counted_and_dropped(tmp_path):
         ({"meta": {"a": [1]}}, {"meta": {"a": 1}}, "a number; allowed: a list"),
         ({"meta": True}, {"meta": 1}, "'meta' = 1: a number; allowed: true or false"),
         ({}, {"meta": 10**30}, "allowed: numbers up to 2^53"),
+        ({}, {"id": 10**400}, "allowed: numbers up to 2^53"),
         ({}, {"meta": float("inf")}, "'meta' = inf: allowed: numbers up to 2^53"),
         ({}, {"meta": float("nan")}, "'meta' = nan: allowed: numbers up to 2^53"),
         ({}, {"meta": ["\ud83d"]}, "'meta' = ['\\ud83d']: allowed: whole characters"),

@@ -244,7 +244,6 @@ def test_jsonl_names_the_line_and_what_is_wrong(tmp_path, line, message):
     ("raw", "message"),
     [
         ('{"text": "café"}'.encode("latin-1"), "line 1: byte 14 is b'\\xe9': allowed: UTF-8"),
-        ('\ufeff{"text": "a"}'.encode(), "line 1: begins with a byte order mark: allowed: UTF-8"),
         ('{"text": "a"}'.encode("utf-16"), "line 1: byte 1 is b'\\xff': allowed: UTF-8"),
     ],
 )
@@ -269,6 +268,15 @@ def test_jsonl_in_another_encoding(tmp_path, raw, message):
 def test_jsonl_takes_what_is_well_formed(tmp_path, item):
     ((found,), _) = read(tmp_path, "jsonl", json.dumps(item))
     assert found == {"id": identifier(item)} | item
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_text(tmp_path):
+    ours = json.dumps(QUESTION) + "\r\n" + json.dumps(QUESTION | {"answer": 2}) + "\r\n"
+    items, _ = read(tmp_path, "jsonl", "\ufeff" + ours)
+    assert without(items, "id") == [QUESTION, QUESTION | {"answer": 2}]
+    squad = {"data": [{"title": "Tin", "paragraphs": [{"context": "Tin is soft."}]}]}
+    items, _ = read(tmp_path, "squad", "\ufeff" + json.dumps(squad))
+    assert without(items, "id") == [{"group": "Tin", "text": "Tin is soft."}]
 
 
 def test_readers_of_other_formats_check_their_items_too(tmp_path):

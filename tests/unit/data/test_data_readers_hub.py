@@ -54,8 +54,15 @@ WHOLE = gzip.compress(b'{"text": "Text."}\n' * 1000)
 
 @pytest.mark.parametrize(
     "raw",
-    [WHOLE[:-12], WHOLE[:2], b"no gzip", gzip.compress(b"no JSON\n")],
-    ids=["cut late", "cut early", "no gzip", "no JSON"],
+    [
+        WHOLE[:-12],
+        WHOLE[:2],
+        WHOLE[:40] + b"\xff" * 4 + WHOLE[44:],
+        b"no gzip",
+        gzip.compress(b"no JSON\n"),
+        gzip.compress(b"[" * 100_000),
+    ],
+    ids=["cut late", "cut early", "overwritten", "no gzip", "no JSON", "deep"],
 )
 def test_c4_that_broke_off(tmp_path, raw):
     path = tmp_path / "c4.json.gz"
@@ -156,6 +163,29 @@ def test_alpaca(tmp_path):
         ("### Instruction:\nAdd.\n\n### Response:\n", "5"),
     ]
     assert skipped == {"no answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("reader", "row", "field"),
+    [
+        ("gsm8k", {"question": None, "answer": "5"}, "question"),
+        ("gsm8k", {"question": "a", "answer": None}, "answer"),
+        ("boolq", {"passage": "a", "question": "b", "label": None}, "label"),
+        ("wikitext", {"text": None}, "text"),
+    ],
+)
+def test_null_is_no_word_of_a_prompt(parquet, reader, row, field):
+    with pytest.raises(DataError, match=f"{field} = None: allowed: a value"):
+        read(reader, parquet(row))
+
+
+def test_pages_that_cannot_be_unpacked(parquet):
+    path = parquet(*({"question": f"q{i}", "answer": f"a{i}"} for i in range(500)))
+    raw = bytearray(path.read_bytes())
+    raw[30:400] = bytes(byte ^ 0x5A for byte in raw[30:400])
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"raw\.parquet: not a Parquet file: "):
+        read("gsm8k", path)
 
 
 def test_not_parquet(tmp_path):

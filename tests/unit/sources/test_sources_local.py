@@ -7,6 +7,7 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from bench.origin import verify
 from bench.sources import PathSource, Source, SourceError, fetch
 
 
@@ -18,6 +19,7 @@ def origin(tmp_path):
     (folder / "deep" / "data.jsonl").write_text("{}\n")
     (folder / "notes.md").write_text("no pattern matches this")
     (folder / "manifest.json").write_text("of an earlier fetch")
+    (folder / "stage.json").write_text("of the user's own")
     return folder
 
 
@@ -27,6 +29,13 @@ def test_a_folder_is_linked(origin, tmp_path):
     assert manifest["files"]["config.json"]["sha256"] == hashlib.sha256(b"{}").hexdigest()
     assert (tmp_path / "out" / "deep" / "data.jsonl").resolve() == origin / "deep" / "data.jsonl"
     assert (origin / "manifest.json").read_text() == "of an earlier fetch"
+    assert verify(tmp_path / "out")["made_from"]["source"]["path"] == str(origin)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "stage.json"])
+def test_a_file_that_is_named_as_our_own_is_refused(origin, name):
+    with pytest.raises(ValidationError, match="a file with another name than"):
+        PathSource(source="path", path=str(origin / name))
 
 
 def test_replacing_links_leaves_their_targets(origin, tmp_path):

@@ -184,7 +184,16 @@ def test_pytorch_weights_that_are_none(pytorch, tmp_path):
     [
         (lambda f: (f / "config.json").write_text('{"architectures": ["BertModel"]}'), "BertModel"),
         (lambda f: (f / "config.json").write_text("{}"), "causal"),
-        (lambda f: (f / "config.json").write_text("{"), "config.json"),
+        *(
+            (lambda f, text=text: (f / "config.json").write_bytes(text), f"config.json: .*{said}")
+            for text, said in [
+                (b"{", "no JSON"),
+                (b"\xff{}", "no JSON"),
+                (b"[]", "allowed keys: architectures"),
+                (b'{"architectures": [null]}', "architectures.0 = None: allowed: a valid string"),
+                (b'{"architectures": ["LlamaForCausalLM"], "model_type": []}', "model_type = "),
+            ]
+        ),
         (lambda f: (f / "config.json").unlink(), "neither config.json nor one GGUF file"),
         (lambda f: (f / "model.safetensors").unlink(), "no weights"),
         (lambda f: [path.unlink() for path in f.glob("tokenizer*")], "no tokenizer"),
