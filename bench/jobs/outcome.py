@@ -113,8 +113,6 @@ def read_outcome(folder: str | Path) -> dict:
     """
     path = Path(folder) / STAGE_FILE
     with advising(RETRY):
-        if not path.is_file():
-            raise UnreadableError(path, "no such file")
         outcome = read_json(path)
         if not isinstance(outcome, dict) or not {"error", "costs"} <= outcome.keys():
             raise UnreadableError(path, "no outcome of a stage")

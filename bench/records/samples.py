@@ -49,8 +49,6 @@ def parse_samples(path: Path) -> Samples:
     Raises:
         UnreadableError: the file is not there, or is damaged.
     """
-    if not path.is_file():
-        raise UnreadableError(path, "no such file")
     samples = defaultdict(list)
     for row in read_json_lines(path):
         match row:

@@ -194,7 +194,7 @@ def test_missing_repeated_and_foreign_items(results):
     assert line.endswith("samples.jsonl.gz: a line has no task or no id")
     (results / SEFT / "samples.jsonl.gz").unlink()
     (line,) = find_problems(results)
-    assert "samples.jsonl.gz: no such file" in line
+    assert "samples.jsonl.gz: No such file or directory" in line
 
 
 def test_a_seed_that_is_a_copy_of_another(results):

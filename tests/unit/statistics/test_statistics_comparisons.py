@@ -398,7 +398,7 @@ def test_what_has_no_items_is_in_no_tie_group_and_leaves_the_others_theirs(tmp_p
 
 
 DAMAGES = {
-    "no such file": Path.unlink,
+    "No such file or directory": Path.unlink,
     "does not fit its record: samples of social_iqa: 0; allowed: n = 60": lambda path: (
         path.write_bytes(b"")
     ),
