@@ -231,6 +231,19 @@ def processes_share_a_batch(config: Config) -> Iterator[str]:
             )
 
 
+def positions_evolve_before_a_training_ends(config: Config) -> Iterator[str]:
+    for name in config.grid.repairs:
+        for budget in config.grid.budgets if training_of(name) is not None else []:
+            schedule = config.built(name, budget).evolution_schedule
+            steps = config.training_at(budget).steps
+            if schedule is not None and schedule.every >= steps:
+                at = "" if budget == DEFAULT_BUDGET else f" of budget {budget!r}"
+                yield (
+                    f"repair.{name}.evolve_every = {schedule.every}: allowed: fewer than the "
+                    f"{steps} steps{at}, in which nothing would evolve"
+                )
+
+
 def calibration_is_no_longer_than_its_text(config: Config) -> Iterator[str]:
     text = config.data[config.calibration.data].characters
     samples, length = config.calibration.samples, config.calibration.length
@@ -292,6 +305,7 @@ FITS: list[Check] = [
     training_is_validated_on_other_text,
     tasks_are_measured_on_other_text,
     processes_share_a_batch,
+    positions_evolve_before_a_training_ends,
     calibration_is_no_longer_than_its_text,
     pruners_take_their_options_and_patterns,
     models_take_a_task_and_the_patterns,
