@@ -1,5 +1,5 @@
 import pytest
-from unit.bench.test_config import default
+from layers import read_layers
 
 from bench.config import load
 from bench.records.band import band_problems
@@ -7,7 +7,7 @@ from bench.records.band import band_problems
 
 def problems(band: dict, *metrics: tuple, **changes) -> list[str]:
     """Of a dense model of which (task, metric, value, stderr) was measured."""
-    values = default() | changes
+    values = read_layers() | changes
     values["models"]["smollm2-135m"]["band"] = band
     config = load(values)
     record = {
@@ -61,11 +61,11 @@ def test_a_task_that_is_run_and_scores_nothing():
 
 
 def test_a_task_that_is_left_out_says_nothing():
-    tasks = default()["evaluation"]["tasks"] | {"social_iqa": None}
+    tasks = read_layers()["evaluation"]["tasks"] | {"social_iqa": None}
     assert problems({"social_iqa": (36, 50)}, evaluation={"tasks": tasks}) == []
 
 
 def test_a_perplexity_with_more_context_than_the_model_takes_says_nothing():
-    values = default()
+    values = read_layers()
     values["models"]["smollm2-135m"]["context_length"] = 256
     assert problems({"wiki": (15, 20)}, models=values["models"]) == []

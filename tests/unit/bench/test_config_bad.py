@@ -64,12 +64,12 @@ BAD = [
     (
         "models: {pypi: {source: {}}}",
         "models.pypi.source.source: missing; ",
-        "allowed: hub, path, pypi, synthetic",
+        "allowed: hub, path, pypi, pypi-parts, synthetic",
     ),
     (
         "sources: {pypi: {source: ftp}}",
         "sources.pypi.source = 'ftp': ",
-        "allowed: hub, path, pypi, synthetic",
+        "allowed: hub, path, pypi, pypi-parts, synthetic",
     ),
     ("sources: {path: {source: path, path: 3}}", "sources.path.path = 3: ", "allowed: a path"),
     (
@@ -78,7 +78,7 @@ BAD = [
         "the path of a folder",
     ),
     ("sources: {path: {source: path, pth: a, path: a}}", "sources.path.pth = 'a': ", "unknown key"),
-    ("sources: {hub: 3}", "sources.hub = 3: ", "allowed keys: licence, source"),
+    ("sources: {hub: 3}", "sources.hub = 3: ", "allowed keys: licence, "),
     ("data: {synthetic: 3}", "data.synthetic = 3: ", "allowed keys: source, files"),
     (f"data: {{path: {SET.replace('made-up', 'path')}}}", "data.path.source = 'path': ", "made-up"),
     # Patterns.
@@ -208,7 +208,11 @@ BAD = [
     ("data: {squad: {files: [../a]}}", "data.squad.files.0 = '../a': ", "without '..'"),
     ("data: {squad: {splits: {train: 1, tset: 0.1}}}", "data.squad.splits = 'tset': ", "'test'"),
     ("grid: {models: tiny}", "grid.models = 'tiny': ", "allowed: a valid list"),
-    ("grid: {models: ['']}", "grid.models = '': unknown; ", "allowed: smollm2-135m, tiny"),
+    (
+        "grid: {models: ['']}",
+        "grid.models = '': unknown; ",
+        "allowed: smollm2-135m, gemma-3-270m, tiny",
+    ),
     ("grid: {repairs: [none, none]}", "grid.repairs = ['none', 'none']: ", "each entry once"),
     (
         "tuning: {learning_rates: {lora: []}}",
@@ -326,6 +330,17 @@ BAD = [
             ("'~nobody-of-this-name/a'", "'~nobody-of-this-name/a'"),
             ('"a\\n"', "'a\\n'"),
         ]
+    ),
+    (
+        "repair: {seft: {evolve_every: 12}}",
+        "repair.seft.evolve_every = 12: ",
+        "allowed: fewer than the 12 steps, in which nothing would evolve",
+    ),
+    (
+        "{budgets: {short: {steps: 2}}, grid: {budgets: [default, short]}, "
+        "repair: {seft: {evolve_every: 2, accumulate_steps: 1}}}",
+        "repair.seft.evolve_every = 2: ",
+        "allowed: fewer than the 2 steps of budget 'short', in which nothing would evolve",
     ),
     ("checkpoints: null", "checkpoints = None: ", "allowed: a valid string"),
     ("checkpoints: [a]", "checkpoints = ['a']: ", "allowed: a valid string"),

@@ -107,9 +107,11 @@ def test_bytes_of_reconstruction_are_those_of_its_formula(base):
     count = sum(int(weight.count_nonzero()) for weight in weights)
     found = measure(settings(base, "reconstruct", options={}))
     assert found["trainable_parameters"] == count
-    # Values, a bit a weight in whole bytes a row, and where each row begins.
+    assert found["trainable_state"] == 4 * count
+    # The base's mask: a bit a weight in whole bytes a row, and where each row begins.
     mask = sum(len(w) * (math.ceil(w.shape[1] / 8) + 4) for w in weights)
-    assert found["trainable_state"] == 4 * count + mask
+    kept = sum(t.nbytes for t in model.parameters()) - sum(w.nbytes for w in weights)
+    assert found["weights"] == buffers(base) + kept + mask
     assert found["optimizer"] == 8 * count + 4 * len(weights)
     assert found["dense"] == sum(t.nbytes for t in model.parameters())
 

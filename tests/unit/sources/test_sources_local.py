@@ -65,7 +65,7 @@ def test_no_file_matches(origin, tmp_path):
 def test_the_key_source_decides():
     adapter = TypeAdapter(Source)
     assert isinstance(adapter.validate_python({"source": "path", "path": "x"}), PathSource)
-    with pytest.raises(ValidationError, match="'pypi', 'hub', 'path', 'synthetic'"):
+    with pytest.raises(ValidationError, match="'pypi', 'pypi-parts', 'hub', 'path', 'synthetic'"):
         adapter.validate_python({"source": "cloud", "path": "x"})
 
 
