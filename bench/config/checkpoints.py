@@ -9,8 +9,18 @@ from pydantic import AfterValidator
 
 from bench.paths import at_home
 
-# Where the rules write other things.
+# Where the rules write other things, and where the project's own files are.
 TAKEN = {
+    ".git",
+    ".venv",
+    "baselines",
+    "bench",
+    "config",
+    "docs",
+    "profiles",
+    "seft",
+    "tests",
+    "workflow",
     "resources",
     "reports",
     ".snakemake",
