@@ -14,20 +14,13 @@ from baselines.problems import MisfitError, Problem, shown, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
-from bench.cells import DEFAULT_BUDGET, IDENTITY, NO_BUDGET
+from bench.cells import DEFAULT_BUDGET, NO_BUDGET
 from bench.config.repair import TRAININGS
 from bench.config.variants import training_of
 from bench.config.whole import Config
-from bench.evaluation.tasks import (
-    ANSWER_BPB,
-    PERPLEXITY,
-    defined_metrics,
-    is_own,
-    local_tasks,
-)
+from bench.evaluation.tasks import defined_metrics, is_own, local_tasks
 from bench.models.shape import pattern_problems
 from bench.origin import MANIFEST
-from bench.records.measures import ANSWERS, AVERAGE, COSTS
 from bench.typed import LONGEST
 
 Check = Callable[[Config], Iterator[str]]
@@ -187,17 +180,6 @@ def tasks_have_items(config: Config) -> Iterator[str]:
                 yield from _unknown_split(config, key, task.data, task.split)
 
 
-def tasks_are_no_columns(config: Config) -> Iterator[str]:
-    taken = {*IDENTITY, AVERAGE, ANSWERS, *COSTS, "seeds", "status"}
-    ends = (f"_{PERPLEXITY}", f"_{ANSWER_BPB}", "_std", "_ci_low", "_ci_high")
-    for name in config.evaluation.tasks:
-        if name in taken or name.endswith(ends):
-            yield (
-                f"evaluation.tasks = {shown(name)}: allowed: another name; tables have a column "
-                "that is called like this"
-            )
-
-
 def bands_are_of_known_tasks(config: Config) -> Iterator[str]:
     known = dict.fromkeys([*config.evaluation.tasks, *local_tasks()])
     for name, model in config.models.items():
@@ -316,7 +298,6 @@ NAMES: list[Check] = [
     data_have_known_sources,
     text_is_of_known_splits,
     tasks_have_items,
-    tasks_are_no_columns,
     bands_are_of_known_tasks,
 ]
 FITS: list[Check] = [

@@ -46,6 +46,18 @@ class ModelSpec(Strict):
         ),
     )
 
+    def folder(self, name: str, models: Path = MODELS) -> Path:
+        """Where its ``config.json`` lies, or will.
+
+        Args:
+            name: of the model.
+            models: folder of the fetched models.
+        """
+        source = self.source
+        # What a GGUF file says is known once it is converted.
+        stated = isinstance(source, PathSource) and source.place.suffix != ".gguf"
+        return source.place if stated else models / name
+
 
 def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None:
     """Shape of a model: as configured, else as its ``config.json`` says; None until it is there.
@@ -55,6 +67,4 @@ def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None
         model: name of the model.
         models: folder of the fetched models.
     """
-    source = spec.source
-    folder = source.place if isinstance(source, PathSource) else models / model
-    return spec.shape or read_shape(folder)
+    return spec.shape or read_shape(spec.folder(model, models))

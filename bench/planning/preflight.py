@@ -4,14 +4,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.cells import IDENTITY
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.config.variants import training_of
-from bench.evaluation.tasks import FACTS, TaskSpec
+from bench.evaluation.tasks import ANSWER_BPB, FACTS, PERPLEXITY, TaskSpec
 from bench.files import UnreadableError, read_json
 from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.origin import MANIFEST
 from bench.paths import is_there
+from bench.records.measures import ANSWERS, AVERAGE, COSTS
 from bench.sources import PathSource
 from bench.sources.checkpoint import causal_problem, read_settings
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
@@ -51,18 +53,12 @@ def find_problems(config: Config) -> Iterator[str]:
         except (ClaimsError, ReferencesError) as error:
             yield from str(error).splitlines()
     for name in config.grid.models:
-        key = f"models.{name}.source.path"
         source = config.models[name].source
-        folder = RESOURCES / "models" / name
-        if isinstance(source, PathSource):
-            folder = source.place
-            if not is_there(folder) or not folder.is_dir():
-                yield f"{key} = {str(source.path)!r}: no such folder"
-                continue
-            if not (folder / "config.json").is_file():
-                yield f"{key} = {str(source.path)!r}: has no config.json; allowed: a model's folder"
-                continue
-        if (folder / "config.json").is_file():
+        problem = _path_problem(source.place) if isinstance(source, PathSource) else None
+        folder = config.models[name].folder(name)
+        if problem is not None:
+            yield f"models.{name}.source.path = {str(source.path)!r}: {problem}"
+        elif (folder / "config.json").is_file():
             yield from _model_problems(config, name, folder)
     for name, source in config.sources.items():
         if not isinstance(source, PathSource):
@@ -83,11 +79,24 @@ def find_problems(config: Config) -> Iterator[str]:
                 yield from _text_problems(config, size)
 
 
+def _path_problem(path: Path) -> str | None:
+    """Why a path is not that of a model; None if it is."""
+    if not is_there(path):
+        return "no such file or folder"
+    if not (path / "config.json").is_file() and not (path.is_file() and path.suffix == ".gguf"):
+        return "has no config.json; allowed: a model's folder, or a file that ends in .gguf"
+    return None
+
+
 def _task_problems(config: Config) -> Iterator[str]:
-    """Limits above the items there are, more examples than other items, and metrics that a task of
-    lm-eval's own does not have.
+    """Names of columns, limits above the items there are, more examples than other items, and
+    metrics that a task of lm-eval's own does not have.
     """
+    taken = {*IDENTITY, AVERAGE, ANSWERS, *COSTS, "seeds", "status"}
+    ends = (f"_{PERPLEXITY}", f"_{ANSWER_BPB}", "_std", "_ci_low", "_ci_high")
     for name, task in config.evaluation.tasks.items():
+        if name in taken or name.endswith(ends):
+            yield f"evaluation.tasks = {name!r}: allowed: another name than a column of tables has"
         facts = _facts(config, name, task)
         if facts is None:
             continue

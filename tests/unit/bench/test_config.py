@@ -252,14 +252,14 @@ def test_paths_that_are_not_there(tmp_path):
     values["models"]["mine"] = {"source": {"source": "path", "path": str(tmp_path / "none")}}
     values["grid"]["models"] = ["mine"]
     (line,) = find_problems(load(values))
-    assert line == f"models.mine.source.path = '{tmp_path / 'none'}': no such folder"
+    assert line == f"models.mine.source.path = '{tmp_path / 'none'}': no such file or folder"
 
     # No name is too long to ask for, and nobody's home folder is none.
     for path in (f"/{'x' * 300}", "~nobody-of-this-name/x"):
         values["models"]["mine"]["source"]["path"] = path
         values["sources"]["mine"] = {"source": "path", "path": path}
         assert list(find_problems(load(values))) == [
-            f"models.mine.source.path = '{path}': no such folder",
+            f"models.mine.source.path = '{path}': no such file or folder",
             f"sources.mine.path = '{path}': no such file or folder",
         ]
 
@@ -268,6 +268,27 @@ def test_paths_that_are_not_there(tmp_path):
     lines = list(find_problems(load(values)))
     assert len(lines) == len(values["data"])
     assert "no such file" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["mine.gguf", "mine.bin"])
+def test_a_gguf_file_is_a_model(tmp_path, name):
+    (tmp_path / name).write_bytes(b"GGUF")
+    values = read_layers()
+    values["models"]["mine"] = {"source": {"source": "path", "path": str(tmp_path / name)}}
+    values["grid"]["models"] = ["mine"]
+    problems = list(find_problems(load(values)))
+    assert [line.partition(": ")[2] for line in problems] == (
+        []
+        if name == "mine.gguf"
+        else ["has no config.json; allowed: a model's folder, or a file that ends in .gguf"]
+    )
+
+
+@pytest.mark.parametrize("name", ["seeds", "average", "repair_cost_seconds", "x_answer_bpb"])
+def test_a_task_is_not_called_as_a_column_is(name):
+    values = changed(f"evaluation.tasks.{name}", {"metric": "acc"})
+    line = f"evaluation.tasks = {name!r}: allowed: another name than a column of tables has"
+    assert line in find_problems(load(values))
 
 
 def test_calibration_longer_than_a_local_text(tmp_path):
