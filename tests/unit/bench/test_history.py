@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import tiny_llama
 
 from baselines.pruning import prunable_layers
 from bench.cells import Cell, dense_cell, history_path, record_path
@@ -29,16 +29,7 @@ UP = "model.layers.1.mlp.up_proj"
 
 @pytest.fixture(scope="module")
 def model():
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    )
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config)
+    return tiny_llama()
 
 
 @pytest.fixture
@@ -64,11 +55,11 @@ def test_changes_are_measured_layer_by_layer_against_the_base_on_disk(model, bas
         weight[0, 2] = 3  # changes
     layers = make_history([], [], read_layers(base, model), model)["layers"]
     assert len(layers) == 2 * 7
-    change = math.sqrt(2**2 + 1**2 + 2**2) / math.sqrt(8 * 16 - 1)
+    change = math.sqrt(2**2 + 1**2 + 2**2) / math.sqrt(24 * 16 - 1)
     assert layers.pop(UP) == {
         "change": pytest.approx(change, rel=1e-3),
-        "entered": pytest.approx(1 / 128, rel=1e-3),
-        "left": pytest.approx(1 / 128, rel=1e-3),
+        "entered": pytest.approx(1 / 384, rel=1e-3),
+        "left": pytest.approx(1 / 384, rel=1e-3),
     }
     assert all(set(layer.values()) == {0} for layer in layers.values())
 

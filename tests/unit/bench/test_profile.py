@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny import tiny_llama
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from baselines.pruning import prunable_layers, prune, sparsity_report
 from bench.models.bases import save_base
@@ -20,17 +20,7 @@ RANK = 2
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A pruned model of one block, in float32."""
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=64,
-            hidden_size=40,
-            intermediate_size=56,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-        )
-    )
+    model = tiny_llama(vocab_size=64, hidden_size=40, intermediate_size=56, num_hidden_layers=1)
     prune(model, "magnitude", sparsity=0.6)
     folder = tmp_path_factory.mktemp("base")
     model.save_pretrained(folder)

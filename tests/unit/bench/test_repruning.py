@@ -3,7 +3,8 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import tiny_llama
+from transformers import LlamaForCausalLM
 
 from baselines.pruning import PRUNERS, prunable_layers, prune, zero_fractions
 from baselines.repair import build_repair
@@ -14,17 +15,7 @@ from bench.models.merging import repruner
 
 def llama() -> LlamaForCausalLM:
     """Two blocks, the first with outliers."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=48,
-        hidden_size=40,
-        intermediate_size=56,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.2,
-    )
-    model = LlamaForCausalLM(config).eval()
+    model = tiny_llama(vocab_size=48, num_attention_heads=4, initializer_range=0.2).eval()
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[:, :2] *= 30
     return model

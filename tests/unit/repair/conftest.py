@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import tiny_llama
+from transformers import LlamaForCausalLM
 
 import bench.training.train
 from baselines.pruning import prune
@@ -21,18 +22,13 @@ LEARNING_RATES = {"spp": 0.1, "static": 2e-2, "shira": 2e-2}
 
 def dense_llama(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     """Two blocks; 16 divides none of the layers' 40, 20 and 56 outputs."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
+    model = tiny_llama(
         vocab_size=VOCABULARY,
         hidden_size=40,
         intermediate_size=56,
-        num_hidden_layers=2,
         num_attention_heads=4,
-        num_key_value_heads=2,
         initializer_range=0.2,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config).eval()
+    ).eval()
     # OPT's layers and Qwen's have biases, LLaMA's do not: one layer has one.
     layer = model.model.layers[0].mlp.up_proj
     layer.bias = torch.nn.Parameter(torch.randn(layer.out_features))
