@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -148,7 +149,8 @@ class SeftConfig:
         """k, the number of active entries of a layer of shape (out_features, in_features)."""
         if self.match_rank is not None:
             return self.match_rank * (out_features + in_features)
-        return max(1, int(self.density * out_features * in_features))
+        # The decimal as it is written: 0.29 of 100 are 29, in floating point a little less.
+        return max(1, int(Fraction(str(self.density)) * out_features * in_features))
 
     def window_bytes(self, out_features: int, in_features: int) -> int:
         """Bytes, about, of a window of a layer: its sums, and with candidates their positions."""

@@ -68,5 +68,8 @@ def test_drop_rate_falls_from_p0_to_0_at_the_stop(schedule, expected):
 
 def test_number_of_active_entries():
     assert SeftConfig(match_rank=8).active_entries(576, 192) == 8 * (576 + 192)
+    # Each percentage of a hundred entries is that many.
+    found = [SeftConfig(density=n / 100).active_entries(10, 10) for n in range(1, 101)]
+    assert found == list(range(1, 101))
     assert SeftConfig(density=0.01).active_entries(100, 50) == 50
     assert SeftConfig(density=0.01).active_entries(3, 3) == 1
