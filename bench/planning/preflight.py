@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
 
 from bench.cells import IDENTITY
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.config.variants import training_of
 from bench.evaluation.tasks import ANSWER_BPB, FACTS, PERPLEXITY, TaskSpec
-from bench.files import UnreadableError, read_json
+from bench.files import UnreadableError
 from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.origin import MANIFEST
 from bench.paths import is_there
@@ -17,8 +20,26 @@ from bench.records.measures import ANSWERS, AVERAGE, COSTS
 from bench.sources import PathSource
 from bench.sources.checkpoint import causal_problem, read_settings
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
+from bench.typed import read_as
 
 RESOURCES = Path("resources")
+
+
+class _OwnFacts(BaseModel):
+    """What is looked at of a task of lm-eval's own."""
+
+    items: int
+    metrics: list[str]
+
+
+class _Prepared(BaseModel):
+    """What is looked at in the manifest of a data set."""
+
+    made_from: dict[str, Any]
+    items: dict[str, int]
+
+
+OWN_FACTS, PREPARED = TypeAdapter(_OwnFacts), TypeAdapter(_Prepared)
 
 
 def check_or_exit(config: Config) -> None:
@@ -114,13 +135,14 @@ def _facts(config: Config, name: str, task: TaskSpec) -> dict | None:
     """What is known of the items of a task; None while they are not there as configured."""
     if task.data is None:
         path = task.items(name, RESOURCES) / FACTS
-        return read_json(path) if path.is_file() else None
+        return read_as(OWN_FACTS, path) if path.is_file() else None
     path = task.items(name, RESOURCES).with_name(MANIFEST)
-    made = read_json(path) if path.is_file() else {}
-    configured = config.data[task.data].model_dump(mode="json")
-    if made.get("made_from", {}).get("spec") != configured:
+    if not path.is_file():
         return None
-    return {"items": made["items"][task.split]}
+    made = read_as(PREPARED, path)
+    configured = config.data[task.data].model_dump(mode="json")
+    same = made["made_from"].get("spec") == configured
+    return {"items": made["items"][task.split]} if same else None
 
 
 def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:

@@ -396,6 +396,25 @@ def test_no_line_of_the_schema_stands_for_little():
     assert len(SCHEMA.read_text().splitlines()) < 100
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "[]"),
+        ('{"made_from": {}}', "items: missing"),
+        ('{"made_from": {}, "items": {"test": "x"}}', "'x'"),
+    ],
+)
+def test_a_manifest_of_another_shape_is_one_line(tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resources/data/science").mkdir(parents=True)
+    (tmp_path / "resources/data/science/manifest.json").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        check_or_exit(load(read_layers()))
+    (line,) = ended.value.code.splitlines()
+    assert line.startswith("resources/data/science/manifest.json: ")
+    assert said in line
+
+
 def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     values = changed("evaluation.tasks.science.limit", 151)
