@@ -65,6 +65,8 @@ EachOnce = AfterValidator(_each_once)
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every generator of random numbers takes, NumPy's among them."""
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
 Length = Annotated[int, Field(ge=2)]
 """Tokens of a sequence in which a next one is predicted."""
 

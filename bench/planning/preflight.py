@@ -20,6 +20,7 @@ from bench.records.measures import ANSWERS, AVERAGE, COSTS
 from bench.sources import PathSource
 from bench.sources.checkpoint import causal_problem, read_settings
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
+from bench.tables.table1 import OF_A_SCORE
 from bench.typed import read_as
 
 RESOURCES = Path("resources")
@@ -114,7 +115,7 @@ def _task_problems(config: Config) -> Iterator[str]:
     metrics that a task of lm-eval's own does not have.
     """
     taken = {*IDENTITY, AVERAGE, ANSWERS, *COSTS, "seeds", "status"}
-    ends = (f"_{PERPLEXITY}", f"_{ANSWER_BPB}", "_std", "_ci_low", "_ci_high")
+    ends = (f"_{PERPLEXITY}", f"_{ANSWER_BPB}", *filter(None, OF_A_SCORE))
     for name, task in config.evaluation.tasks.items():
         if name in taken or name.endswith(ends):
             yield f"evaluation.tasks = {name!r}: allowed: another name than a column of tables has"

@@ -15,11 +15,10 @@ from pydantic import (
 )
 
 from bench.cells import DENSE, NO_BUDGET, UNREPAIRED
-from bench.typed import Name, Seed
+from bench.typed import Name, Seed, Sha256
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Part(BaseModel):

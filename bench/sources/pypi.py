@@ -24,9 +24,8 @@ from tqdm import tqdm
 
 from bench.origin import sha256
 from bench.sources.base import BaseSource, RelativePath, SourceError
-from bench.typed import EachOnce, Name, Strict, Text
+from bench.typed import EachOnce, Name, Sha256, Strict, Text
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 CONNECT_AND_READ_SECONDS = (15, 60)
 BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
 
@@ -58,9 +57,7 @@ class Distribution(Strict):
         """
         archive = folder / f".{self.file}"
         self._download(archive)
-        found = sha256(archive)
-        if found != self.sha256:
-            raise SourceError(f"{self.file}: sha256 is {found}, not {self.sha256}")
+        _check_digest(archive, self.file, self.sha256)
         self._extract(archive, folder)
         archive.unlink()
 
@@ -189,9 +186,13 @@ class PartsSource(BaseSource):
                     for member in part.members:
                         with Path(unpacked, member).open("rb") as content:
                             copyfileobj(content, whole)
-        found = sha256(folder / self.file)
-        if found != self.sha256:
-            raise SourceError(f"{self.file}: sha256 is {found}, not {self.sha256}")
+        _check_digest(folder / self.file, self.file, self.sha256)
+
+
+def _check_digest(path: Path, name: str, expected: str) -> None:
+    found = sha256(path)
+    if found != expected:
+        raise SourceError(f"{name}: sha256 is {found}, not {expected}")
 
 
 def pip_options() -> dict[str, str]:

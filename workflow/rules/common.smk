@@ -22,6 +22,7 @@ from bench.cells import (
     training_folder,
 )
 from bench.config import load_or_exit
+from bench.config.models import shape_of
 from bench.config.variants import training_of
 from bench.documents import read_or_exit
 from bench.evaluation.tasks import TASKS_FOLDER
@@ -31,7 +32,6 @@ from bench.jobs.environment import set_environment
 from bench.jobs.listings import DECIDES_NOTHING, list_code, list_local
 from bench.jobs.scheduling import run_again, schedule_one_look
 from bench.models.loading import takes_gpu
-from bench.config.models import shape_of
 from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
 from bench.planning.preflight import check_or_exit
