@@ -164,6 +164,13 @@ def in_parallel() -> bool:
 
 def union(positions: Tensor) -> Tensor:
     """The positions of all ranks, ascending."""
-    gathered = [positions.cpu()] * distributed.get_world_size()
-    distributed.all_gather_object(gathered, positions.cpu())
-    return torch.cat(gathered).unique().to(positions.device)
+    ranks = range(distributed.get_world_size())
+    count = torch.tensor(len(positions), device=positions.device)
+    counts = [torch.empty_like(count) for _ in ranks]
+    distributed.all_gather(counts, count)
+    padded = positions.new_full((int(max(counts)),), -1)
+    padded[: len(positions)] = positions
+    gathered = [torch.empty_like(padded) for _ in ranks]
+    distributed.all_gather(gathered, padded)
+    found = torch.cat(gathered).unique()
+    return found[found >= 0]
