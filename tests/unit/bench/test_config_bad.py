@@ -78,7 +78,7 @@ BAD = [
         "the path of a folder",
     ),
     ("sources: {path: {source: path, pth: a, path: a}}", "sources.path.pth = 'a': ", "unknown key"),
-    ("sources: {hub: 3}", "sources.hub = 3: ", "allowed keys: licence, "),
+    ("sources: {hub: 3}", "sources.hub = 3: ", "allowed keys: licence, package"),
     ("data: {synthetic: 3}", "data.synthetic = 3: ", "allowed keys: source, files"),
     (f"data: {{path: {SET.replace('made-up', 'path')}}}", "data.path.source = 'path': ", "made-up"),
     # Patterns.

@@ -177,7 +177,7 @@ def test_a_shape_needs_no_files():
 
 def test_the_table_of_two_methods(base, tmp_path, capsys):
     csv = tmp_path / "profile.csv"
-    arguments = f"""--methods lora seft:candidates=3 --model {base} --length 16 --steps 2 --repeat 1
+    arguments = f"""--methods lora seft:candidates=3 --model {base} --length 16 --steps 2 --repeat 2
         --rank {RANK} --accumulate-steps 2 --dtype float32 --device cpu --csv {csv}"""
     main(arguments.split())
     printed = capsys.readouterr().out

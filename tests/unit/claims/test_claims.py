@@ -257,8 +257,9 @@ def test_costs_within_five_percent_are_equal():
 
 def test_a_claim_that_is_settled_but_not_everywhere_better_is_equal(tmp_path):
     strength = {**STRENGTH, "seft": 0.9, "lora": 0.2, "spp": 0.9}
-    paths = made_up(tmp_path, repairs=("none", "lora", "spp", "seft"), strength=strength)
-    change = {"against": ["lora", "spp"], "negligible": 12}
+    repairs = ("none", "lora", "spp", "seft")
+    paths = made_up(tmp_path, repairs=repairs, strength=strength, seeds=range(6))
+    change = {"against": ["lora", "spp"], "negligible": 6}
     summary, detail = verdicts(paths, change)
     assert detail["verdict"].tolist() == ["supported", "equal"]
     assert summary["verdict"] == "equal"
