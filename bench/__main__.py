@@ -12,7 +12,10 @@ COMMANDS = {
     "collect": ("bench.stages.collect", "all tables, of the records that there are"),
     "report": ("bench.tools.report", "tables, figures and page, of the records that there are"),
     "check": ("bench.tools.check", "whether records, of here or from elsewhere, are in order"),
-    "export": ("bench.tools.export", "the sparse model of a cell, as a transformers folder"),
+    "export": (
+        "bench.tools.export",
+        "a cell's sparse model as a folder; all results in others' formats",
+    ),
     "timing": ("bench.tools.timing", "what share of each stage was start-up, loading, computing"),
     "job": ("bench.tools.job", "run one job of the workflow by hand, where a debugger can follow"),
     "pin": ("bench.tools.pin", "a repository of the hub as an entry of a configuration"),
