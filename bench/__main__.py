@@ -13,7 +13,10 @@ COMMANDS = {
     "report": ("bench.tools.report", "tables, figures and page, of the records that there are"),
     "check": ("bench.tools.check", "whether records, of here or from elsewhere, are in order"),
     "verify": ("bench.tools.verify", "a random few cells of a submission, run again here"),
-    "export": ("bench.tools.export", "the sparse model of a cell, as a transformers folder"),
+    "export": (
+        "bench.tools.export",
+        "a cell's sparse model as a folder; all results in others' formats",
+    ),
     "timing": ("bench.tools.timing", "what share of each stage was start-up, loading, computing"),
     "job": ("bench.tools.job", "run one job of the workflow by hand, where a debugger can follow"),
     "pin": ("bench.tools.pin", "a repository of the hub as an entry of a configuration"),

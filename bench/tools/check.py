@@ -4,7 +4,6 @@ One line a problem, exit status 1; what is checked is described in ``docs/submit
 """
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell
 from bench.config.variants import method_of
-from bench.evaluation.tasks import PERPLEXITY
 from bench.files import UnreadableError, read_json
 from bench.origin import digest_of, identity, verify
 from bench.paths import is_there
@@ -27,8 +25,8 @@ from bench.records.samples import (
     Samples,
     has_values,
     parse_samples,
-    range_of,
     sample_problems,
+    score_range,
 )
 from bench.records.submissions import ABOUT, Submission
 
@@ -133,9 +131,7 @@ def _alone(path: Path, record: dict) -> Iterator[str]:
             if metric[key] != settings[key]:
                 yield f"metrics.{metric['task']}.{key} = {metric[key]}: allowed: {settings[key]}"
         name, value = metric["metric"], metric["value"]
-        low, high = range_of(name)
-        if name.endswith(PERPLEXITY):
-            low, high = 1, math.inf
+        low, high = score_range(name)
         if value is None or not low <= value <= high:
             yield f"metrics.{metric['task']}.{name} = {value}: allowed: {low} to {high}"
 

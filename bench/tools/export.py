@@ -1,4 +1,7 @@
-"""A cell's sparse model as a plain ``transformers`` folder (``make export CELL=...``)."""
+"""A cell's sparse model as a plain ``transformers`` folder (``make export CELL=...``).
+
+With ``--to`` the results of all cells, in a format of others (:mod:`bench.tools.formats`).
+"""
 
 import argparse
 import sys
@@ -16,6 +19,7 @@ from bench.models.merging import merge
 from bench.origin import identity, verify
 from bench.records.record import read_record
 from bench.sources.base import SourceError
+from bench.tools.formats.write import FORMATS, add_options, export_or_exit
 
 CELLS = Path("results/cells")
 EXPORTS = Path("results/export")
@@ -80,7 +84,7 @@ def _read(folder: Path) -> dict:
     if not path.is_file():
         raise ValueError(
             f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/"
-            "<repair>[@<budget>]/seed<k>"
+            f"<repair>[@<budget>]/seed<k>; or all results with --to {', '.join(FORMATS)}"
         )
     record = read_record(path)
     if record["error"] is not None:
@@ -103,10 +107,23 @@ def default_output(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cell", type=Path, metavar="CELL", help=f"folder below {CELLS}")
+    parser = argparse.ArgumentParser(
+        description="Write a cell's sparse model as a transformers folder; or, with --to, the "
+        "results of all cells in a format that other tools read."
+    )
+    parser.add_argument(
+        "cell",
+        type=Path,
+        metavar="CELL",
+        help=f"folder below {CELLS}; with --to the folder that holds cells/",
+    )
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help=f"else below {EXPORTS}")
-    arguments = parser.parse_args()
+    add_options(parser)
+    # What is optional may stand between the folders.
+    arguments = parser.parse_intermixed_args()
+    if arguments.to is not None:
+        export_or_exit(arguments.cell, arguments.out, arguments.to, arguments.organization)
+        return
     output = arguments.out or default_output(arguments.cell)
     try:
         export(arguments.cell, output)
