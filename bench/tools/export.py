@@ -124,6 +124,8 @@ def main() -> None:
     if arguments.to is not None:
         export_or_exit(arguments.cell, arguments.out, arguments.to, arguments.organization)
         return
+    if arguments.organization is not None:
+        sys.exit("--organization: allowed with --to every-eval-ever alone")
     output = arguments.out or default_output(arguments.cell)
     try:
         export(arguments.cell, output)
