@@ -21,15 +21,19 @@ class DocumentError(ValueError):
     """A file that cannot be read; the message is one line that names it."""
 
 
-def read_document(path: str | Path) -> Any:
+def read_document(path: str | Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
     """What a file of JSON or of YAML holds. As Snakemake does, JSON is tried first.
 
+    Args:
+        path: of the file.
+        loader: of YAML; it says what the tags mean that there may be.
+
     Raises:
-        DocumentError: It is not there, not UTF-8, neither JSON nor YAML, has tags, gives a key
-            twice, or is nested without end.
+        DocumentError: It is not there, not UTF-8, neither JSON nor YAML, has other tags, gives a
+            key twice, or is nested without end.
     """
     try:
-        value = _parsed(Path(path).read_text(encoding="utf-8"))
+        value = _parsed(Path(path).read_text(encoding="utf-8"), loader)
         _check_size(value)
     except OSError as error:
         raise DocumentError(f"{path}: {error.strerror or error}") from None
@@ -42,13 +46,13 @@ def read_document(path: str | Path) -> Any:
     return value
 
 
-def read_keys(path: str | Path) -> dict:
+def read_keys(path: str | Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> dict:
     """:func:`read_document` of a file that has keys at its top.
 
     Raises:
         DocumentError: It cannot be read, or holds anything else.
     """
-    value = read_document(path)
+    value = read_document(path, loader)
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {type(value).__name__}"
         raise DocumentError(f"{path}: holds {found}; allowed: keys and their values")
@@ -67,21 +71,21 @@ def read_or_exit(files: Iterable[str | Path]) -> None:
         sys.exit("\n".join(problems))
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str, loader: type[yaml.SafeLoader]) -> Any:
     try:
         return json.loads(text, object_pairs_hook=each_once)
     except json.JSONDecodeError:
         pass
-    loader = yaml.SafeLoader(text)
+    reading = loader(text)
     try:
-        node = loader.get_single_node()
+        node = reading.get_single_node()
         if node is None:
             return None
         for problem in _repeated(node):
             raise ValueError(problem)
-        return loader.construct_document(node)
+        return reading.construct_document(node)
     finally:
-        loader.dispose()
+        reading.dispose()
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict:

@@ -18,7 +18,9 @@ from bench.cells import DEFAULT_BUDGET, NO_BUDGET
 from bench.config.repair import TRAININGS
 from bench.config.variants import training_of
 from bench.config.whole import Config
-from bench.evaluation.tasks import defined_metrics, is_own, local_tasks
+from bench.documents import DocumentError
+from bench.evaluation.tasks import defined_metrics, local_tasks, own_tasks
+from bench.files import UnreadableError
 from bench.models.shape import pattern_problems
 from bench.origin import MANIFEST
 from bench.typed import LONGEST
@@ -180,12 +182,22 @@ def tasks_have_items(config: Config) -> Iterator[str]:
                 yield from _unknown_split(config, key, task.data, task.split)
 
 
+def definitions_of_tasks_can_be_read(config: Config) -> Iterator[str]:
+    local = local_tasks()
+    for name, task in config.evaluation.tasks.items():
+        if task.data is not None and name in local:
+            try:
+                defined_metrics(name)
+            except (DocumentError, UnreadableError) as error:
+                yield f"evaluation.tasks.{name}: {error}"
+
+
 def bands_are_of_known_tasks(config: Config) -> Iterator[str]:
     known = dict.fromkeys([*config.evaluation.tasks, *local_tasks()])
     for name, model in config.models.items():
         for task in model.band:
             # What is not run is not looked at.
-            if task not in known and not is_own(task):
+            if task not in known and task not in own_tasks():
                 yield from _unknown(f"models.{name}.band", task, known)
 
 
@@ -298,6 +310,7 @@ NAMES: list[Check] = [
     data_have_known_sources,
     text_is_of_known_splits,
     tasks_have_items,
+    definitions_of_tasks_can_be_read,
     bands_are_of_known_tasks,
 ]
 FITS: list[Check] = [

@@ -187,4 +187,18 @@ def _local(name: str, file: Path) -> Task:
         items = [json.loads(line) for line in lines]
     if not items:
         raise ValueError(f"task {name}: no items in {file}")
-    return LocalTask(load_yaml(definition), items)
+    fields = ", ".join(items[0])
+    try:
+        task = LocalTask(load_yaml(definition), items)
+    # lm-eval tries a definition on an item, and what it then raises has no base class.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise ValueError(
+            f"task {name}: {definition} does not fit items with {fields}: {reason}"
+        ) from error
+    for key in ("doc_to_text", "doc_to_target"):
+        value = getattr(task.config, key)
+        # lm-eval takes a name that is no field for the text itself.
+        if isinstance(value, str) and value.isidentifier() and value not in task.features:
+            raise ValueError(f"task {name}: {key} = {value!r}: allowed: a field of items: {fields}")
+    return task

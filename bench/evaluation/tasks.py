@@ -1,16 +1,20 @@
 """Which tasks there are, and the settings of one."""
 
 import re
+from collections.abc import Iterator
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, TypeAdapter, model_validator
 
+from bench.documents import read_keys
+from bench.files import UnreadableError
 from bench.paths import ROOT
 from bench.sources.base import Commit
-from bench.typed import Length, Strict
+from bench.typed import Length, Strict, read_as
 
 PERPLEXITY = "perplexity"
 # Of every multiple-choice task, beside the metric that it is configured with.
@@ -125,15 +129,18 @@ def local_tasks() -> list[str]:
     return sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
 
 
-def is_own(name: str) -> bool:
-    """Whether a file of lm-eval defines a task or a group of this name.
+@cache
+def own_tasks() -> frozenset[str]:
+    """The names of the tasks and groups that the files of lm-eval define.
 
-    Its own index has all names, and takes half a minute to make.
+    Its own index, which has tags too, takes half a minute to make.
     """
-    tasks = Path(find_spec("lm_eval").origin).parent / "tasks"
-    defines = re.compile(rf"^(task|group): *['\"]?{re.escape(name)}['\"]? *$", re.MULTILINE)
-    files = tasks.rglob("*.yaml")
-    return any(defines.search(file.read_text(encoding="utf-8")) for file in files)
+    folder = Path(find_spec("lm_eval").origin).parent / "tasks"
+    defined = re.compile(
+        r"""^['"]?(?:task|group)['"]?: *['"]?(.+?)['"]? *(?:#.*)?$""", re.MULTILINE
+    )
+    files = folder.rglob("*.yaml")
+    return frozenset(name for file in files for name in defined.findall(file.read_text("utf-8")))
 
 
 def defined_metrics(name: str) -> list[str] | None:
@@ -142,8 +149,13 @@ def defined_metrics(name: str) -> list[str] | None:
 
     Args:
         name: of the task.
+
+    Raises:
+        DocumentError, UnreadableError: its definition cannot be read; one line.
     """
-    definition = _definition(TASKS_FOLDER / f"{name}.yaml")
+    definition: dict = {}
+    for layer in _layers(name).values():
+        definition |= layer
     if "metric_list" not in definition:
         return None
     metrics = [entry["metric"] for entry in definition["metric_list"]]
@@ -155,17 +167,59 @@ def defined_metrics(name: str) -> list[str] | None:
     return [PERPLEXITY, *metrics] if of_text else metrics
 
 
-class _Definition(yaml.SafeLoader):
-    """Reads what needs no Python: the functions that a definition names are left out."""
+def definition_files(name: str) -> list[Path]:
+    """The files that decide a task of ``config/tasks``: its definition, those that it includes, and
+    the modules beside them, whose functions they may name.
+
+    Args:
+        name: of the task.
+    """
+    return [*_layers(name), *TASKS_FOLDER.glob("*.py")]
 
 
-_Definition.add_multi_constructor("!", lambda loader, tag, node: None)
+class _Loader(yaml.SafeLoader):
+    """Reads what needs no Python: a function is read as its name, which a metric goes by."""
 
 
-def _definition(file: Path) -> dict:
-    """A task's definition, laid over those that it includes, the last of them on top."""
-    own = yaml.load(file.read_text(encoding="utf-8"), _Definition)
-    included, below = own.get("include", []), {}
-    for other in [included] if isinstance(included, str) else included:
-        below |= _definition(file.parent / other)
-    return below | own
+_Loader.add_multi_constructor("!", lambda loader, tag, node: node.value.rpartition(".")[2])
+
+_Beside = Annotated[str, Field(pattern="^[^/]+$")]
+
+
+class _Metric(BaseModel):
+    metric: str
+
+
+class _Filter(BaseModel):
+    name: str
+
+
+class _Definition(BaseModel):
+    """What is looked at of a task's definition."""
+
+    include: _Beside | list[_Beside] = []
+    output_type: str = ""
+    metric_list: list[_Metric] = []
+    filter_list: list[_Filter] | None = None
+
+
+_DEFINITION = TypeAdapter(_Definition)
+
+
+def _layers(name: str) -> dict[Path, dict]:
+    """A task's definition, and below it those that it includes, the last of them on top."""
+    file = TASKS_FOLDER / f"{name}.yaml"
+    return dict(_laid(file, {file}))
+
+
+def _laid(file: Path, seen: set[Path]) -> Iterator[tuple[Path, dict]]:
+    layer = read_as(_DEFINITION, file, partial(read_keys, loader=_Loader))
+    included = layer.get("include", [])
+    for name in [included] if isinstance(included, str) else included:
+        other = file.parent / name
+        # lm-eval refuses the second time.
+        if other in seen:
+            raise UnreadableError(file, f"include = {name!r}: allowed: each file once")
+        seen.add(other)
+        yield from _laid(other, seen)
+    yield file, layer

@@ -7,20 +7,26 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from bench.cells import IDENTITY
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config import Config
 from bench.config.variants import training_of
-from bench.evaluation.tasks import ANSWER_BPB, FACTS, PERPLEXITY, TaskSpec
+from bench.evaluation.tasks import (
+    ANSWER_BPB,
+    FACTS,
+    PERPLEXITY,
+    TaskSpec,
+    local_tasks,
+    own_tasks,
+)
 from bench.files import UnreadableError
 from bench.models.shape import length_problems, pattern_problems, read_shape
 from bench.origin import MANIFEST
 from bench.paths import is_there
-from bench.records.measures import ANSWERS, AVERAGE, COSTS
+from bench.records.measures import ANSWERS, AVERAGE
 from bench.sources import PathSource
 from bench.sources.checkpoint import causal_problem, read_settings
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
-from bench.tables.table1 import OF_A_SCORE
+from bench.tables.table1 import BESIDE_SCORES, OF_A_SCORE
 from bench.typed import read_as
 
 RESOURCES = Path("resources")
@@ -111,16 +117,22 @@ def _path_problem(path: Path) -> str | None:
 
 
 def _task_problems(config: Config) -> Iterator[str]:
-    """Names of columns, limits above the items there are, more examples than other items, and
-    metrics that a task of lm-eval's own does not have.
+    """Names of columns, names that lm-eval does not know, limits above the items there are, more
+    examples than other items, and metrics that a task of lm-eval's own does not have.
     """
-    taken = {*IDENTITY, AVERAGE, ANSWERS, *COSTS, "seeds", "status", "origin", "device"}
+    taken = {*BESIDE_SCORES, AVERAGE, ANSWERS}
     ends = (f"_{PERPLEXITY}", f"_{ANSWER_BPB}", *filter(None, OF_A_SCORE))
     for name, task in config.evaluation.tasks.items():
         if name in taken or name.endswith(ends):
             yield f"evaluation.tasks = {name!r}: allowed: another name than a column of tables has"
         facts = _facts(config, name, task)
         if facts is None:
+            if task.data is None and name not in own_tasks():
+                local = ", ".join(local_tasks())
+                yield (
+                    f"evaluation.tasks = {name!r}: unknown; allowed: a task or a group of "
+                    f"lm-eval's, which a tag is not, or with data one of config/tasks: {local}"
+                )
             continue
         key, items = f"evaluation.tasks.{name}", facts["items"]
         if task.windows == "rolling" and task.limit is not None and task.limit > items:

@@ -16,6 +16,10 @@ WHENCE = [ORIGIN, "device"]
 OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
 # What the columns of a score end in, and what stands in them of ``scores.csv``.
 OF_A_SCORE = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}
+# All other columns of the table.
+BESIDE_SCORES = [*IDENTITY, "seeds", "status", "sparsity_requested", "sparsity_achieved", *OF_CHIEF]
+BESIDE_SCORES += [name for name, cost in COSTS.items() if cost.in_table1]
+BESIDE_SCORES += [*(f"{MEMORY}{end}" for end in ENDS), ORIGIN, "device"]
 # Headings that are no wider than their numbers need.
 HEADINGS = {"sparsity_requested": "asked", "sparsity_achieved": "achieved"}
 

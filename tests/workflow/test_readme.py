@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import yaml
+from examples import examples as read_examples
 from project import ROOT
 
 from bench.sources import SyntheticSource, fetch_model
@@ -15,14 +16,7 @@ from bench.sources import SyntheticSource, fetch_model
 
 @pytest.fixture(scope="module")
 def examples():
-    """The code blocks of the docs whose first line names a file, by that name."""
-    text = "\n".join(path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
-    blocks = dict.fromkeys(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", text, re.S))
-    found = {}
-    for name, block in blocks:  # the same, where two pages show one
-        assert name not in found or name.endswith("__init__.py"), name
-        found[name] = found.get(name, "") + block
-    return found
+    return read_examples()
 
 
 def add_methods(project, examples) -> None:

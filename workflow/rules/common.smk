@@ -25,7 +25,7 @@ from bench.config import load_or_exit
 from bench.config.models import shape_of
 from bench.config.variants import training_of
 from bench.documents import read_or_exit
-from bench.evaluation.tasks import TASKS_FOLDER
+from bench.evaluation.tasks import definition_files
 from bench.figures import FORMATS
 from bench.figures import places as figure_places
 from bench.jobs.environment import set_environment

@@ -4,12 +4,15 @@ TASK_DATA = sorted(
         for name, task in CONFIG.evaluation.tasks.items()
     }
 )
-# What the evaluation reads beside code: the prompts of the tasks.
-TASK_FILES = [
-    path
-    for path in files_in(TASKS_FOLDER.relative_to(ROOT), "*")
-    if path.suffix != ".yaml" or path.stem in CONFIG.evaluation.tasks
-]
+# What the evaluation reads beside code: the definitions of the tasks.
+TASK_FILES = sorted(
+    {
+        file
+        for name, task in CONFIG.evaluation.tasks.items()
+        if task.data is not None
+        for file in definition_files(name)
+    }
+)
 
 
 rule evaluate_dense:

@@ -2,12 +2,15 @@
 
 import copy
 import json
+from pathlib import Path
 
 import jsonschema
+import pandas as pd
 import pytest
 import yaml
 from dotted import change
 from layers import load_layers, read_layers
+from made_up_results import made_up_results
 
 from bench.cells import Cell
 from bench.config import TRAININGS, ConfigError, json_schema, load, load_or_exit
@@ -15,6 +18,7 @@ from bench.evaluation.tasks import FACTS
 from bench.paths import ROOT
 from bench.planning.preflight import check_or_exit, check_tasks_or_exit, find_problems
 from bench.records.record import resolved_config
+from bench.tables.table1 import BESIDE_SCORES
 from bench.tools.reference import README, SCHEMA, reachable, readme_text, schema_text
 
 CONFIG = ROOT / "config"
@@ -284,11 +288,48 @@ def test_a_gguf_file_is_a_model(tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("name", ["seeds", "average", "repair_cost_seconds", "x_answer_bpb"])
+@pytest.mark.parametrize(
+    "name", ["seeds", "average", "repair_cost_seconds", "recovery", "tie_group", "x_answer_bpb"]
+)
 def test_a_task_is_not_called_as_a_column_is(name):
     values = changed(f"evaluation.tasks.{name}", {"metric": "acc"})
     line = f"evaluation.tasks = {name!r}: allowed: another name than a column of tables has"
     assert line in find_problems(load(values))
+
+
+def test_columns_beside_scores_are_those_of_the_table(tmp_path):
+    made_up_results(tmp_path / "results")
+    table = pd.read_csv(tmp_path / "results/table1.csv")
+    scores = pd.read_csv(tmp_path / "results/scores.csv")["task"].unique()
+    shown = {f"{name}{end}" for name in scores for end in ("", "_std", "_ci_low", "_ci_high")}
+    assert set(table.columns) - shown == set(BESIDE_SCORES)
+
+
+@pytest.mark.parametrize("name", ["hellaswga", "ai2_arc"])
+def test_a_task_that_lm_eval_does_not_have(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (line,) = find_problems(load(changed(f"evaluation.tasks.{name}", {"metric": "acc"})))
+    assert line.startswith(f"evaluation.tasks = {name!r}: unknown; allowed: a task or a group of ")
+    assert line.endswith("science, social_iqa, wiki, wikitext2_2048, wikitext2_4096, winogrande")
+
+
+def test_tasks_and_data_of_one_name_lie_in_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = changed("evaluation.tasks.winogrande.data", None)
+    values["data"]["arc_easy"] = values["data"]["science"]
+    values["evaluation"]["tasks"]["arc_easy"] = {"metric": "acc"}
+    values["evaluation"]["tasks"]["social_iqa"]["data"] = "arc_easy"
+    config = load(values)
+    assert not list(find_problems(config))
+    tasks = config.evaluation.tasks
+    places = {name: str(task.items(name, Path("resources"))) for name, task in tasks.items()}
+    assert places == {
+        "social_iqa": "resources/data/arc_easy/test.jsonl",
+        "winogrande": "resources/tasks/winogrande",
+        "science": "resources/data/science/test.jsonl",
+        "wiki": "resources/data/wiki/test.jsonl",
+        "arc_easy": "resources/tasks/arc_easy",
+    }
 
 
 def test_calibration_longer_than_a_local_text(tmp_path):
@@ -438,14 +479,14 @@ def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypa
 
 def test_what_a_task_of_lm_eval_has_is_known_once_it_is_fetched(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = changed("evaluation.tasks.arc", {"data": None, "metric": "f1", "limit": 20})
+    values = changed("evaluation.tasks.arc_easy", {"data": None, "metric": "f1", "limit": 20})
     assert not list(find_problems(load(values)))
-    folder = tmp_path / "resources/tasks/arc"
+    folder = tmp_path / "resources/tasks/arc_easy"
     folder.mkdir(parents=True)
     (folder / FACTS).write_text(json.dumps({"metrics": ["acc", "acc_norm"], "items": 12}))
     assert list(find_problems(load(values))) == [
-        "evaluation.tasks.arc.limit = 20: allowed: at most 12, the items there are",
-        "evaluation.tasks.arc.metric = 'f1': allowed: acc, acc_norm",
+        "evaluation.tasks.arc_easy.limit = 20: allowed: at most 12, the items there are",
+        "evaluation.tasks.arc_easy.metric = 'f1': allowed: acc, acc_norm",
     ]
 
 

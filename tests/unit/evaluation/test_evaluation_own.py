@@ -59,6 +59,8 @@ def registry(files, tmp_path, monkeypatch):
         "arc": question | {"num_fewshot": 5, "tag": "exams"},
         "openbook": question | {"tag": "exams"},
         "answers": question | ANSWERS,
+        # Called like one of config/tasks.
+        "winogrande": question,
     }
     for name, task in tasks.items():
         data = {"test": str(few if name == "openbook" else files["science"])}
@@ -103,6 +105,18 @@ def test_data_are_fetched_once(fetched, tmp_path, monkeypatch):
         "openbook": 7,
     }
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_of_two_tasks_of_one_name_the_data_decide(fetched, files):
+    prompts = {}
+    for whose, data in {"ours": files["winogrande"], "its": fetched("winogrande")}.items():
+        task = load_task("winogrande", TaskSpec(metric="acc"), data)["tasks"]["winogrande"]
+        task.build_all_requests(limit=1)
+        prompts[whose], _ = task.instances[0].args
+    sentence = json.loads(files["winogrande"].read_text().splitlines()[0])["sentence"]
+    question = json.loads(files["science"].read_text().splitlines()[0])["question"]
+    assert prompts["ours"] == sentence.partition("_")[0] + "cup"
+    assert prompts["its"] == f"Question: {question}\nAnswer:"
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+from layers import read_layers
 from lm_eval.tasks._yaml_loader import load_yaml
 from pydantic import ValidationError
 
+from bench.config import ConfigError, load
 from bench.evaluation import TASKS_FOLDER, TaskSpec
 from bench.evaluation.harness import load_task
-from bench.evaluation.tasks import defined_metrics, local_tasks
+from bench.evaluation.tasks import defined_metrics, definition_files, local_tasks, own_tasks
 
 
 def test_importing_the_settings_imports_nothing_heavy():
@@ -80,6 +83,73 @@ def test_metrics_of_a_definition_with_functions_filters_and_includes(tmp_path, m
     assert defined_metrics("one") == ["f1"]
     assert defined_metrics("two") == ["f1,a", "f1,b"]
     assert defined_metrics("three") is None
+
+
+def test_a_metric_that_is_a_function_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.evaluation.tasks.TASKS_FOLDER", tmp_path)
+    (tmp_path / "one.yaml").write_text("metric_list: [{metric: !function of.mine.best}]\n")
+    assert defined_metrics("one") == ["best"]
+
+
+def test_what_a_definition_is_made_of(tmp_path, monkeypatch):
+    names = [path.name for path in definition_files("wikitext2_2048")]
+    assert names == ["wiki.yaml", "wikitext2_2048.yaml"]
+    monkeypatch.setattr("bench.evaluation.tasks.TASKS_FOLDER", tmp_path)
+    for name, text in {
+        "_base": "output_type: multiple_choice\n",
+        "_more": "include: _base\n",
+        "mine.yaml": "include: [_more]\ndoc_to_text: !function prompts.ask\n",
+        "other.yaml": "include: _base\n",
+        "prompts.py": "def ask(item): return item['question']\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    names = {path.name for path in definition_files("mine")}
+    assert names == {"_base", "_more", "mine.yaml", "prompts.py"}
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ("", "mine.yaml: holds nothing; allowed: keys and their values"),
+        ("- task: mine\n", "mine.yaml: holds a list; allowed: keys and their values"),
+        ("task: [mine\n", "mine.yaml: while parsing a flow sequence"),
+        ("task: a\ntask: b\n", "mine.yaml: line 2: task: given twice"),
+        ("include: nowhere\n", "nowhere: No such file"),
+        ("include: ../nowhere\n", "mine.yaml: include = '../nowhere': "),
+        ("include: mine.yaml\n", "mine.yaml: include = 'mine.yaml': allowed: each file once"),
+        ("include: [wiki.yaml, wiki.yaml]\n", "include = 'wiki.yaml': allowed: each file once"),
+        ("metric_list: acc\n", "mine.yaml: metric_list = 'acc': "),
+        ("metric_list: [acc]\n", "mine.yaml: metric_list.0 = 'acc': "),
+    ],
+)
+def test_a_definition_that_cannot_be_read_is_one_line(tmp_path, monkeypatch, definition, said):
+    shutil.copytree(TASKS_FOLDER, tmp_path / "tasks")
+    monkeypatch.setattr("bench.evaluation.tasks.TASKS_FOLDER", tmp_path / "tasks")
+    (tmp_path / "tasks/mine.yaml").write_text(definition)
+    values = read_layers()
+    values["evaluation"]["tasks"]["mine"] = {"data": "science", "metric": "acc"}
+    with pytest.raises(ConfigError) as error:
+        load(values)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("config: evaluation.tasks.mine: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("arc_easy", True),
+        ("mmlu", True),
+        # Its file has the key in quotes.
+        ("aclue_poetry_appreciate", True),
+        # A tag, and tasks of our own.
+        ("ai2_arc", False),
+        ("science", False),
+        ("wiki", False),
+    ],
+)
+def test_what_lm_eval_defines(name, found):
+    assert (name in own_tasks()) == found
 
 
 def test_of_two_definitions_that_are_included_lm_eval_has_the_metrics(tmp_path, monkeypatch):
