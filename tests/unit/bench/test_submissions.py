@@ -10,11 +10,14 @@ import yaml
 from dotted import change
 from made_up import made_up_grid
 
+from bench.cells import Cell, dense_cell
 from bench.records.record import read_records
 from bench.records.submissions import Submission, joined, submissions_below
 from bench.stages.collect import collect, records_below
 from bench.stages.collect import main as collect_main
 from bench.tools.check import main as check_main
+from bench.tools.verify import drawn
+from bench.tools.verify import main as verify_main
 
 ABOUT = {
     "authors": "A. Author, B. Author (Acme)",
@@ -130,6 +133,35 @@ def test_what_a_submission_says_of_itself_is_checked(here, about, line, monkeypa
     (said, *_) = capsys.readouterr().out.splitlines()
     assert "submission.yaml" in said
     assert line in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--cells", "0"], "--cells 0: allowed: at least 1"),
+        (["--at-commit"], f"code.commit = {'a' * 40}: not in this repository"),
+    ],
+)
+def test_what_cannot_be_run_again_is_one_line(here, arguments, line, monkeypatch, capsys):
+    folder = submit(here).folder
+    monkeypatch.setattr(sys, "argv", ["verify", str(folder), *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        verify_main()
+    assert stopped.value.code == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(line)
+    assert not (folder / "verified.json").exists()
+
+
+def test_cells_that_are_drawn_were_trained_and_one_seed_draws_the_same():
+    cells = [dense_cell("tiny"), Cell("tiny", "wanda", "s60", "none", 0)]
+    cells += [Cell("tiny", "wanda", "s60", "lora", seed) for seed in range(20)]
+    first = drawn(cells, 3, draw=5)
+    assert len(set(first)) == 3
+    assert {cell.repair for cell in first} == {"lora"}
+    assert drawn(cells[::-1], 3, draw=5) == first
+    assert drawn(cells, 3, draw=6) != first
+    assert drawn(cells[:2], 3, draw=5) == cells[1:2]
 
 
 def test_the_command_says_what_became_of_each_submission(here, monkeypatch, capsys):
