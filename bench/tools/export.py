@@ -1,98 +1,55 @@
-"""A cell's sparse model as a plain ``transformers`` folder (``make export CELL=...``)."""
+"""A cell's sparse model as a folder that travels (``make export CELL=...``).
+
+With `dense`, a plain ``transformers`` folder; with `bitmask`, one whose sparse matrices are masks
+and values, which ``seft.storage.files.load_bitmask`` reads. Beside the weights: the tokenizer, and
+a model card made of the cell's record.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
+from bench.files import whole
+from bench.models.loading import load_tokenizer
+from bench.tools.card import model_card
+from bench.tools.cell_model import CELLS, load_cell, read_cell
+from seft.storage import STORAGES
+from seft.storage.files import save_bitmask
 
-from baselines.pruning.layers import sparsity_report
-from bench.cells import DENSE, Cell
-from bench.files import UnreadableError, whole
-from bench.models.bases import load_base
-from bench.models.loading import load_tokenizer, pick_device
-from bench.models.merging import merge
-from bench.origin import identity, verify
-from bench.records.record import read_record
-from bench.sources.base import SourceError
-
-CELLS = Path("results/cells")
 EXPORTS = Path("results/export")
+# Of one file; what is larger is split.
+LARGEST_FILE = "5GB"
 
 
-def export(folder: Path, output: Path) -> None:
-    """Merge a cell's model as its evaluation did, and write it with its tokenizer.
+def export(folder: Path, output: Path, storage: str = "dense") -> None:
+    """Merge a cell's model as its evaluation did, and write it with tokenizer and model card.
 
     Args:
         folder: the cell's, with its ``record.json``; the working folder is the one that the
             workflow ran in.
         output: folder to create, whole or not at all.
+        storage: of the weights: ``dense``, as ``transformers`` writes them, or ``bitmask``.
 
     Raises:
         ValueError: there is no such cell, it failed, what its model was made from is no longer
             there or has changed since, or ``output`` exists (one line).
     """
-    record = _read(folder)
-    inputs = record["inputs"]
+    record = read_cell(folder)
     if output.exists():
         raise ValueError(f"{output}: exists; allowed: a folder that is still to be made")
-    _verify(folder, inputs)
-    resolved = record["config"]["resolved"]
-    # As in the evaluation's job: the number of threads decides in which order numbers are added.
-    torch.set_num_threads(record["provenance"]["threads"])
-    device = pick_device(resolved["runtime"]["device"])
-    dtype = getattr(torch, record["provenance"]["dtype"])
-    try:
-        model = load_base(inputs["base"], dense=inputs["model"], device=device, dtype=dtype)
-        if inputs["trained"] is not None:
-            cell = Cell(**record["cell"])
-            model = merge(cell, resolved, model, inputs["trained"], inputs["calibration"])
-    except (OSError, ValueError, SafetensorError, SourceError) as error:
-        raise ValueError(f"{folder}: {' '.join(str(error).split())}") from error
-    if sparsity_report(model).layers != record["sparsity"]["layers"]:
-        raise ValueError(
-            f"{folder}: {inputs['trained'] or inputs['base']} gives other sparsities than were "
-            "evaluated; run the cell again"
-        )
+    model = load_cell(folder, record)
     with whole(output) as temporary:
-        model.save_pretrained(temporary)
-        load_tokenizer(inputs["model"]).save_pretrained(temporary)
+        save_weights(model, temporary, storage)
+        load_tokenizer(record["inputs"]["model"]).save_pretrained(temporary)
+        model_card(record, storage).save(temporary / "README.md")
 
 
-def _verify(folder: Path, inputs: dict) -> None:
-    """Check that what the model was made from is there, as it was when it was evaluated."""
-    for name, path in inputs.items():
-        if name == "identities" or path is None:
-            continue
-        if not Path(path).exists():
-            raise ValueError(f"{folder}: made from {path}, which is not there; run the cell again")
-        try:
-            verify(path)
-        except UnreadableError as error:
-            raise ValueError(f"{folder}: {error}") from error
-        if identity(path) != inputs["identities"][name]:
-            raise ValueError(f"{folder}: {path} has changed since; run the cell again")
-
-
-def _read(folder: Path) -> dict:
-    path = folder / "record.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/"
-            "<repair>[@<budget>]/seed<k>"
-        )
-    record = read_record(path)
-    if record["error"] is not None:
-        raise ValueError(f"{folder}: failed: {record['error']['message']}")
-    if record["cell"]["pruner"] == DENSE:
-        raise ValueError(
-            f"{folder}: the dense model; it is a transformers folder: "
-            f"resources/models/{record['cell']['model']}"
-        )
-    if "identities" not in (record.get("inputs") or {}):
-        raise ValueError(f"{path}: does not say what its model was made from; run the cell again")
-    return record
+def save_weights(model, folder: Path, storage: str) -> None:
+    """Write a model's weights, with its configuration, to a folder."""
+    if storage == "bitmask":
+        save_bitmask(model, folder, max_shard_size=LARGEST_FILE)
+    else:
+        model.save_pretrained(folder, max_shard_size=LARGEST_FILE)
 
 
 def default_output(folder: Path) -> Path:
@@ -103,13 +60,18 @@ def default_output(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cell", type=Path, metavar="CELL", help=f"folder below {CELLS}")
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help=f"else below {EXPORTS}")
+    parser.add_argument(
+        "--format", choices=STORAGES, default=STORAGES[0], help="of the weights (default: dense)"
+    )
     arguments = parser.parse_args()
     output = arguments.out or default_output(arguments.cell)
     try:
-        export(arguments.cell, output)
+        export(arguments.cell, output, arguments.format)
     except ValueError as error:
         sys.exit(str(error))
     print(output)
