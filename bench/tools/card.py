@@ -9,11 +9,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import UNREPAIRED, suffix
-from bench.config.variants import method_of
+from bench.config.variants import method_of, shown
 from bench.records.measures import ACCURACY, kind_of
 from bench.report.methods import definition
-from bench.report.page import model_origin
-from bench.tables.rendering import Sheet, number, with_interval
+from bench.tables.rendering import Sheet, escape_markdown, number, with_interval
 
 # Those of models' licences that the hub knows by name; any other is "other", with its name.
 LICENCES = {
@@ -32,8 +31,8 @@ LICENCES = {
     "openrail",
 }
 # What says which model a source is; the path of one on somebody's disk says nothing to others.
-IDENTIFYING = ("repository", "revision", "package", "version", "file", "sha256", "architecture")
-PACKAGES = ("torch", "transformers", "peft", "lm-eval")
+IDENTIFYING = ("repository", "revision", "package", "version", "members", "file", "sha256")
+PACKAGES = ("Python", "torch", "transformers", "peft", "lm-eval")
 LOADING = {
     "dense": """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -76,12 +75,10 @@ def model_card(record: dict, storage: str) -> ModelCard:
     )
     sections = {
         "How to load it": f"```python\n{LOADING[storage]}```\n\n{ABOUT_LOADING[storage]}",
-        "How it was made": _table(_making(record), "What was done, in this order."),
+        "How it was made": _list(_making(record)),
         "Sparsity": _sparsity(record["sparsity"]),
         "Scores": _scores(record["metrics"]),
-        "Where the numbers come from": _table(
-            _provenance(record), f"SHA-256 of the configuration: {record['config']['hash']}."
-        ),
+        "Where the numbers come from": _list(_provenance(record)),
     }
     parts = [f"## {heading}\n\n{text}" for heading, text in sections.items()]
     text = "\n\n".join([f"# {_name(record)}", about, *parts])
@@ -132,26 +129,35 @@ def _licence(stated: str | None) -> dict[str, str]:
 
 def _making(record: dict) -> dict[str, str]:
     cell, resolved = record["cell"], record["config"]["resolved"]
-    source = resolved["model"]
-    identified = [f"{key} {source[key]}" for key in IDENTIFYING if source.get(key)]
-    own = source["source"] == "path"
+    source, trained = resolved["model"], record["stages"]["repair"]
     rows = {
-        "base model": cell["model"] if own else f"{cell['model']}, of {model_origin(source)}",
-        "its source": ", ".join([source["source"], *identified]),
+        "base model": cell["model"],
+        "its source": _source(source),
         "its licence": source.get("licence") or "not stated",
         "pruner": _method(cell["pruner"], PRUNERS.get(cell["pruner"])),
-        "pattern": f"{cell['pattern']}: {number(record['sparsity']['requested'])} of each layer",
+        "its options": _options(resolved["pruning"]),
+        "pattern": cell["pattern"],
         "repair": _method(cell["repair"], REPAIRS.get(method_of(cell["repair"], resolved))),
     }
-    trained = record["stages"]["repair"]
     if trained is not None:
+        tokens, steps = number(trained["tokens"]), number(trained["steps"])
         rows |= {
-            "budget": f"{cell['budget']}: {number(trained['tokens'])} tokens in "
-            f"{number(trained['steps'])} steps",
+            "the repair's options": _options(resolved["repair"]),
+            "budget": f"{cell['budget']}: {tokens} tokens in {steps} steps",
             "trained parameters": number(trained["trainable_parameters"]),
             "seed": str(cell["seed"]),
         }
     return rows
+
+
+def _source(source: dict) -> str:
+    found = {key: source[key] for key in IDENTIFYING if source.get(key)}
+    text = ", ".join([source["source"], *(f"{key} {shown(value)}" for key, value in found.items())])
+    return f"{text}; de-quantised" if ".gguf" in text else text
+
+
+def _options(options: dict) -> str:
+    return ", ".join(f"{key}: {shown(value)}" for key, value in options.items()) or "none"
 
 
 def _method(name: str, method: type | None) -> str:
@@ -180,7 +186,7 @@ def _sparsity(sparsity: dict) -> str:
     caption = "Fraction of zeros of each kind of layer, over the decoder blocks."
     return (
         f"{number(sparsity['achieved'])} of all weights of the pruned layers are zero, measured on "
-        f"this model; asked for: {number(sparsity['requested'])}.\n\n{_sheet(rows, caption)}"
+        f"this model; asked for: {number(sparsity['requested'])}.\n\n{_table(rows, caption)}"
     )
 
 
@@ -200,7 +206,11 @@ def _scores(metrics: list[dict]) -> str:
                 "few-shot": number(entry["few_shot"]),
             }
         )
-    return _sheet(rows, "After ±: the standard error over items.")
+    return _table(
+        rows,
+        "After ±: the standard error over items. Less is better of perplexity and of answer_bpb, "
+        "bits per byte of the right answer.",
+    )
 
 
 def _measured(metrics: Iterable[dict]) -> list[dict]:
@@ -209,28 +219,20 @@ def _measured(metrics: Iterable[dict]) -> list[dict]:
 
 def _provenance(record: dict) -> dict[str, str]:
     stated = record["provenance"]
-    git = stated["git"]
-    changed = " with changes" if git and git["dirty"] else ""
+    git, versions = stated["git"], {"Python": stated["python"]} | stated["packages"]
+    changed = ", with changes" if git and git["dirty"] else ""
     return {
         "commit of the benchmark": f"{git['commit']}{changed}" if git else "not known",
-        "versions": ", ".join(
-            [f"Python {stated['python']}"]
-            + [
-                f"{name} {stated['packages'][name]}"
-                for name in PACKAGES
-                if stated["packages"].get(name)
-            ]
-        ),
+        "versions": ", ".join(f"{name} {versions[name]}" for name in PACKAGES if name in versions),
         "computed on": (stated["accelerator"] or {}).get("name") or stated["cpu"],
         "dtype": stated["dtype"],
+        "SHA-256 of the configuration": record["config"]["hash"],
     }
 
 
-def _table(rows: dict[str, str], caption: str) -> str:
-    return _sheet([{"what": key, "value": value} for key, value in rows.items()], caption)
+def _list(entries: dict[str, str]) -> str:
+    return "\n".join(f"- {key}: {escape_markdown(value)}" for key, value in entries.items())
 
 
-def _sheet(rows: list[dict], caption: str) -> str:
-    """A table whose first column says what a row is; all but numbers are text."""
-    frame = pd.DataFrame(rows)
-    return Sheet(frame, {}, caption, [*frame.columns[:2]]).markdown().rstrip()
+def _table(rows: list[dict], caption: str) -> str:
+    return Sheet(pd.DataFrame(rows), {}, caption, ("layers", "task", "metric")).markdown().rstrip()
