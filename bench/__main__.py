@@ -12,7 +12,11 @@ COMMANDS = {
     "collect": ("bench.stages.collect", "all tables, of the records that there are"),
     "report": ("bench.tools.report", "tables, figures and page, of the records that there are"),
     "check": ("bench.tools.check", "whether records, of here or from elsewhere, are in order"),
-    "export": ("bench.tools.export", "the sparse model of a cell, as a folder that travels"),
+    "verify": ("bench.tools.verify", "a random few cells of a submission, run again here"),
+    "export": (
+        "bench.tools.export",
+        "a cell's sparse model as a folder; all results in others' formats",
+    ),
     "inference": ("bench.tools.inference", "what a cell's zeros are worth: bytes and tokens/s"),
     "timing": ("bench.tools.timing", "what share of each stage was start-up, loading, computing"),
     "job": ("bench.tools.job", "run one job of the workflow by hand, where a debugger can follow"),

@@ -16,6 +16,7 @@ from bench.figures.results import Results
 from bench.files import write_json, write_json_lines
 from bench.records.history import no_history, write_history
 from bench.records.measures import KINDS
+from bench.records.record import read_records
 from bench.records.rows import budget_tokens, score_parts, shown_score
 from bench.records.samples import SAMPLES_FILE
 from bench.report import Sources
@@ -48,20 +49,21 @@ def made_up_results(
     """
     cells = [dense_cell(model) for model in models]
     cells += sparse_cells(models, pruners, patterns, repairs, budgets, seeds)
-    records, histories, strength = {}, [], dict.fromkeys(REPAIRS, 0.5) | STRENGTH
+    paths, histories, strength = [], [], dict.fromkeys(REPAIRS, 0.5) | STRENGTH
     for cell in cells:
         error = FloatingPointError("loss is nan at step 3") if cell in failed else None
         samples = made_up_samples(cell, 12, 3, strength)
         path = results.parent / record_path(cell)
-        records[path] = made_up_record(cell, samples, error)
+        paths.append(path)
+        write_json(path, made_up_record(cell, samples, error))
         write_json_lines(path.with_name(SAMPLES_FILE), samples)
-        write_json(path, records[path])
         if cell.pruner != "dense":
             histories.append(results.parent / history_path(cell))
             trained = cell.repair != "none" and error is None
             write_history(
                 histories[-1], cell, made_up_history(cell, blocks) if trained else no_history()
             )
+    records = read_records(paths)
     scores = made_up_scores(records.values())
     table = table1(list(records.values()), scores)
     sweep = made_up_sweep()

@@ -9,7 +9,7 @@ from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.measures import ANSWERS, AVERAGE, COSTS
+from bench.records.measures import ANSWERS, AVERAGE, COSTS, device_of
 from bench.records.rows import budgets, by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
@@ -144,20 +144,22 @@ class Grid:
         return Difference(found.difference)
 
     def _ratio(self, metric: str, row: Row, against: Row) -> Ratio | Lack:
+        # Costs of different devices say nothing of each other.
         ours, theirs = (
             {
-                record["cell"]["seed"]: COSTS[metric].of(record)
+                (record["cell"]["seed"], device_of(record)): COSTS[metric].of(record)
                 for record in self.rows[name]
                 if record["status"] == "ok"
             }
             for name in (row, against)
         )
         logarithms = {
-            (row[:3], seed): math.log(ours[seed] / theirs[seed])
-            for seed in ours
-            if ours[seed] and theirs.get(seed)
+            (row[:3], seed): math.log(cost / theirs[seed, device])
+            for (seed, device), cost in ours.items()
+            if cost and theirs.get((seed, device))
         }
-        return Ratio(logarithms) if logarithms else Lack("not measured in one seed of both")
+        lack = "not measured in one seed of both, on one device"
+        return Ratio(logarithms) if logarithms else Lack(lack)
 
     def _drift(self, row: Row) -> Largest | Lack:
         base = next((r for r in self._unrepaired(row) if r["metrics"]), None)

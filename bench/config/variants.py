@@ -16,10 +16,11 @@ def method_of(repair: str, resolved: dict) -> str:
     """The registered repair that a cell's repair is, or is a variant of.
 
     Args:
-        repair: of the cell.
+        repair: of the cell; of a submission's, behind the submission's name.
         resolved: its resolved configuration.
     """
-    return repair if repair in REPAIRS else (resolved.get("repair") or {}).get("of", repair)
+    _, _, name = repair.rpartition("/")
+    return name if name in REPAIRS else (resolved.get("repair") or {}).get("of", name)
 
 
 def training_of(repair: str) -> str | None:

@@ -15,12 +15,10 @@ from bench.evaluation.answers import mean_bpb, options_of
 from bench.evaluation.own import load_own
 from bench.evaluation.packed import PackedLM
 from bench.evaluation.perplexity import perplexity, score_windows
-from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, TASKS_FOLDER, TaskSpec
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, TASKS_FOLDER, UNFILTERED, TaskSpec
 
 # lm-eval's own, so that the solved examples are those of numbers published with it.
 FEW_SHOT_SEED = 1234
-# The name of the filter of a task that has none.
-UNFILTERED = "none"
 
 
 class LocalTask(ConfigurableTask):

@@ -15,6 +15,8 @@ from bench.typed import Length, Strict
 PERPLEXITY = "perplexity"
 # Of every multiple-choice task, beside the metric that it is configured with.
 ANSWER_BPB = "answer_bpb"
+# lm-eval's name of the filter of a task that has none.
+UNFILTERED = "none"
 # Beside the data of a task of lm-eval's own, and none of them: what a configuration can ask of it.
 FACTS = ".facts.json"
 # Items of tasks of lm-eval's own, and windows of a text's test split, until they are fetched.

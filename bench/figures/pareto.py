@@ -19,8 +19,11 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
     identity = ["pruner", "repair"]
     task, kind = next(iter(results.chief.items()), (None, None))
     scores = results.scores[results.scores["task"] == task]
-    points = results.costs[results.costs["pruner"] != DENSE][[*identity, *SPENT, *RANGE]]
+    points = results.costs[results.costs["pruner"] != DENSE][[*identity, *SPENT, *RANGE, "device"]]
     points = points.merge(scores[[*identity, "mean", "ci_low", "ci_high"]], on=identity)
+    # Costs of one device are comparable: of that which most repairs ran on.
+    ran_on = points.loc[points["repair"] != "none", "device"].mode()
+    points = points[points["device"].isin(ran_on[:1]) | (points["repair"] == "none")]
     points = points.dropna(subset="mean")
     repaired = points[points["repair"] != "none"]
     if repaired[[*SPENT]].isna().all(axis=None):

@@ -114,7 +114,7 @@ def _task_problems(config: Config) -> Iterator[str]:
     """Names of columns, limits above the items there are, more examples than other items, and
     metrics that a task of lm-eval's own does not have.
     """
-    taken = {*IDENTITY, AVERAGE, ANSWERS, *COSTS, "seeds", "status"}
+    taken = {*IDENTITY, AVERAGE, ANSWERS, *COSTS, "seeds", "status", "origin", "device"}
     ends = (f"_{PERPLEXITY}", f"_{ANSWER_BPB}", *filter(None, OF_A_SCORE))
     for name, task in config.evaluation.tasks.items():
         if name in taken or name.endswith(ends):

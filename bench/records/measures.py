@@ -128,6 +128,16 @@ class Cost:
     is_count: bool = False
 
 
+def device_of(record: dict) -> str:
+    """What a cell was computed on, as far as its costs depend on it: costs of one device alone are
+    compared.
+    """
+    made = record["provenance"]
+    threads = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}"
+    parts = [made["accelerator"]["name"]] if made["accelerator"] else [made["cpu"], threads]
+    return ", ".join([*parts, *([made["dtype"]] if made["dtype"] else [])])
+
+
 def _stage(stage: str, key: str, unit: float = 1) -> Callable[[dict], float | None]:
     def cost(record: dict) -> float | None:
         value = (record["stages"][stage] or {}).get(key)

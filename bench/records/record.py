@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bench.config import Config
 
 SCHEMA_VERSION = 1
+# Whose a record is: known to readers, by where it lies, and not in its file.
+ORIGIN, HERE = "origin", "here"
 RETRY = "to run its cell again: snakemake ... --config retry_failed=true"
 
 
@@ -184,15 +186,16 @@ def check_place(path: str | Path, cell: dict) -> None:
 
 
 def parse_record(values: Any) -> dict:
-    """A record as read from a file; one from before there were budgets is of the default one.
+    """A record as read from a file; one from before there were budgets is of the default one, and
+    each is of ``HERE``.
 
     Raises:
         MisfitError: it is not one, or of a schema version that this code does not read.
     """
     validated(RECORD, values)
-    return values | {"cell": asdict(Cell(**values["cell"]))}
+    return values | {"cell": asdict(Cell(**values["cell"])), ORIGIN: HERE}
 
 
-def read_records(paths: Iterable[str | Path]) -> list[dict]:
-    """Several records; see :func:`read_record`."""
-    return [read_record(path) for path in paths]
+def read_records(paths: Iterable[str | Path]) -> dict[str, dict]:
+    """Several records by their paths; see :func:`read_record`."""
+    return {str(path): read_record(path) for path in paths}

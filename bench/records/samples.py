@@ -114,6 +114,11 @@ def item_score(item: dict, metric: str) -> tuple[float, float]:
     return item[metric], 1
 
 
+def score_range(metric: str) -> tuple[float, float]:
+    """The lowest and the highest value that a score can have."""
+    return (1, math.inf) if metric.endswith(PERPLEXITY) else range_of(metric)
+
+
 def range_of(metric: str) -> tuple[float, float]:
-    """The lowest and the highest value that a metric can have."""
+    """The lowest and the highest value that an item's part of a score can have."""
     return RANGES.get(metric.partition(",")[0], ANY)

@@ -5,10 +5,11 @@ import json
 from bench.cells import IDENTITY
 from bench.evaluation.tasks import ANSWER_BPB
 from bench.records.measures import ANSWERS, COSTS, KINDS, MEMORY, Kind, chief_scores, kinds_of
+from bench.records.record import ORIGIN
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.report.sources import Sources, plain
 from bench.statistics.comparisons import Verdict
-from bench.tables.table1 import stands_out
+from bench.tables.table1 import ENDS, WHENCE, stands_out
 
 SCORE = ("mean", "ci_low", "ci_high", "best", "tie_group")
 RECOVERY = ("recovery", "recovery_low", "recovery_high")
@@ -32,11 +33,12 @@ def board(sources: Sources) -> dict:
         for row in plain(scores.assign(best=stands_out(scores)))
     }
     numbers: dict[tuple, list[int]] = {}
-    for number, (_, record) in enumerate(sources.records):
+    for number, record in enumerate(sources.records.values()):
         identity = tuple(record["cell"][key] for key in IDENTITY)
         numbers.setdefault(identity, []).append(number)
     shown = [name for name, cost in COSTS.items() if cost.on_page]
-    ends = [f"{MEMORY}_low", f"{MEMORY}_high"]
+    ends = [f"{MEMORY}{end}" for end in ENDS]
+    states = {one.name: one.state for one in sources.submissions}
     rows = []
     for row in plain(table):
         identity = tuple(row[key] for key in IDENTITY)
@@ -45,7 +47,8 @@ def board(sources: Sources) -> dict:
         status, _, reason = row["status"].partition(": ")
         rows.append(
             {
-                **{key: row[key] for key in (*IDENTITY, "seeds", *shown, *ends)},
+                **{key: row[key] for key in (*IDENTITY, *WHENCE, "seeds", *shown, *ends)},
+                "state": states.get(row[ORIGIN], ""),
                 "status": status,
                 "reason": reason,
                 "asked": asked,
@@ -104,7 +107,7 @@ def cells(sources: Sources) -> dict:
         return pool.setdefault(json.dumps(value, sort_keys=True), len(pool))
 
     found = []
-    for path, record in sources.records:
+    for path, record in sources.records.items():
         layers = (record["sparsity"]["layers"] or {}).values()
         found.append(
             {

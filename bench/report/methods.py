@@ -21,7 +21,7 @@ def cards(sources: Sources) -> list[dict]:
     Each has ``kind``, ``name``, ``definition`` (one or two lines), ``paper``, ``options`` and, for
     a repair that trains, ``rates``: where its learning rate comes from.
     """
-    records = [record for _, record in sources.records]
+    records = list(sources.records.values())
     used = {record["cell"]["pruner"] for record in records}
     methods = {
         record["cell"]["repair"]: method_of(record["cell"]["repair"], record["config"]["resolved"])
@@ -44,9 +44,11 @@ def cards(sources: Sources) -> list[dict]:
 def _repair_card(name: str, method: str, records: list[dict], sources: Sources) -> dict:
     """The card of a repair that is ``method``, or a variant of it."""
     card = _card("repair", name, REPAIRS[method], REPAIRS[method].Options, records)
+    origin, _, own = name.rpartition("/")
     if name != method:
-        _, changed = changes(records)[name]
-        about = f"A variant of {method}" + (f" ({changed})." if changed else ".")
+        _, changed = changes(records).get(name, ("", ""))
+        about = f"A variant of {method}" if own != method else f"{method}, as {origin} ran it"
+        about += f" ({changed})." if changed else "."
         card["definition"] = [about, card["definition"][0]]
     return card | {
         "colour": sources.results.looks[name]["color"],

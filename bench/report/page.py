@@ -42,7 +42,7 @@ def build_page(sources: Sources) -> str:
     environment.filters["signed"] = lambda value: _number(value, "+.3g")
     environment.filters["short"] = lambda value: _number(value, ".3g")
     environment.filters["number"] = lambda value: _number(value, ",.6g")
-    records = [record for _, record in sources.records]
+    records = list(sources.records.values())
     results = sources.results
     trained = results.costs[results.costs["repair"] != UNREPAIRED]
     library = _datatables()
@@ -57,6 +57,7 @@ def build_page(sources: Sources) -> str:
         alike=_alike(trained),
         reproduction=reproduction,
         cards=cards(sources),
+        submissions=sources.submissions,
         facts=_facts(records),
         protocol=caption(records),
         tolerance=SPARSITY_TOLERANCE,

@@ -1,6 +1,6 @@
 """What the page is made from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.figures import NOTHING
 from bench.figures.results import Results
-from bench.records.record import read_records
+from bench.records.submissions import Sent
 from bench.training.tuning import read_sweep
 
 
@@ -17,53 +17,57 @@ class Sources:
     """Records, and the tables made from them; a table that has not been made yet is empty.
 
     Attributes:
-        records: of every cell, with the path of its file.
+        records: of every cell, by the path of its file.
         results: what figures are drawn from.
         claims: ``results/claims.csv``.
         reproduction: ``results/reproduction.csv``.
         tuning: recorded sweeps of learning rates, one row a trial.
         figures: SVG of each figure that shows anything: by its name, then by ``<model>[@<budget>]``
             or ``<model>[@<budget>]/<pattern>``.
+        submissions: of other groups.
     """
 
-    records: list[tuple[str, dict]]
+    records: dict[str, dict]
     results: Results
     claims: pd.DataFrame
     reproduction: pd.DataFrame
     tuning: pd.DataFrame
     figures: dict[str, dict[str, str]]
+    submissions: list[Sent]
 
     @classmethod
     def read(
         cls,
         *,
-        records: Iterable[str | Path],
+        records: Mapping[str, dict],
         results: Results,
         claims: str | Path,
         reproduction: str | Path,
         tuning: Iterable[str | Path],
         figures: Iterable[str | Path],
+        submissions: Iterable[Sent] = (),
     ) -> "Sources":
         """Read all of it.
 
         Args:
-            records: paths of the records.
+            records: by their paths.
             results: what figures are drawn from.
             claims: path of the verdicts.
             reproduction: of the published numbers beside the measured ones.
             tuning: of the sweeps, each named after its model.
             figures: of the figures as SVG: ``figures/<model>[@<budget>]/<name>.svg`` or
                 ``figures/<model>[@<budget>]/<pattern>/<name>.svg``.
+            submissions: of other groups.
         """
-        records = list(records)
         sweeps = [read_sweep(path).assign(model=Path(path).stem) for path in tuning]
         return cls(
-            list(zip(map(str, records), read_records(records), strict=True)),
+            dict(records),
             results,
             pd.read_csv(claims),
             pd.read_csv(reproduction),
             pd.concat(sweeps, ignore_index=True) if sweeps else pd.DataFrame(),
             _read_figures(map(Path, figures)),
+            list(submissions),
         )
 
 

@@ -5,7 +5,7 @@ whatever records there are: of a grid that is half done, or that come from elsew
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +16,9 @@ from bench.claims.verdicts import claims_tables
 from bench.files import UnreadableError, write_csv
 from bench.records.comparable import differences
 from bench.records.record import read_records
-from bench.statistics.comparisons import comparisons_table
-from bench.statistics.items import read_items
+from bench.records.submissions import SUBMISSIONS, Sent, joined, submissions_below
+from bench.statistics.comparisons import Tasks, comparisons_table
+from bench.statistics.items import Row, read_items
 from bench.statistics.scores import scores_table
 from bench.tables.paper import (
     ablations,
@@ -32,79 +33,60 @@ from bench.tables.rendering import write_table
 from bench.tables.reproduction import read_references, reference_files, reproduction_table
 from bench.tables.table1 import cells_table, table1, table1_sheet
 
-Paths = Sequence[str | Path]
 
-
-def write_cells(records: Paths, csv: str | Path) -> None:
-    """``cells.csv``."""
-    write_csv(csv, cells_table(read_records(records)))
-
-
-def write_statistics(records: Paths, *, scores: str | Path, comparisons: str | Path) -> None:
+def write_statistics(
+    records: list[dict], items: dict[Row, Tasks], *, scores: str | Path, comparisons: str | Path
+) -> None:
     """``scores.csv`` and ``comparisons.csv``."""
-    found, items = read_records(records), read_items(records)
-    compared = comparisons_table(found, items)
+    compared = comparisons_table(records, items)
     write_csv(comparisons, compared)
-    write_csv(scores, scores_table(found, items, compared))
+    write_csv(scores, scores_table(records, items, compared))
 
 
-def write_table1(records: Paths, scores: str | Path, csv: str | Path) -> None:
+def write_table1(records: list[dict], scores: str | Path, csv: str | Path) -> None:
     """``table1.csv``, and beside it Markdown and LaTeX."""
-    found, scored = read_records(records), pd.read_csv(scores)
-    table = table1(found, scored)
-    write_table(table, table1_sheet(table, scored, found), csv)
+    scored = pd.read_csv(scores)
+    table = table1(records, scored)
+    write_table(table, table1_sheet(table, scored, records), csv)
 
 
 def write_tables(
-    records: Paths, scores: str | Path, comparisons: str | Path, folder: str | Path
+    records: list[dict], scores: str | Path, comparisons: str | Path, folder: str | Path
 ) -> None:
     """``table2.csv``, ``table3.csv``, ``table4.csv``, ``ablations.csv``, and each to read."""
-    found, scored, folder = read_records(records), pd.read_csv(scores), Path(folder)
+    scored, folder = pd.read_csv(scores), Path(folder)
     for name, make in {"table2": table2, "table3": table3}.items():
         table = make(scored)
-        write_table(table, across_sheet(table, scored, found), folder / f"{name}.csv")
-    costs, changes = table4(found), ablations(pd.read_csv(comparisons), found)
+        write_table(table, across_sheet(table, scored, records), folder / f"{name}.csv")
+    costs, changes = table4(records), ablations(pd.read_csv(comparisons), records)
     write_table(costs, table4_sheet(costs), folder / "table4.csv")
     write_table(changes, ablations_sheet(changes), folder / "ablations.csv")
 
 
-def write_claims(
-    records: Paths, file: str | Path, *, claims: str | Path, detail: str | Path
-) -> None:
-    """``claims.csv`` and ``claims_detail.csv``."""
-    grid = Grid(read_records(records), read_items(records))
-    summary, compared = claims_tables(load_claims(file), grid)
-    write_csv(detail, compared)
-    write_csv(claims, summary)
-
-
-def write_reproduction(records: Paths, references: Iterable[Path], csv: str | Path) -> None:
-    """``reproduction.csv``."""
-    write_csv(csv, reproduction_table(read_references(references), read_records(records)))
-
-
-def collect(records: Paths, folder: Path) -> None:
+def collect(records: Mapping[str, dict], folder: Path) -> None:
     """Make all of :data:`bench.tables.TABLES` in a folder.
+
+    Args:
+        records: by their paths.
+        folder: of the tables.
 
     Raises:
         ValueError: a file that is read here is not as it should be, or what would be compared is
             not comparable.
     """
-    found = dict(zip(map(str, records), read_records(records), strict=True))
-    for name, reason in differences(found):
+    for name, reason in differences(records):
         raise UnreadableError(name, f"{reason}; a table takes one of them")
+    found, items = list(records.values()), read_items(records)
     scores, comparisons = folder / "scores.csv", folder / "comparisons.csv"
-    write_cells(records, folder / "cells.csv")
-    write_statistics(records, scores=scores, comparisons=comparisons)
-    write_table1(records, scores, folder / "table1.csv")
-    write_tables(records, scores, comparisons, folder)
-    write_claims(
-        records,
-        CLAIMS_FILE,
-        claims=folder / "claims.csv",
-        detail=folder / "claims_detail.csv",
-    )
-    write_reproduction(records, reference_files(), folder / "reproduction.csv")
+    write_csv(folder / "cells.csv", cells_table(found))
+    write_statistics(found, items, scores=scores, comparisons=comparisons)
+    write_table1(found, scores, folder / "table1.csv")
+    write_tables(found, scores, comparisons, folder)
+    summary, detail = claims_tables(load_claims(CLAIMS_FILE), Grid(found, items))
+    write_csv(folder / "claims_detail.csv", detail)
+    write_csv(folder / "claims.csv", summary)
+    reproduced = reproduction_table(read_references(reference_files()), found)
+    write_csv(folder / "reproduction.csv", reproduced)
 
 
 def records_below(results: Path) -> list[Path]:
@@ -119,12 +101,33 @@ def records_below(results: Path) -> list[Path]:
     return records
 
 
+def add_submissions(parser: argparse.ArgumentParser) -> None:
+    """The argument that says where submissions lie."""
+    parser.add_argument(
+        "--submissions",
+        type=Path,
+        default=SUBMISSIONS,
+        help="folder of submissions; those that may be compared are in the tables [%(default)s]",
+    )
+
+
+def print_submissions(sent: Sequence[Sent]) -> None:
+    """Say of each submission what became of it."""
+    for one in sent:
+        apart = f"not in these tables: {one.apart}" if one.apart else f"{one.records} records"
+        print(f"{one.name}: {apart} ({one.state})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make all tables from the records that there are.")
     parser.add_argument("results", type=Path, help="folder that holds cells/")
-    results = parser.parse_args().results
+    add_submissions(parser)
+    given = parser.parse_args()
     try:
-        collect(records_below(results), results)
+        ours = read_records(records_below(given.results))
+        records, sent = joined(ours, submissions_below(given.submissions))
+        collect(records, given.results)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
-    print(f"{results}/table1.csv and the files beside it are made")
+    print(f"{given.results}/table1.csv and the files beside it are made")
+    print_submissions(sent)

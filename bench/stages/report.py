@@ -1,6 +1,6 @@
 """Figures and the page, made of records and of the tables made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -10,6 +10,7 @@ from bench.figures import places
 from bench.figures.draw import write
 from bench.figures.results import Results
 from bench.files import whole
+from bench.records.submissions import Sent
 from bench.report import Sources, build_page
 
 
@@ -28,18 +29,20 @@ def draw_figures(results: Results, folder: Path) -> list[Path]:
 
 
 def report(
-    records: Sequence[str | Path],
+    records: Mapping[str, dict],
     histories: Sequence[str | Path],
     sweeps: Sequence[str | Path],
+    submissions: Sequence[Sent],
     results: Path,
     page: Path,
 ) -> None:
     """Draw the figures into ``results/figures``, and build the page.
 
     Args:
-        records: that the tables in ``results`` are made of.
+        records: by their paths, that the tables in ``results`` are made of.
         histories: of the trainings.
         sweeps: recorded sweeps of learning rates, each named after its model.
+        submissions: beside the records of here.
         results: folder of the tables.
         page: file to write.
     """
@@ -55,6 +58,7 @@ def report(
         claims=results / "claims.csv",
         reproduction=results / "reproduction.csv",
         tuning=sweeps,
+        submissions=submissions,
         figures=draw_figures(read, results / "figures"),
     )
     with whole(page) as path:

@@ -1,16 +1,14 @@
 """Results item by item, as matrices of seeds and items."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from bench.cells import IDENTITY, UNREPAIRED
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.records.measures import kind_of
-from bench.records.record import read_record
 from bench.records.rows import answer_part, answered_tasks, part_metric
 from bench.records.samples import has_values, item_score, read_samples
 
@@ -80,20 +78,22 @@ def common_seeds(several: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] |
     return tuple(sorted(set.intersection(*sets))) if sets else None
 
 
-def read_items(paths: Iterable[str | Path]) -> dict[Row, dict[str, Items]]:
-    """The results item by item of the records at these paths, by row and part of a score.
+def read_items(records: Mapping[str, dict]) -> dict[Row, dict[str, Items]]:
+    """The results item by item of records, by row and part of a score.
 
     They lie beside their records. Failed cells and parts (see
     :func:`bench.records.rows.score_parts`) without results have no entry. Items that not every seed
     of a row was scored on are left out.
+
+    Args:
+        records: by their paths.
 
     Raises:
         UnreadableError: a file is damaged, or does not fit its record.
     """
     found: dict[tuple[Row, str], dict[int, dict]] = defaultdict(dict)
     measured: dict[str, tuple[str, str]] = {}
-    for path in paths:
-        record = read_record(path)
+    for path, record in records.items():
         cell = record["cell"]
         row = tuple(cell[key] for key in IDENTITY)
         tasks = record["config"]["resolved"]["evaluation"]["tasks"]

@@ -10,6 +10,8 @@ from bench.records.measures import MEMORY, TIME, Kind, chief_scores, kinds_of
 from bench.statistics.comparisons import Verdict, less, reference_of
 from bench.tables.table1 import stands_out
 
+# Between the devices of a row.
+SEVERAL = ";"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -132,7 +134,9 @@ def probability(p: float) -> str:
 
 
 def _cost(costs: dict[str, dict], first: str, rival: str) -> str:
-    """What a repair costs relative to another one."""
+    """What a repair costs relative to another one, on the same device."""
+    if costs[first]["device"] != costs[rival]["device"] or SEVERAL in costs[first]["device"]:
+        return ""
     ratios = {
         name: costs[first][cost] / costs[rival][cost]
         for name, cost in {"time": TIME, "memory": MEMORY}.items()

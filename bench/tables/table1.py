@@ -5,11 +5,14 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench.cells import BASE, DEFAULT_BUDGET, IDENTITY, NO_BUDGET
-from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, kinds_of
+from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, device_of, kinds_of
+from bench.records.record import ORIGIN
 from bench.records.rows import by_row, mean, ordered, score_parts, task_settings
 from bench.tables.rendering import Sheet, number, with_ends, with_interval
 
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
+ENDS = {"_low": min, "_high": max}
+WHENCE = [ORIGIN, "device"]
 OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
 # What the columns of a score end in, and what stands in them of ``scores.csv``.
 OF_A_SCORE = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}
@@ -34,12 +37,19 @@ def cells_table(records: list[dict]) -> pd.DataFrame:
         }
         metrics = record["metrics"] or [{}]
         rows += [
-            {**metric, **shared, "config_hash": record["config"]["hash"]} for metric in metrics
+            {
+                **metric,
+                **shared,
+                "config_hash": record["config"]["hash"],
+                ORIGIN: record[ORIGIN],
+                "device": device_of(record),
+            }
+            for metric in metrics
         ]
     columns = [*IDENTITY, "seed", "status", "error", "sparsity_requested", "sparsity_achieved"]
     columns += BUDGET
     columns += ["task", "metric", "value", "stderr", "n", "version", "few_shot", "limit"]
-    table = pd.DataFrame(rows, columns=[*columns, "config_hash"])
+    table = pd.DataFrame(rows, columns=[*columns, "config_hash", *WHENCE])
     return table.astype(dict.fromkeys(["trainable_parameters", "repair_tokens", "steps"], "Int64"))
 
 
@@ -58,8 +68,9 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     are over the others, and ``status`` says so. ``recovery`` and ``tie_group`` are those of the
     score before them, that with most signal (:func:`bench.records.measures.chief_scores`).
     ``repair_peak_memory_mib_low`` and ``_high`` are the range over all bases and seeds of the same
-    training: how the C library's heap falls into pieces is chance, and moves a host's peak by
-    several percent.
+    training on the same device: how the C library's heap falls into pieces is chance, and moves a
+    host's peak by several percent. ``origin`` is the submission that a row comes from, ``here`` of
+    all others; ``device`` is what was computed on: only costs of one device are comparable.
 
     Args:
         records: all records.
@@ -67,7 +78,7 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     """
     names, chief = shown_scores(records), next(iter(chief_scores(scores)), None)
     found = by_identity(scores)
-    memory = _memory_ranges(records)
+    memory = _memory_peaks(records)
     rows = [
         {
             **dict(zip(IDENTITY, row, strict=True)),
@@ -77,9 +88,15 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
             "sparsity_achieved": mean(record["sparsity"]["achieved"] for record in group),
             **_row_scores(found.get(row, {}), names, chief),
             **costs(group, [name for name, cost in COSTS.items() if cost.in_table1]),
-            **memory[_training(row)],
+            **{f"{MEMORY}{end}": of(peaks, default=None) for end, of in ENDS.items()},
+            ORIGIN: group[0][ORIGIN],
+            "device": "; ".join(devices),
         }
         for row, group in by_row(records).items()
+        for devices in [sorted({device_of(record) for record in group})]
+        for peaks in [
+            [peak for device in devices for peak in memory.get((*_training(row), device), [])]
+        ]
     ]
     return as_counts(pd.DataFrame(rows), ["tie_group"])
 
@@ -142,17 +159,15 @@ def _training(row: tuple) -> tuple:
     return model, *rest
 
 
-def _memory_ranges(records: list[dict]) -> dict[tuple, dict]:
-    """Lowest and highest peak memory of each training over bases and seeds; None if unknown."""
+def _memory_peaks(records: list[dict]) -> dict[tuple, list[float]]:
+    """The known peaks of each training on each device, over bases and seeds."""
     peaks: dict[tuple, list[float]] = {}
     for row, group in by_row(records).items():
-        found = (COSTS[MEMORY].of(record) for record in group if record["status"] == "ok")
-        peaks.setdefault(_training(row), []).extend(filter(None, found))
-    ends = {f"{MEMORY}_low": min, f"{MEMORY}_high": max}
-    return {
-        training: {name: end(found, default=None) for name, end in ends.items()}
-        for training, found in peaks.items()
-    }
+        for record in group:
+            peak = COSTS[MEMORY].of(record) if record["status"] == "ok" else None
+            if peak:
+                peaks.setdefault((*_training(row), device_of(record)), []).append(peak)
+    return peaks
 
 
 def caption(records: list[dict]) -> str:
@@ -190,8 +205,8 @@ def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict])
     parts_of_scores = {f"{name}{end}" for name in names for end in OF_A_SCORE}
     hidden = {
         *OF_CHIEF[1:],
-        f"{MEMORY}_low",
-        f"{MEMORY}_high",
+        *(f"{MEMORY}{end}" for end in ENDS),
+        *(name for name in WHENCE if table[name].nunique() == 1),
         *(["seeds"] if (table["seeds"] == 1).all() else []),
         *one_budget(table),
     }

@@ -19,6 +19,10 @@ from bench.sources.base import SourceError
 CELLS = Path("results/cells")
 
 
+class NoCellError(ValueError):
+    """A folder that is no cell's; the message is one line that says where cells lie."""
+
+
 def read_cell(folder: Path) -> dict:
     """The record of a cell that has a sparse model.
 
@@ -26,12 +30,13 @@ def read_cell(folder: Path) -> dict:
         folder: the cell's, with its ``record.json``.
 
     Raises:
-        ValueError: there is no such cell, it failed, it is the dense model's, or its record does
-            not say what its model was made from (one line).
+        NoCellError: there is no such cell.
+        ValueError: it failed, it is the dense model's, or its record does not say what its model
+            was made from (one line).
     """
     path = folder / "record.json"
     if not path.is_file():
-        raise ValueError(
+        raise NoCellError(
             f"{folder}: no cell; allowed: {CELLS}/<model>/<pruner>-<pattern>/"
             "<repair>[@<budget>]/seed<k>"
         )

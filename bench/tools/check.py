@@ -4,7 +4,6 @@ One line a problem, exit status 1; what is checked is described in ``docs/submit
 """
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
 from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell
 from bench.config.variants import method_of
-from bench.evaluation.tasks import PERPLEXITY
 from bench.files import UnreadableError, read_json
 from bench.origin import digest_of, identity, verify
 from bench.paths import is_there
@@ -27,9 +25,10 @@ from bench.records.samples import (
     Samples,
     has_values,
     parse_samples,
-    range_of,
     sample_problems,
+    score_range,
 )
+from bench.records.submissions import ABOUT, Submission
 
 
 def find_problems(results: Path) -> Iterator[str]:
@@ -64,6 +63,15 @@ def find_problems(results: Path) -> Iterator[str]:
                     samples[name] = {t: _ids(items) for t, items in found.items()}, digest_of(found)
     yield from _together(records, samples)
     yield from local_problems(results.parent, records)
+
+
+def submission_problems(submission: Submission) -> Iterator[str]:
+    """What is wrong with what a submission says of itself, and with its records, a line each."""
+    try:
+        submission.configuration  # noqa: B018  read for what is wrong with it
+    except ValueError as error:
+        yield str(error)
+    yield from find_problems(submission.folder / "results")
 
 
 def _alone(path: Path, record: dict) -> Iterator[str]:
@@ -123,9 +131,7 @@ def _alone(path: Path, record: dict) -> Iterator[str]:
             if metric[key] != settings[key]:
                 yield f"metrics.{metric['task']}.{key} = {metric[key]}: allowed: {settings[key]}"
         name, value = metric["metric"], metric["value"]
-        low, high = range_of(name)
-        if name.endswith(PERPLEXITY):
-            low, high = 1, math.inf
+        low, high = score_range(name)
         if value is None or not low <= value <= high:
             yield f"metrics.{metric['task']}.{name} = {value}: allowed: {low} to {high}"
 
@@ -226,12 +232,15 @@ def _layers(records: dict[str, dict]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check records that come from elsewhere.")
-    parser.add_argument("results", type=Path, help="folder that holds cells/")
-    results = parser.parse_args().results
-    problems = list(find_problems(results))
+    parser.add_argument("folder", type=Path, help=f"one that holds cells/, or {ABOUT}")
+    folder = parser.parse_args().folder
+    submission = Submission(folder)
+    is_one = (folder / ABOUT).is_file()
+    problems = list(submission_problems(submission) if is_one else find_problems(folder))
     for problem in problems:
         print(problem)
     if problems:
         parser.exit(1)
-    count = len(list(results.glob("cells/**/record.json")))
-    print(f"{results}: {count} records, no problems")
+    records = submission.paths if is_one else list(folder.glob("cells/**/record.json"))
+    state = f", {submission.state()}" if is_one else ""
+    print(f"{folder}: {len(records)} records, no problems{state}")

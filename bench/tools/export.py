@@ -3,16 +3,19 @@
 With `dense`, a plain ``transformers`` folder; with `bitmask`, one whose sparse matrices are masks
 and values, which ``seft.storage.files.load_bitmask`` reads. Beside the weights: the tokenizer, and
 a model card made of the cell's record.
+
+With ``--to`` the results of all cells, in a format of others (:mod:`bench.tools.formats`).
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from bench.files import whole
 from bench.models.loading import load_tokenizer
 from bench.tools.card import model_card
-from bench.tools.cell_model import CELLS, load_cell, read_cell
+from bench.tools.cell_model import CELLS, NoCellError, load_cell, read_cell
+from bench.tools.formats.write import FORMATS, add_options, export_or_exit
+from bench.tools.profile import Parser
 from seft.storage import STORAGES
 from seft.storage.files import save_bitmask
 
@@ -60,18 +63,37 @@ def default_output(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        description="Write a cell's sparse model and its card to a folder; or, with --to, the "
+        "results of all cells in a format that other tools read."
     )
-    parser.add_argument("cell", type=Path, metavar="CELL", help=f"folder below {CELLS}")
+    parser.add_argument(
+        "cell",
+        type=Path,
+        metavar="CELL",
+        help=f"folder below {CELLS}; with --to the folder that holds cells/",
+    )
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help=f"else below {EXPORTS}")
     parser.add_argument(
-        "--format", choices=STORAGES, default=STORAGES[0], help="of the weights (default: dense)"
+        "--format",
+        choices=STORAGES,
+        help="of the model's weights (default: dense); see docs/cost.md",
     )
-    arguments = parser.parse_args()
+    add_options(parser)
+    # What is optional may stand between the folders.
+    arguments = parser.parse_intermixed_args()
+    if arguments.to is not None:
+        if arguments.format is not None:
+            sys.exit("--format: allowed without --to")
+        export_or_exit(arguments.cell, arguments.out, arguments.to, arguments.organization)
+        return
+    if arguments.organization is not None:
+        sys.exit("--organization: allowed with --to every-eval-ever alone")
     output = arguments.out or default_output(arguments.cell)
     try:
-        export(arguments.cell, output, arguments.format)
+        export(arguments.cell, output, arguments.format or STORAGES[0])
+    except NoCellError as error:
+        sys.exit(f"{error}; or all results with --to {', '.join(FORMATS)}")
     except ValueError as error:
         sys.exit(str(error))
     print(output)

@@ -9,7 +9,9 @@ from pathlib import Path
 from bench.cells import dense_cell, record_path
 from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
-from bench.stages.collect import collect, records_below
+from bench.records.record import read_records
+from bench.records.submissions import joined, submissions_below
+from bench.stages.collect import add_submissions, collect, print_submissions, records_below
 from bench.stages.report import report
 from bench.training.tuning import SWEEPS
 
@@ -36,6 +38,7 @@ def main() -> None:
         help="show the cells of this grid alone, and say how many are missing; "
         "without: all that are there",
     )
+    add_submissions(parser)
     given = parser.parse_args()
     missing = 0
     try:
@@ -45,17 +48,20 @@ def main() -> None:
             records, missing = records_of(config, given.results)
         if not records:
             raise ValueError(f"{given.results}: no record of a cell of this configuration")
-        collect(records, given.results)
+        found, sent = joined(read_records(records), submissions_below(given.submissions))
+        collect(found, given.results)
         histories = [path.with_name("history.json.gz") for path in records]
         report(
-            records,
+            found,
             [path for path in histories if path.is_file()],
             sorted(SWEEPS.glob("*.csv")),
+            sent,
             given.results,
             given.page,
         )
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     print(f"{given.page} is built; tables and figures are in {given.results}/")
+    print_submissions(sent)
     if missing:
         print(f"{missing} of {missing + len(records)} cells of the configuration are not there yet")

@@ -54,7 +54,7 @@ def main() -> None:
     if not paths:
         parser.exit(1, f"{folder}: no records; run `make table1` first\n")
     try:
-        table = timing_table(read_records(paths))
+        table = timing_table(list(read_records(paths).values()))
     except UnreadableError as error:
         parser.exit(1, f"{error}\n")
     print(table.to_string(float_format="{:.1f}".format))

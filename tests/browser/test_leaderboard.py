@@ -1,13 +1,17 @@
 """The leaderboard's page in Chromium: it loads from disk, sorts, filters and opens its drawer."""
 
 import re
+import sys
 
 import pytest
+import yaml
 from conftest import FAILED
+from made_up import made_up_grid
 from made_up_results import made_up_results
 from playwright.sync_api import expect
 
 from bench.report import build_page
+from bench.tools.report import main as report_main
 
 SIZES = (20, 2000)
 
@@ -320,7 +324,7 @@ def spoiled(value):
 
 def test_what_a_record_says_is_text(watch, tmp_path):
     sources = made_up_results(tmp_path / "results", pruners=["wanda"], seeds=(0,), failed=[FAILED])
-    for _, record in sources.records:
+    for record in sources.records.values():
         for part in ("error", "stages", "samples", "provenance"):
             record[part] = spoiled(record[part])
         if record["error"] is not None:
@@ -342,6 +346,36 @@ def test_what_a_record_says_is_text(watch, tmp_path):
     page.wait_for_selector("#pairs tbody tr")
     assert page.title() == "Sparse repair leaderboard"
     assert page.locator("img[src=x], main script").count() == 0
+
+
+def test_a_submission_has_an_origin_to_choose_and_a_place_that_says_whose_it_is(
+    watch, tmp_path, monkeypatch
+):
+    grid = {"models": ["tiny"], "pruners": ["wanda"], "patterns": ["s60"]}
+    made_up_grid(tmp_path / "results", repairs=["none", "lora", "seft"], **grid)
+    folder = tmp_path / "submissions/acme"
+    made_up_grid(folder / "results", repairs=["none", "static"], **grid)
+    about = {
+        "authors": SCRIPT,
+        "licence": "CC-BY-4.0",
+        "code": {"repository": SCRIPT, "commit": "a" * 40},
+    }
+    (folder / "submission.yaml").write_text(yaml.safe_dump(about))
+    arguments = ["results", "index.html", "--submissions", "submissions"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["report", *arguments])
+    report_main()
+    page = watch().load(tmp_path / "index.html").page
+    assert shown(page, "what") == ["dense", "none", "lora", "seft", "acme/static"]
+    choose(page, "origin", "acme")
+    assert shown(page, "what") == ["acme/static"]
+    assert column(page, "origin") == ["acme"]
+    section = page.locator("#submissions")
+    expect(section).to_contain_text("self-reported")
+    expect(section).to_contain_text(SCRIPT)
+    assert page.title() == "Sparse repair leaderboard"
+    page.get_by_role("button", name="acme/static").click()
+    page.wait_for_selector("#drawer[open] pre")
 
 
 def test_budgets_can_be_chosen_where_there_are_several(watch, pages, tmp_path):

@@ -27,14 +27,10 @@ from bench.config.loading import read_files
 from bench.files import write_csv, write_json, write_json_lines
 from bench.paths import ROOT
 from bench.records.record import read_records
-from bench.stages.collect import (
-    write_cells,
-    write_reproduction,
-    write_statistics,
-    write_table1,
-    write_tables,
-)
-from bench.tables.reproduction import reference_files
+from bench.stages.collect import write_statistics, write_table1, write_tables
+from bench.statistics.items import read_items
+from bench.tables.reproduction import read_references, reference_files, reproduction_table
+from bench.tables.table1 import cells_table
 
 PATTERNS = ["s50", "s60", "s70", "s80", "2of4", "4of8"]
 SEEDS = [0, 1, 2]
@@ -97,20 +93,21 @@ def write_records(results: Path, config: Config) -> list[Path]:
 
 
 def tables(results: Path, paths: list[Path]) -> dict[str, Callable[[], None]]:
-    """What makes each table of the records at these paths, in this order."""
+    """What makes each table of the records at these paths, in this order; reading comes first."""
     scores, comparisons = results / "scores.csv", results / "comparisons.csv"
-    reproduction = results / "reproduction.csv"
+    references, records = read_references(reference_files()), []
     return {
-        "cells": lambda: write_cells(paths, results / "cells.csv"),
-        "table1": lambda: write_table1(paths, scores, results / "table1.csv"),
-        "other tables": lambda: write_tables(paths, scores, comparisons, results),
-        "reproduction": lambda: write_reproduction(paths, reference_files(), reproduction),
+        "reading": lambda: records.extend(read_records(paths).values()),
+        "cells": lambda: cells_table(records),
+        "table1": lambda: write_table1(records, scores, results / "table1.csv"),
+        "other tables": lambda: write_tables(records, scores, comparisons, results),
+        "reproduction": lambda: reproduction_table(references, records),
     }
 
 
 def make_up_statistics(results: Path, paths: list[Path]) -> None:
     """Write ``scores.csv`` and ``comparisons.csv`` without resampling anything."""
-    scores = made_up_scores(read_records(paths))
+    scores = made_up_scores(read_records(paths).values())
     write_csv(results / "scores.csv", scores)
     write_csv(results / "comparisons.csv", made_up_comparisons(scores))
 
@@ -143,7 +140,11 @@ def main() -> None:
         print(f"{len(paths):,} records become tables in {sum(each.values()):.1f} s: {parts}")
         if given.statistics:
             scores, comparisons = results / "scores.csv", results / "comparisons.csv"
-            took = seconds(lambda: write_statistics(paths, scores=scores, comparisons=comparisons))
+            found = read_records(paths)
+            records, items = list(found.values()), read_items(found)
+            took = seconds(
+                lambda: write_statistics(records, items, scores=scores, comparisons=comparisons)
+            )
             print(f"their statistics, of {ITEMS} items a task: {took:.1f} s")
 
 

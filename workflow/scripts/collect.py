@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from bench.jobs.job import Job
+from bench.records.record import read_records
 from bench.stages.collect import collect
 
 with Job(snakemake):
-    collect(snakemake.input.records, Path(snakemake.output[0]).parent)
+    collect(read_records(snakemake.input.records), Path(snakemake.output[0]).parent)

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from bench.jobs.job import Job
+from bench.records.record import read_records
 from bench.stages.report import report
 
 with Job(snakemake):
     report(
-        snakemake.input.records,
+        read_records(snakemake.input.records),
         snakemake.input.histories,
         snakemake.input.tuning,
+        [],
         Path("results"),
         Path(snakemake.output[0]),
     )

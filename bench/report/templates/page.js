@@ -129,6 +129,17 @@ const boardColumns = ({ scores, costs, rows }) => {
             : (100 * achieved).toFixed(1)
     ),
     ...costs.map(costColumn),
+    ...(differ("device") ? [column("device", (row) => row.device, (device) => device, { text: "text" })] : []),
+    ...(differ("origin")
+      ? [
+          column(
+            "origin",
+            (row) => row.origin,
+            (origin, row) => html`${origin}${row.state ? html`<small>${row.state}</small>` : ""}`,
+            { text: "text" }
+          ),
+        ]
+      : []),
     ...(differ("seeds") ? [column("seeds", (row) => row.seeds, significant)] : []),
     ...(differ("status")
       ? [
@@ -197,7 +208,7 @@ const makeBoard = async () => {
   });
   const form = document.querySelector('[data-table="board"]');
   fill(form, board.rows);
-  const names = [...keys, "repair", "status"];
+  const names = [...keys, "repair", "origin", "status"];
   follow(form, () => table.clear().rows.add(board.rows.filter(chosen(form, names))).draw());
   form.addEventListener("change", ({ target: { name, checked } }) => {
     if (["task", "cost"].includes(name)) table.columns(`${name}:name`).visible(checked);

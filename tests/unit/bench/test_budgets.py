@@ -261,7 +261,7 @@ def test_a_budget_of_what_is_not_trained_is_refused(grid, repair, budget):
 
 
 def test_rows_are_ordered_by_tokens_and_the_base_is_compared_at_each_budget(grid):
-    records = read_records(paths_of(grid))
+    records = list(read_records(paths_of(grid)).values())
     rows = by_row(records)
     assert budgets(records) == list(BUDGETS)
     trained = ["lora", "seft", "static"]
@@ -279,7 +279,7 @@ def test_rows_are_ordered_by_tokens_and_the_base_is_compared_at_each_budget(grid
     [("steps", 100, True), ("length", 64, True), ("mixture", [{"data": "other"}], True)],
 )
 def test_what_records_of_one_budget_and_of_several_have_in_common(grid, key, value, differs):
-    records = dict(zip(map(str, paths_of(grid)), read_records(paths_of(grid)), strict=True))
+    records = read_records(paths_of(grid))
     assert list(differences(records)) == []
     of_budget = [r for r in records.values() if r["cell"]["budget"] == "x4"]
     # All of a budget alike: its length is its own, its text is not.
@@ -301,7 +301,7 @@ def test_tokens_that_are_not_the_budgets_are_found(grid):
 
 @pytest.fixture
 def tables(grid):
-    collect(paths_of(grid), grid)
+    collect(read_records(paths_of(grid)), grid)
     return {path.stem: pd.read_csv(path) for path in grid.glob("*.csv")}
 
 
@@ -324,11 +324,11 @@ def test_the_unrepaired_base_stands_once_and_is_compared_at_each_budget(tables):
 
 
 def test_budgets_have_a_column_to_read_where_there_is_more_than_the_default(grid, tmp_path):
-    collect(paths_of(grid), grid)
+    collect(read_records(paths_of(grid)), grid)
     sheets = ("table1", "table2", "table4", "ablations")
     assert all("budget" in (grid / f"{name}.md").read_text() for name in sheets)
     one = [path for path in paths_of(grid) if "@" not in str(path)]
-    collect(one, grid)
+    collect(read_records(one), grid)
     assert all("budget" not in (grid / f"{name}.md").read_text() for name in sheets)
 
 

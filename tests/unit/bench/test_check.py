@@ -10,7 +10,7 @@ import pytest
 from made_up import made_up_grid
 
 from bench.files import UnreadableError, read_json, read_json_lines, write_json_lines
-from bench.records.record import read_record
+from bench.records.record import read_record, read_records
 from bench.records.samples import read_samples
 from bench.stages.collect import collect, records_below
 from bench.tools.check import find_problems, main
@@ -148,7 +148,7 @@ def test_paths_that_no_disk_has_are_let_be(results):
 def test_a_copy_of_a_cell_is_no_other_seed(results):
     shutil.copytree(results / SEFT, results / SEFT.replace("seed1", "seed7"))
     with pytest.raises(UnreadableError, match=r"seed7/record\.json: cell: it belongs at .*seed1/"):
-        collect(records_below(results), results)
+        collect(read_records(records_below(results)), results)
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,8 @@ def test_where_a_model_goes_if_nothing_else_is_said():
         assert str(default_output(Path(folder))) == f"results/export/{cell}"
 
 
-def refusal(folder, monkeypatch, out="out") -> str:
-    monkeypatch.setattr("sys.argv", ["export", folder, out])
+def refusal(folder, monkeypatch, *options, out="out") -> str:
+    monkeypatch.setattr("sys.argv", ["export", folder, out, *options])
     with pytest.raises(SystemExit) as exit_:
         main()
     # sys.exit prints a text on stderr and exits with status 1.
@@ -133,6 +133,8 @@ def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
 
     assert "no cell; allowed: results/cells/" in refusal("results/cells/tiny", monkeypatch)
     assert "resources: exists" in refusal(folder, monkeypatch, out="resources")
+    mixed = refusal("results", monkeypatch, "--to", "lm-eval", "--format", "bitmask")
+    assert mixed == "--format: allowed without --to"
 
     def changed(**entries) -> str:
         cell = Cell(**entries.get("cell", record["cell"]))
@@ -155,6 +157,15 @@ def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
     trained.rename(tmp_path / "moved")
     assert f"{record['inputs']['trained']}, which is not there" in refusal(folder, monkeypatch)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_format_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["export", "results/cells/tiny", "--format", "zip"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1
+    assert "--format: invalid choice: 'zip' (choose from" in line
 
 
 def test_a_base_that_changed_since_the_evaluation_is_not_exported(workspace, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from made_up import made_up_grid
 
 from bench.cells import Cell
+from bench.records.record import read_records
 from bench.stages.collect import collect, records_below
 from bench.tables.rendering import Sheet, number, with_interval
 
@@ -18,7 +19,7 @@ FAILED = [Cell("tiny", "wanda", "s60", "lora", seed) for seed in (0, 1, 2)]
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     made_up_grid(folder, patterns=["s50", "s60", "2of4"], repairs=REPAIRS, failed=FAILED)
-    collect(records_below(folder), folder)
+    collect(read_records(records_below(folder)), folder)
     return folder
 
 
@@ -125,7 +126,7 @@ def test_the_best_tie_group_is_bold(results):
 
 def test_a_table_without_rows_says_so(tmp_path):
     made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none"])
-    collect(records_below(tmp_path), tmp_path)
+    collect(read_records(records_below(tmp_path)), tmp_path)
     assert (tmp_path / "table3.md").read_text().startswith("No rows.")
     assert read(tmp_path, "table3").empty
     assert read(tmp_path, "ablations").empty

@@ -141,14 +141,14 @@ def test_what_is_there_is_not_run_again_and_says_how_long_the_rest_takes(tmp_pat
 
 def test_speeds_are_those_of_records_by_stage_and_method(tmp_path):
     paths = made_up_grid(tmp_path, models=[SMALL], repairs=["none", "lora"], seeds=[0])
-    device = with_records(CORE, grid(), read_records(paths))
+    device = with_records(CORE, grid(), list(read_records(paths).values()))
     parameters = 134_515_008
     assert device.speed_of("repair", "lora") == pytest.approx(4 * parameters * 12288 / 56)
     # A method without a record goes as fast as the others of its stage.
     assert device.speed_of("repair", "spp") == device.speed_of("repair", "lora")
     assert "repair lora 1.2e+11 (earlier records)" in str(device)
     # Records of a CPU say nothing of a GPU.
-    on_gpu = with_records(H200, grid(), read_records(paths))
+    on_gpu = with_records(H200, grid(), list(read_records(paths).values()))
     assert on_gpu.speed_of("repair", "lora") == H200.speed
 
 
@@ -170,7 +170,9 @@ def test_a_damaged_calibration_says_nothing(tmp_path, text):
 )
 def test_records_of_what_is_no_longer_there_say_nothing(tmp_path, path, value):
     paths = made_up_grid(tmp_path, models=[SMALL], repairs=["none"])
-    sparse = [record for record in read_records(paths) if record["cell"]["pruner"] != "dense"]
+    sparse = [
+        record for record in read_records(paths).values() if record["cell"]["pruner"] != "dense"
+    ]
     assert with_records(CORE, grid(), sparse).measured
     changed = [dotted.change(record, path, value) for record in sparse]
     assert with_records(CORE, grid(), changed).measured == {}

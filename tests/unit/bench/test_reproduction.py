@@ -31,7 +31,7 @@ def records(tmp_path_factory):
         for metric in record["metrics"]:
             metric["limit"] = None
         write_json(path, record)
-    return read_records(paths)
+    return list(read_records(paths).values())
 
 
 def table(folder, records, *rows):
@@ -105,7 +105,7 @@ def test_another_setting_is_not_measured(tmp_path, records, row):
 
 
 def test_a_part_of_the_items_is_another_setting(tmp_path):
-    limited = read_records(made_up_grid(tmp_path / "grid", repairs=["none"]))
+    limited = list(read_records(made_up_grid(tmp_path / "grid", repairs=["none"])).values())
     row = "tiny,512,wiki,perplexity,wanda,s60,30,0.01,paper"
     assert table(tmp_path, limited, row)["verdict"].tolist() == ["not measured"]
 

@@ -38,8 +38,13 @@ def write(folder, *entries):
     return path
 
 
+def grid_of(paths):
+    records = read_records(paths)
+    return Grid(list(records.values()), read_items(records))
+
+
 def verdicts(paths, *entries):
-    grid = Grid(read_records(paths), read_items(paths))
+    grid = grid_of(paths)
     claims = [Claim.model_validate({**CLAIM, **entry}) for entry in entries]
     summary, detail = claims_tables(claims, grid)
     return summary.iloc[0], detail
@@ -494,7 +499,7 @@ def test_the_shipped_claims_have_verdicts_on_a_whole_grid(tmp_path):
         repairs=repairs,
         strength={**dict.fromkeys(repairs, 0.2), "none": 0.0, "seft": 0.95},
     )
-    grid = Grid(read_records(paths), read_items(paths))
+    grid = grid_of(paths)
     summary, detail = claims_tables(load_claims(CLAIMS_FILE), grid)
     verdict = summary.set_index("claim")["verdict"]
     assert verdict["repairs"] == "supported"

@@ -82,7 +82,7 @@ def test_columns_are_those_of_the_measures(sources, monkeypatch):
     assert groups["science_answer_bpb"] == "detail"
     cost = Cost("steps", lambda record: 48, in_table1=True, on_page=True)
     monkeypatch.setitem(COSTS, "steps", cost)
-    records = [record for _, record in sources.records]
+    records = list(sources.records.values())
     table = table1(records, sources.results.scores)
     assert table["steps"].eq(48).all()
     changed = replace(sources, results=replace(sources.results, costs=table))
@@ -130,7 +130,7 @@ def test_lost_sparsity_is_marked_and_kept_sparsity_is_not(sources):
 
 def test_a_cell_of_the_drawer_has_its_whole_configuration_and_provenance(sources):
     shown = cells(sources)
-    for number, (path, record) in enumerate(sources.records):
+    for number, (path, record) in enumerate(sources.records.items()):
         cell = shown["cells"][number]
         config = {name: shown["pool"][at] for name, at in cell["config"].items()}
         assert config == record["config"]["resolved"]
@@ -216,7 +216,9 @@ def test_equal_sources_give_equal_pages(sources, page):
 def test_a_page_of_nothing_but_records_is_built(sources):
     nothing = {name: getattr(sources.results, name)[:0] for name in ("scores", "comparisons")}
     empty = pd.DataFrame()
-    bare = Sources(sources.records, replace(sources.results, **nothing), empty, empty, empty, {})
+    bare = Sources(
+        sources.records, replace(sources.results, **nothing), empty, empty, empty, {}, []
+    )
     page = build_page(bare)
     assert "No claim has been tested" in page
     assert "No published number" in page
@@ -255,7 +257,7 @@ def test_the_page_says_what_a_model_was_made_of(source, origin):
 
 
 def test_the_page_names_the_origin_of_each_model(page, sources):
-    source = sources.records[0][1]["config"]["resolved"]["model"]
+    source = next(iter(sources.records.values()))["config"]["resolved"]["model"]
     assert f"<dt>models</dt><dd>tiny from {model_origin(source)}</dd>" in page
 
 

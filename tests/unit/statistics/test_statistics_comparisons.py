@@ -42,7 +42,8 @@ ANSWERS = [f"{task}_answer_bpb" for task in ("social_iqa", "winogrande", "scienc
 
 
 def tables(paths):
-    records, items = read_records(paths), read_items(paths)
+    found = read_records(paths)
+    records, items = list(found.values()), read_items(found)
     comparisons = comparisons_table(records, items)
     return scores_table(records, items, comparisons), comparisons
 
@@ -71,7 +72,7 @@ def test_scores_are_those_of_the_records(grid):
     paths, scores, _ = grid
     values = [
         shown_value(record, "winogrande")
-        for record in read_records(paths)
+        for record in read_records(paths).values()
         if record["cell"]["repair"] == "seft"
     ]
     row = score(scores, "seft", "winogrande")
@@ -102,7 +103,7 @@ def test_intervals_of_accuracies_are_percentages(grid):
 def test_perplexities_are_compared_in_nats(grid):
     paths, _, comparisons = grid
     logarithms = {}
-    for record in read_records(paths):
+    for record in read_records(paths).values():
         cell = record["cell"]
         if cell["pruner"] == "wanda":
             value = math.log(shown_value(record, "wiki"))
@@ -422,7 +423,7 @@ def test_items_that_do_not_fit_the_record_are_refused_in_one_line(tmp_path, said
     samples = paths[-1].with_name("samples.jsonl.gz")
     damage(samples)
     with pytest.raises(UnreadableError) as raised:
-        read_items(paths)
+        read_items(read_records(paths))
     message = str(raised.value)
     assert message.startswith(f"{samples}: {said}")
     assert message.endswith("--config retry_failed=true")

@@ -1,0 +1,208 @@
+"""Submissions: the records of other groups, each group an origin of its own.
+
+``submissions/<name>/`` holds ``submission.yaml``, which says whose they are (:class:`About`); the
+configuration that they were run with; and ``results/cells``, as a run leaves it. What was found
+when some of its cells were run again (:mod:`bench.tools.verify`) lies beside them.
+
+In tables their repairs are called ``<name>/<repair>``, and are compared with what was run here
+where data, models, evaluation and budgets are the same.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
+
+from bench.cells import UNREPAIRED, Cell
+from bench.documents import read_keys
+from bench.files import UnreadableError
+from bench.origin import digest_of, sha256
+from bench.records.comparable import differences
+from bench.records.record import ORIGIN, read_records
+from bench.records.schema import CellPart
+from bench.typed import Name, Sha256, Strict, Text, read_as
+
+SUBMISSIONS = Path("submissions")
+ABOUT, VERIFIED = "submission.yaml", "verified.json"
+
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+
+
+class Code(Strict):
+    repository: Text
+    commit: Commit
+
+
+class About(Strict):
+    """Whose records they are: ``submission.yaml``."""
+
+    authors: Text
+    licence: Text
+    code: Code
+    paper: Text | None = None
+    contact: Text | None = None
+    configuration: Annotated[list[Text], Field(min_length=1)] = ["config.yaml"]
+
+
+class Rerun(Strict):
+    """A cell that was run again here.
+
+    ``same``: bit for bit; ``within``: as far off as another seed may be; ``outside``: further, for
+    the ``reasons``.
+    """
+
+    cell: CellPart
+    verdict: Literal["same", "within", "outside"]
+    reasons: list[Text]
+
+
+class Verification(Strict):
+    """What was found when a random few of a submission's cells were run again: ``verified.json``.
+
+    ``records`` is the digest of all its records: what changes later is not what was verified.
+    """
+
+    date: Text
+    commit: Commit | None
+    device: Text
+    draw: NonNegativeInt
+    of: PositiveInt
+    records: Sha256
+    cells: Annotated[list[Rerun], Field(min_length=1)]
+
+
+_NAME, _ABOUT, _VERIFICATION = map(TypeAdapter, (Name, About, Verification))
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One folder of submissions."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def about(self) -> About:
+        """Whose it is.
+
+        Raises:
+            ValueError: ``submission.yaml``, or the folder's name, is not as it should be.
+        """
+        _NAME.validate_python(self.name)
+        return About.model_validate(read_as(_ABOUT, self.folder / ABOUT, read_keys))
+
+    @property
+    def configuration(self) -> list[Path]:
+        """The files of its configuration, each laid over those before it.
+
+        Raises:
+            UnreadableError: one is not in its folder.
+        """
+        paths = [self.folder / name for name in self.about.configuration]
+        for path in paths:
+            if not path.resolve().is_relative_to(self.folder.resolve()) or not path.is_file():
+                raise UnreadableError(self.folder / ABOUT, f"configuration: no file {path}")
+        return paths
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of its records."""
+        return sorted(self.folder.glob("results/cells/**/record.json"))
+
+    def digest(self) -> str:
+        """One of all files of its records."""
+        below = self.folder / "results"
+        files = [path for path in sorted(below.rglob("*")) if path.is_file()]
+        return digest_of({path.relative_to(below).as_posix(): sha256(path) for path in files})
+
+    def verification(self) -> Verification | None:
+        """What was found of the records as they are now; None if nothing was.
+
+        Raises:
+            UnreadableError: ``verified.json`` is not as it should be.
+        """
+        path = self.folder / VERIFIED
+        if not path.is_file():
+            return None
+        found = Verification.model_validate(read_as(_VERIFICATION, path))
+        return found if found.records == self.digest() else None
+
+    def state(self) -> str:
+        """``self-reported``, ``verified on ...``, or ``differs``; in words."""
+        found = self.verification()
+        if found is None:
+            return "self-reported"
+        outside = sum(rerun.verdict == "outside" for rerun in found.cells)
+        if outside:
+            return f"differs in {outside} of {len(found.cells)} cells, {found.date}"
+        return f"verified on {found.date}, {len(found.cells)} of {found.of} cells"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A submission beside the records of here.
+
+    Attributes:
+        name: of its folder.
+        about: whose it is.
+        state: whether it was verified, in words.
+        records: how many it has.
+        apart: why its records are not in tables with those of here; empty if they are.
+    """
+
+    name: str
+    about: About
+    state: str
+    records: int
+    apart: str
+
+
+def submissions_below(folder: Path) -> list[Submission]:
+    """The submissions of a folder ``submissions``, by name; none if there is no such folder."""
+    return [Submission(path.parent) for path in sorted(folder.glob(f"*/{ABOUT}"))]
+
+
+def joined(
+    ours: Mapping[str, dict], submissions: Iterable[Submission]
+) -> tuple[dict[str, dict], list[Sent]]:
+    """The records of here and those of submissions that may be compared with them.
+
+    A submission's dense models and unrepaired bases give way to those of here, if there are any.
+
+    Args:
+        ours: the records of here, by their paths.
+        submissions: in any order.
+
+    Returns:
+        All records by their paths, and each submission.
+
+    Raises:
+        UnreadableError: a file is not as it should be.
+    """
+    found, sent = dict(ours), []
+    cells = {Cell(**record["cell"]) for record in ours.values()}
+    for submission in submissions:
+        theirs = {
+            path: _named(record, submission.name)
+            for path, record in read_records(submission.paths).items()
+        }
+        apart = next((reason for _, reason in differences({**ours, **theirs})), "")
+        about, state = submission.about, submission.state()
+        sent.append(Sent(submission.name, about, state, len(theirs), apart))
+        if not apart:
+            found |= {p: r for p, r in theirs.items() if Cell(**r["cell"]) not in cells}
+    return found, sent
+
+
+def _named(record: dict, name: str) -> dict:
+    """A record as tables name it."""
+    cell = record["cell"]
+    if cell["repair"] != UNREPAIRED:
+        cell = cell | {"repair": f"{name}/{cell['repair']}"}
+    return record | {"cell": cell, ORIGIN: name}

@@ -1,0 +1,95 @@
+"""Write the results of a folder in a format of others."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.files import whole
+from bench.stages.collect import records_below
+from bench.tools.formats.cell import Files, Publication, ScoredCell
+from bench.tools.formats.eval_results import eval_results
+from bench.tools.formats.every_eval_ever import every_eval_ever
+from bench.tools.formats.lm_eval import lm_eval
+from bench.typed import NAME
+
+FORMATS: dict[str, Callable[[ScoredCell, Publication], Files]] = {
+    "every-eval-ever": every_eval_ever,
+    "eval-results": eval_results,
+    "lm-eval": lm_eval,
+}
+"""What makes the files of a cell, by the name of the format."""
+
+
+def export_results(
+    results: Path, form: str, output: Path, publication: Publication
+) -> tuple[int, list[str]]:
+    """Write the results of all cells that did not fail.
+
+    Args:
+        results: folder that holds ``cells``.
+        form: one of :data:`FORMATS`.
+        output: folder to create, whole or not at all.
+        publication: what the records do not say.
+
+    Returns:
+        How many files there are; and what is left out, a line each, once for all cells.
+
+    Raises:
+        ValueError: there are no records, one cannot be read, none has anything that the format can
+            say, or ``output`` exists (one line).
+    """
+    records, count, left_out = records_below(results), 0, []
+    if output.exists():
+        raise ValueError(f"{output}: exists; allowed: a folder that is still to be made")
+    with whole(output) as folder:
+        for path in records:
+            cell = ScoredCell(path)
+            if cell.record["error"] is not None:
+                left_out.append(f"{cell.name}: failed: {cell.record['error']['message']}")
+                continue
+            made = FORMATS[form](cell, publication)
+            left_out += made.left_out
+            for name, text in made.texts.items():
+                file = folder / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+                count += 1
+        left_out = list(dict.fromkeys(left_out))
+        if not count:
+            raise ValueError(f"{results}: nothing that {form} can say: {'; '.join(left_out)}")
+    return count, left_out
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The options of ``python -m bench export`` that are of results."""
+    options = parser.add_argument_group("results in a format of others")
+    options.add_argument("--to", metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
+    options.add_argument(
+        "--organization",
+        metavar="NAME",
+        help="who ran the benchmark, by the name on the hub; every-eval-ever asks for it, and has "
+        "`unknown` without",
+    )
+
+
+def export_or_exit(results: Path, output: Path | None, form: str, organization: str | None) -> None:
+    """Write results, and say what was written and what is left out; or say why not, and exit."""
+    output = output or results / "export" / form
+    try:
+        if form not in FORMATS:
+            raise ValueError(f"--to {form}: allowed: {', '.join(FORMATS)}")
+        if organization is not None and FORMATS[form] is not every_eval_ever:
+            raise ValueError(f"--organization: {form} has no place for it")
+        if organization is not None and not NAME.fullmatch(organization):
+            raise ValueError(
+                f"--organization {organization}: allowed: letters, digits, '.', '_', '-'"
+            )
+        publication = Publication(at=datetime.now(UTC), organization=organization)
+        count, left_out = export_results(results, form, output, publication)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    print(f"{output}: {count} files")
