@@ -159,6 +159,20 @@ def test_what_cannot_be_exported_is_one_line(workspace, monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("storage", LOADERS)
+def test_a_folder_is_whole_or_not_there(workspace, monkeypatch, tmp_path, storage):
+    folder = Path(workspace.cell("none"))
+    before = {path.name for path in tmp_path.iterdir()}
+
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("bench.tools.export.model_card", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(folder, tmp_path / "out", storage)
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_an_unknown_format_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["export", "results/cells/tiny", "--format", "zip"])
     with pytest.raises(SystemExit) as ended:
