@@ -33,9 +33,12 @@ def here(tmp_path):
     return tmp_path
 
 
-def submit(here, name="acme", repairs=("none", "static"), seeds=(3, 4, 5), **about):
+def submit(
+    here, name="acme", repairs=("none", "static"), seeds=(3, 4, 5), budgets=("default",), **about
+):
     folder = here / "submissions" / name
-    made_up_grid(folder / "results", repairs=list(repairs), seeds=list(seeds), **GRID)
+    grid = {"repairs": repairs, "seeds": seeds, "budgets": budgets, **GRID}
+    made_up_grid(folder / "results", **grid)
     (folder / "config.yaml").write_text("grid:\n  seeds: [3, 4, 5]\n")
     (folder / "submission.yaml").write_text(yaml.safe_dump({**ABOUT, **about}))
     return Submission(folder)
@@ -76,6 +79,27 @@ def test_the_same_repair_of_two_groups_is_two_rows(here):
     assert (table.loc["lora", "seeds"], table.loc["acme/lora", "seeds"]) == (3, 3)
     pairs = pd.read_csv(here / "results/comparisons.csv").set_index(["repair_a", "repair_b"])
     assert (pairs.loc[[("lora", "acme/lora")], "difference"] == 0).all()
+
+
+def test_what_others_send_changes_nothing_that_is_said_of_what_was_run_here(here):
+    made_up_grid(here / "results", repairs=["none", "lora", "seft", "random-grow"], **GRID)
+    ours = read_records(records_below(here / "results"))
+    collect(ours, here / "results")
+    names = ("claims.csv", "claims_detail.csv", "reproduction.csv")
+    before = {name: (here / "results" / name).read_bytes() for name in names}
+    pairs = pd.read_csv(here / "results/comparisons.csv")
+    # A budget of its own, larger than any of here.
+    submit(here, repairs=["none", "lora", "static"], seeds=[0, 1, 2], budgets=["default", "x4"])
+    records, (sent,) = together(here)
+    assert sent.apart == ""
+    collect(records, here / "results")
+    assert {name: (here / "results" / name).read_bytes() for name in names} == before
+    again = pd.read_csv(here / "results/comparisons.csv")
+    of_here = ~(again["repair_a"] + again["repair_b"]).str.contains("/")
+    assert len(again) > len(pairs)
+    pd.testing.assert_frame_equal(
+        again[of_here & (again["budget"] == "default")].reset_index(drop=True), pairs
+    )
 
 
 @pytest.mark.parametrize(
