@@ -10,6 +10,8 @@ CORES ?= all
 DIR ?= .
 ## For plan: where the jobs would run
 PROFILE ?= profiles/default
+## For export: how the weights are stored, dense or bitmask
+FORMAT ?= dense
 
 VENV := .venv
 # Named after the digest of the lock, whatever the time of the file.
@@ -19,7 +21,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 SNAKEMAKE = $(RUN) python -m bench read $(CONFIG) && $(RUN) snakemake
 OPTIONS = --cores $(CORES) --configfile $(CONFIG) --directory $(DIR)
 
-.PHONY: table1 quick smoke plan calibrate report tune export timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
+.PHONY: table1 quick smoke plan calibrate report tune export inference timing profile scale test test-unit test-browser test-workflow test-real test-cluster lint format lock clean help
 
 table1: $(STAMP)  ## Run the whole benchmark of CONFIG; print results/table1.csv
 	$(SNAKEMAKE) results/table1.csv $(OPTIONS)
@@ -44,8 +46,11 @@ report: $(STAMP)  ## Build the leaderboard, reports/index.html, of the records t
 tune: $(STAMP)  ## Sweep the learning rates; results/tuning.csv
 	$(SNAKEMAKE) results/tuning.csv $(OPTIONS)
 
-export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... as a transformers folder OUT
-	cd $(DIR) && $(RUN) PYTHONPATH=$(CURDIR) python -m bench export $(CELL) $(OUT)
+export: $(STAMP)  ## Write the sparse model of CELL=results/cells/... and its card to a folder OUT
+	cd $(DIR) && $(RUN) PYTHONPATH=$(CURDIR) python -m bench export $(CELL) $(OUT) --format $(FORMAT)
+
+inference: $(STAMP)  ## Measure what the zeros of CELL are worth at inference: bytes, tokens a second
+	cd $(DIR) && $(RUN) PYTHONPATH=$(CURDIR) python -m bench inference $(CELL)
 
 timing: $(STAMP)  ## Print what share of each stage was start-up, loading and computing
 	$(RUN) python -m bench timing $(DIR)/results

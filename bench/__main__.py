@@ -17,6 +17,7 @@ COMMANDS = {
         "bench.tools.export",
         "a cell's sparse model as a folder; all results in others' formats",
     ),
+    "inference": ("bench.tools.inference", "what a cell's zeros are worth: bytes and tokens/s"),
     "timing": ("bench.tools.timing", "what share of each stage was start-up, loading, computing"),
     "job": ("bench.tools.job", "run one job of the workflow by hand, where a debugger can follow"),
     "pin": ("bench.tools.pin", "a repository of the hub as an entry of a configuration"),

@@ -1,10 +1,33 @@
-"""A LLaMA of a few thousand weights, and one with mixtures of experts."""
+"""Models of a few thousand weights: a LLaMA, one with mixtures of experts, one of each family."""
 
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaMLP
+
+from bench.sources.families import FAMILIES
+
+INTEGERS = {2: torch.int16, 4: torch.int32}
+
+
+def bits_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict as integers of the same bits: zeros of either sign differ, as do NaNs."""
+    return {name: t.view(INTEGERS[t.itemsize]) for name, t in model.state_dict().items()}
+
+
+def tiny_family(name: str, **changes):
+    """The stand-in for a family of models, in bfloat16, without its tokenizer.
+
+    Args:
+        name: of the family.
+        **changes: of its configuration.
+    """
+    torch.manual_seed(0)
+    family = FAMILIES[name]
+    tokens = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(family.model_type, **tokens | family.settings | changes)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
 
 
 def tiny_llama(**changes) -> LlamaForCausalLM:

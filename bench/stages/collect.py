@@ -15,7 +15,7 @@ from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
 from bench.files import UnreadableError, write_csv
 from bench.records.comparable import differences
-from bench.records.record import read_records
+from bench.records.record import HERE, ORIGIN, read_records
 from bench.records.submissions import SUBMISSIONS, Sent, joined, submissions_below
 from bench.statistics.comparisons import Tasks, comparisons_table
 from bench.statistics.items import Row, read_items
@@ -66,6 +66,8 @@ def write_tables(
 def collect(records: Mapping[str, dict], folder: Path) -> None:
     """Make all of :data:`bench.tables.TABLES` in a folder.
 
+    Claims are judged, and published numbers reproduced, by what was run here alone.
+
     Args:
         records: by their paths.
         folder: of the tables.
@@ -82,10 +84,11 @@ def collect(records: Mapping[str, dict], folder: Path) -> None:
     write_statistics(found, items, scores=scores, comparisons=comparisons)
     write_table1(found, scores, folder / "table1.csv")
     write_tables(found, scores, comparisons, folder)
-    summary, detail = claims_tables(load_claims(CLAIMS_FILE), Grid(found, items))
+    ours = [record for record in found if record[ORIGIN] == HERE]
+    summary, detail = claims_tables(load_claims(CLAIMS_FILE), Grid(ours, items))
     write_csv(folder / "claims_detail.csv", detail)
     write_csv(folder / "claims.csv", summary)
-    reproduced = reproduction_table(read_references(reference_files()), found)
+    reproduced = reproduction_table(read_references(reference_files()), ours)
     write_csv(folder / "reproduction.csv", reproduced)
 
 

@@ -168,8 +168,12 @@ def family_of(a: str, b: str, methods: dict[str, str]) -> str:
         methods: what each repair is, or is a variant of.
 
     Returns:
-        ``methods``: of two methods; ``options``: of a variant and its method; else ``variants``.
+        ``submissions``: one is of a submission, so that what others send changes no verdict on what
+        was run here; ``methods``: of two methods; ``options``: of a variant and its method; else
+        ``variants``.
     """
+    if any("/" in name for name in (a, b)):
+        return "submissions"
     variants = [name for name in (a, b) if methods[name] != name]
     if not variants:
         return "methods"

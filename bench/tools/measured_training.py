@@ -260,9 +260,14 @@ class Loop:
             call(self.arguments, self.state, TrainerControl(), **given)
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+        return now(self.device)
+
+
+def now(device: torch.device) -> float:
+    """Seconds of a clock, when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def measure(settings: Settings) -> dict:

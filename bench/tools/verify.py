@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.cells import DENSE, Cell, record_path
+from bench.cells import DENSE, NO_BUDGET, Cell, record_path
 from bench.files import write_json
 from bench.paths import ROOT
 from bench.records.measures import device_of
@@ -33,7 +33,7 @@ def drawn(cells: Sequence[Cell], count: int, draw: int) -> list[Cell]:
         count: how many.
         draw: seed of the choice.
     """
-    trained = [cell for cell in cells if cell.budget != "none"]
+    trained = [cell for cell in cells if cell.budget != NO_BUDGET]
     pool = sorted(trained or [cell for cell in cells if cell.pruner != DENSE])
     return random.Random(draw).sample(pool, min(count, len(pool)))
 
@@ -52,8 +52,7 @@ def verify(
         root: of the code that runs them.
 
     Raises:
-        ValueError: there is nothing to run again.
-        subprocess.CalledProcessError: the workflow failed.
+        ValueError: there is nothing to run again, or it could not be run.
     """
     sent = {
         Cell(**record["cell"]): (Path(path), record)
@@ -89,25 +88,33 @@ def _run(submission: Submission, targets: list[str], scratch: Path, cores: str, 
     configuration = [str(path.resolve()) for path in submission.configuration]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
     command += ["--workflow-profile", str(root / "profiles/default")]
-    command += ["--directory", str(scratch), "--cores", cores]
+    command += ["--directory", str(scratch.resolve()), "--cores", cores]
     command += ["--configfile", *configuration, "--", *targets]
-    subprocess.run(command, check=True, cwd=root)
+    if subprocess.run(command, check=False, cwd=root).returncode:
+        raise ValueError(f"{submission.folder}: its cells could not be run; why, is above")
 
 
 @contextmanager
 def _code_at(commit: str | None) -> Iterator[Path]:
-    """The folder of the code at a commit of this repository; without one, of this checkout."""
+    """The folder of the code at a commit of this repository; without one, of this checkout.
+
+    Raises:
+        ValueError: there is no such commit.
+    """
     if commit is None:
         yield ROOT
         return
+    git = ["git", "-C", str(ROOT)]
+    known = [*git, "cat-file", "-e", f"{commit}^{{commit}}"]
+    if subprocess.run(known, check=False, stderr=subprocess.DEVNULL).returncode:
+        raise ValueError(f"code.commit = {commit}: not in this repository; allowed: one fetched")
     with TemporaryDirectory() as folder:
-        code = Path(folder) / "code"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--quiet", "--detach", str(code), commit], check=True)
+        code = str(Path(folder) / "code")
+        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", code, commit], check=True)
         try:
-            yield code
+            yield Path(code)
         finally:
-            subprocess.run([*git, "remove", "--force", str(code)], check=True)
+            subprocess.run([*git, "worktree", "remove", "--force", code], check=True)
 
 
 def main() -> None:
@@ -136,7 +143,7 @@ def main() -> None:
             found = verify(
                 submission, scratch, count=given.cells, draw=draw, cores=given.cores, root=root
             )
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     write_json(submission.folder / VERIFIED, found.model_dump(mode="json"))
     for rerun in found.cells:

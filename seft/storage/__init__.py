@@ -20,7 +20,9 @@ class Bitmask(nn.Module):
     matrix in bfloat16: at 60 % sparsity less than half.
 
     Args:
-        weight: the matrix; its values that are not zero are kept (a negative zero becomes zero).
+        weight: the matrix.
+        mask: of the entries that are kept; None: of those that are not zero, so that a negative
+            zero becomes zero.
 
     Attributes:
         columns: n.
@@ -29,12 +31,12 @@ class Bitmask(nn.Module):
         offsets: number of values before each row, (m,), int32, or int64 where that is too small.
     """
 
-    def __init__(self, weight: Tensor):
+    def __init__(self, weight: Tensor, mask: Tensor | None = None):
         super().__init__()
         self.columns = weight.shape[1]
         for name in ("bits", "values", "offsets"):
             self.register_buffer(name, weight.new_empty(0))
-        self.pack(weight, weight.bool())
+        self.pack(weight, weight.bool() if mask is None else mask)
 
     def pack(self, weight: Tensor, mask: Tensor) -> Tensor:
         """Hold the values of a matrix under a mask, both (m, n); return their flat positions."""
@@ -70,8 +72,8 @@ def unpacker(device: str):
     return unpack_by_torch
 
 
-def unpack_by_torch(bits: Tensor, values: Tensor, offsets: Tensor, columns: int) -> Tensor:
-    """The matrix of a `Bitmask`, without a kernel of its own, on any device."""
+def unpack_by_torch(bits: Tensor, values: Tensor, offsets: Tensor | None, columns: int) -> Tensor:
+    """The matrix of a `Bitmask`, without a kernel of its own, on any device or its offsets."""
     weight = values.new_zeros(len(bits), columns)
     # A CPU takes several times as long to fill under a mask.
     weight.view(-1).index_copy_(0, positions_of(mask_of(bits, columns).flatten()), values)

@@ -10,11 +10,14 @@ import yaml
 from dotted import change
 from made_up import made_up_grid
 
+from bench.cells import Cell, dense_cell
 from bench.records.record import read_records
 from bench.records.submissions import Submission, joined, submissions_below
 from bench.stages.collect import collect, records_below
 from bench.stages.collect import main as collect_main
 from bench.tools.check import main as check_main
+from bench.tools.verify import drawn
+from bench.tools.verify import main as verify_main
 
 ABOUT = {
     "authors": "A. Author, B. Author (Acme)",
@@ -30,9 +33,12 @@ def here(tmp_path):
     return tmp_path
 
 
-def submit(here, name="acme", repairs=("none", "static"), seeds=(3, 4, 5), **about):
+def submit(
+    here, name="acme", repairs=("none", "static"), seeds=(3, 4, 5), budgets=("default",), **about
+):
     folder = here / "submissions" / name
-    made_up_grid(folder / "results", repairs=list(repairs), seeds=list(seeds), **GRID)
+    grid = {"repairs": repairs, "seeds": seeds, "budgets": budgets, **GRID}
+    made_up_grid(folder / "results", **grid)
     (folder / "config.yaml").write_text("grid:\n  seeds: [3, 4, 5]\n")
     (folder / "submission.yaml").write_text(yaml.safe_dump({**ABOUT, **about}))
     return Submission(folder)
@@ -73,6 +79,27 @@ def test_the_same_repair_of_two_groups_is_two_rows(here):
     assert (table.loc["lora", "seeds"], table.loc["acme/lora", "seeds"]) == (3, 3)
     pairs = pd.read_csv(here / "results/comparisons.csv").set_index(["repair_a", "repair_b"])
     assert (pairs.loc[[("lora", "acme/lora")], "difference"] == 0).all()
+
+
+def test_what_others_send_changes_nothing_that_is_said_of_what_was_run_here(here):
+    made_up_grid(here / "results", repairs=["none", "lora", "seft", "random-grow"], **GRID)
+    ours = read_records(records_below(here / "results"))
+    collect(ours, here / "results")
+    names = ("claims.csv", "claims_detail.csv", "reproduction.csv")
+    before = {name: (here / "results" / name).read_bytes() for name in names}
+    pairs = pd.read_csv(here / "results/comparisons.csv")
+    # A budget of its own, larger than any of here.
+    submit(here, repairs=["none", "lora", "static"], seeds=[0, 1, 2], budgets=["default", "x4"])
+    records, (sent,) = together(here)
+    assert sent.apart == ""
+    collect(records, here / "results")
+    assert {name: (here / "results" / name).read_bytes() for name in names} == before
+    again = pd.read_csv(here / "results/comparisons.csv")
+    of_here = ~(again["repair_a"] + again["repair_b"]).str.contains("/")
+    assert len(again) > len(pairs)
+    pd.testing.assert_frame_equal(
+        again[of_here & (again["budget"] == "default")].reset_index(drop=True), pairs
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,35 @@ def test_what_a_submission_says_of_itself_is_checked(here, about, line, monkeypa
     (said, *_) = capsys.readouterr().out.splitlines()
     assert "submission.yaml" in said
     assert line in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--cells", "0"], "--cells 0: allowed: at least 1"),
+        (["--at-commit"], f"code.commit = {'a' * 40}: not in this repository"),
+    ],
+)
+def test_what_cannot_be_run_again_is_one_line(here, arguments, line, monkeypatch, capsys):
+    folder = submit(here).folder
+    monkeypatch.setattr(sys, "argv", ["verify", str(folder), *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        verify_main()
+    assert stopped.value.code == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(line)
+    assert not (folder / "verified.json").exists()
+
+
+def test_cells_that_are_drawn_were_trained_and_one_seed_draws_the_same():
+    cells = [dense_cell("tiny"), Cell("tiny", "wanda", "s60", "none", 0)]
+    cells += [Cell("tiny", "wanda", "s60", "lora", seed) for seed in range(20)]
+    first = drawn(cells, 3, draw=5)
+    assert len(set(first)) == 3
+    assert {cell.repair for cell in first} == {"lora"}
+    assert drawn(cells[::-1], 3, draw=5) == first
+    assert drawn(cells, 3, draw=6) != first
+    assert drawn(cells[:2], 3, draw=5) == cells[1:2]
 
 
 def test_the_command_says_what_became_of_each_submission(here, monkeypatch, capsys):

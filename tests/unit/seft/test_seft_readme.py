@@ -66,3 +66,12 @@ def test_the_repaired_model_is_a_plain_one(examples, workspace):
     base = AutoModelForCausalLM.from_pretrained(workspace / "sparse-model")
     # A trained entry can hit zero by chance; the mask is as large as it was.
     assert sparsity_report(loaded).sparsity >= sparsity_report(base).sparsity
+
+
+def test_packed_files_hold_the_repaired_model(examples, workspace):
+    names = examples["Files of half the size"]
+    ours, theirs = names["same"].state_dict(), names["repaired"].state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    plain, packed = workspace / "repaired/model.safetensors", workspace / "packed"
+    assert (packed / "bitmask.safetensors").stat().st_size < plain.stat().st_size
