@@ -83,12 +83,12 @@ def build_page(sources: Sources) -> str:
 
 def _alike(rows: pd.DataFrame) -> str:
     """What all repaired rows of the table have in common, which has no column."""
-    shown = {"model": "{}", "pattern": "{}", "seeds": "{} seeds a row"}
-    alike = [
-        text.format(pattern_label(rows[key].iloc[0]) if key == "pattern" else rows[key].iloc[0])
-        for key, text in shown.items()
-        if rows[key].nunique() == 1
-    ]
+    shown = {
+        "model": str,
+        "pattern": pattern_label,
+        "seeds": lambda seeds: "one seed a row" if seeds == 1 else f"{seeds} seeds a row",
+    }
+    alike = [show(rows[key].iloc[0]) for key, show in shown.items() if rows[key].nunique() == 1]
     return f"All rows: {', '.join(alike)}." if alike else ""
 
 

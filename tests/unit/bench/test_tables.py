@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench.cells import Cell, dense_cell, record_path
-from bench.records.record import describe_error, make_record
+from bench.records.record import HERE, ORIGIN, describe_error, make_record
 from bench.records.rows import shown_value
 from bench.statistics.comparisons import comparisons_table
 from bench.statistics.scores import scores_table
@@ -52,7 +52,7 @@ def record(cell, *, social_iqa=0.5, winogrande=0.25, wiki=30.0, error=None, achi
         "batch_order": f"order of seed {cell.seed}",
     }
     dense = cell.pruner == "dense"
-    return make_record(
+    record = make_record(
         cell,
         CONFIG,
         sparsity={"requested": 0.0 if dense else 0.6, "achieved": achieved, "layers": {}},
@@ -62,10 +62,11 @@ def record(cell, *, social_iqa=0.5, winogrande=0.25, wiki=30.0, error=None, achi
             "merge": None,
             "evaluate": {"seconds": 5.0},
         },
-        provenance={},
+        provenance={"accelerator": None, "cpu": "one", "threads": 2, "dtype": "float32"},
         metrics=[] if error else metrics,
         error=error,
     )
+    return record | {ORIGIN: HERE}
 
 
 def grid(*repairs, seeds=(0,), pruner="wanda"):
@@ -129,6 +130,8 @@ def test_columns_are_the_contract():
         "repair_peak_memory_mib",
         "repair_peak_memory_mib_low",
         "repair_peak_memory_mib_high",
+        "origin",
+        "device",
     ]
 
 
