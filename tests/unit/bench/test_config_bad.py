@@ -242,7 +242,7 @@ BAD = [
         "models.tiny.band.wiki = [20, 15]: ",
         "the lowest score, then",
     ),
-    (MODEL + "band: {wiki: [1]}}}", "models.tiny.band.wiki.1: missing", ""),
+    (MODEL + "band: {wiki: [1]}}}", "models.tiny.band.wiki = [1]: ", "allowed: 2 items"),
     (MODEL + "band: {wiki: [1, 2, 3]}}}", "models.tiny.band.wiki = [1, 2, 3]: ", "2 items"),
     (MODEL + "band: {wikki: [1, 2]}}}", "models.tiny.band = 'wikki': unknown; ", "wiki"),
     (
