@@ -117,6 +117,9 @@ def _explained(problem: dict, schema: dict) -> Problem:
         return Problem(keys, _allowed(problem, node, schema), location[-2])
     if problem["type"] in ("missing", "extra_forbidden"):
         keys, node = _walk(location[:-1], schema)
+        if isinstance(location[-1], int):
+            items = _resolved(node, schema)["prefixItems"]
+            return Problem(keys, f"allowed: {len(items)} items", value)
         allowed = f"allowed keys: {', '.join(_keys(node, schema))}"
         if problem["type"] == "missing":
             return Problem((*keys, location[-1]), f"missing; {allowed}")

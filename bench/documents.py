@@ -1,11 +1,13 @@
 """YAML and JSON files that people write, read strictly.
 
 ``python -m bench read config/smoke.yaml`` says in one line a file why it cannot be read: it is not
-there, not UTF-8, neither JSON nor YAML, without keys, or with a key that is given twice.
+there, not UTF-8, neither JSON nor YAML, without keys, or with what YAML takes for something else
+than its writer, such as a key that is given twice.
 """
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +17,9 @@ import yaml
 
 # Far more than any configuration has; aliases of aliases make a few lines endless.
 DEEPEST, LARGEST = 50, 100_000
+TEXT, MERGE, *NUMBERS = (f"tag:yaml.org,2002:{tag}" for tag in ("str", "merge", "int", "float"))
+# Of 010 and 1:30 YAML 1.1, which Snakemake reads too, makes 8 and 90.
+OCTAL_OR_SEXAGESIMAL = re.compile(r"[-+]?0[0-7_]+|.*:.*")
 
 
 class DocumentError(ValueError):
@@ -30,7 +35,8 @@ def read_document(path: str | Path, loader: type[yaml.SafeLoader] = yaml.SafeLoa
 
     Raises:
         DocumentError: It is not there, not UTF-8, neither JSON nor YAML, has other tags, gives a
-            key twice, or is nested without end.
+            key twice, has one that is no text or a number that begins with 0, or is nested without
+            end.
     """
     try:
         value = _parsed(Path(path).read_text(encoding="utf-8"), loader)
@@ -81,7 +87,7 @@ def _parsed(text: str, loader: type[yaml.SafeLoader]) -> Any:
         node = reading.get_single_node()
         if node is None:
             return None
-        for problem in _repeated(node):
+        for problem in _misread(node):
             raise ValueError(problem)
         return reading.construct_document(node)
     finally:
@@ -97,26 +103,42 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict:
     return dict(pairs)
 
 
-def _repeated(root: yaml.Node) -> Iterator[str]:
-    """The keys that a mapping of a YAML document gives more than once."""
-    waiting, seen = [(root, "")], set()
+def _misread(root: yaml.Node) -> Iterator[str]:
+    """What YAML takes for something else than its writer, in a line each: keys that a mapping gives
+    twice or that are no text, such as ``no``, and numbers such as ``010``.
+    """
+    waiting, seen = [(root, ())], set()
     while waiting:
         node, place = waiting.pop()
-        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+        if id(node) in seen:
             continue
         seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += [(item, f"{place}{i}.") for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            yield from _misread_keys(node, place)
+            waiting += [(value, (*place, key.value)) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += [(item, (*place, i)) for i, item in enumerate(node.value)]
+        elif node.tag in NUMBERS and OCTAL_OR_SEXAGESIMAL.fullmatch(node.value):
+            yield (
+                f"{_at(node, place)} = {node.value}: allowed: a number in decimals, which begins "
+                "with no 0, or a text in quotes"
+            )
+
+
+def _misread_keys(mapping: yaml.MappingNode, place: tuple) -> Iterator[str]:
+    keys = set()
+    for key, _ in mapping.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
             continue
-        keys = set()
-        for key, value in node.value:
-            name = f"{place}{key.value}"
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, key.value) in keys:
-                    line = key.start_mark.line + 1
-                    yield f"line {line}: {name}: given twice; allowed: each key once"
-                keys.add((key.tag, key.value))
-            waiting.append((value, f"{name}."))
+        if key.value in keys:
+            yield f"{_at(key, (*place, key.value))}: given twice; allowed: each key once"
+        if key.tag != TEXT:
+            yield f"{_at(key, (*place, key.value))}: no text; allowed: keys that are, in quotes"
+        keys.add(key.value)
+
+
+def _at(node: yaml.Node, place: tuple) -> str:
+    return f"line {node.start_mark.line + 1}: {'.'.join(map(str, place))}"
 
 
 def _check_size(value: Any) -> None:

@@ -96,6 +96,9 @@ def find_problems(config: Config) -> Iterator[str]:
         if not is_there(path):
             yield f"{key}: no such file or folder"
             continue
+        # What is written there would be taken for what it is made from.
+        if Path.cwd().is_relative_to(path.resolve()):
+            yield f"{key}: holds the working folder; allowed: a file, or a folder of its own"
         folder = path if path.is_dir() else path.parent
         for data, spec in config.data.items():
             files = {file: folder / file for file in spec.files if spec.source == name}

@@ -51,7 +51,8 @@ def load_whole(folder: str | Path, name: str | Path, **options):
     ``transformers`` to say: a tied head is there if the embedding is, and keys may have older
     names, or lack the prefix of the base model. Tensors that the model has no place for are let
     pass (buffers of older versions, heads for several tokens), unless they are of a layer that the
-    model has: without its bias, or its scales, it would be another layer.
+    model has, or weights in its blocks: without a bias or a scale, a norm of another family, an
+    adapter or a whole block it would be another model.
 
     Args:
         folder: The ``transformers`` folder.
@@ -81,19 +82,26 @@ def _loading_problems(model, info: dict) -> Iterator[str]:
         shapes = [f"{key} is {tuple(a)}, not {tuple(b)}" for key, a, b in info["mismatched_keys"]]
         yield f"{len(shapes)} weights are not as config.json says: {_some(shapes)}"
     # Beside missing ones, those that are not expected tell what went wrong: a prefix, say.
-    stray = unexpected if missing else [key for key in unexpected if _of_a_layer(model, key)]
+    stray = unexpected if missing else [key for key in unexpected if _belongs(model, key)]
     if stray:
         yield f"{len(stray)} tensors that the model does not take: {_some(stray)}"
 
 
-def _of_a_layer(model, key: str) -> bool:
-    """Whether a tensor is named as one of a module of ``model`` that has parameters of its own."""
-    owner = key.rpartition(".")[0]
-    names = {owner, f"{model.base_model_prefix}.{owner}"}
-    return any(
-        name in names and next(module.parameters(recurse=False), None) is not None
-        for name, module in model.named_modules()
-    )
+def _belongs(model, key: str) -> bool:
+    """Whether a tensor is named as one of a module of ``model`` that has parameters of its own, or
+    as a weight of one of its blocks, of which the checkpoint may have more.
+    """
+    from torch import nn
+
+    names = (key, f"{model.base_model_prefix}.{key}")
+    for place, module in model.named_modules():
+        is_owner = any(name.rpartition(".")[0] == place for name in names)
+        if is_owner and next(module.parameters(recurse=False), None) is not None:
+            return True
+        in_it = any(name.startswith(f"{place}.") for name in names)
+        if in_it and isinstance(module, nn.ModuleList) and key.endswith(".weight"):
+            return True
+    return False
 
 
 def _some(names: Iterable[str]) -> str:

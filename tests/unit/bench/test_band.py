@@ -1,8 +1,11 @@
+import hashlib
+
 import pytest
 from layers import read_layers
 
 from bench.config import load
-from bench.records.band import band_problems
+from bench.files import write_json
+from bench.records.band import band_problems, checked, is_checked
 
 
 def problems(band: dict, *metrics: tuple, **changes) -> list[str]:
@@ -45,7 +48,8 @@ def test_a_score_is_outside_where_its_interval_does_not_touch_the_band(band, out
 
 @pytest.mark.parametrize("stderr", [None, float("nan")])
 def test_a_score_without_an_error_is_compared_itself(stderr):
-    assert problems({"wiki": (15, 20)}, ("wiki", "perplexity", 19.9, stderr)) == []
+    for inside in (15.0, 19.9, 20.0):
+        assert problems({"wiki": (15, 20)}, ("wiki", "perplexity", inside, stderr)) == []
     (line,) = problems({"wiki": (15, 20)}, ("wiki", "perplexity", 20.1, stderr))
     assert "it scores 20.1; allowed: 15 to 20" in line
 
@@ -69,3 +73,16 @@ def test_a_perplexity_with_more_context_than_the_model_takes_says_nothing():
     values = read_layers()
     values["models"]["smollm2-135m"]["context_length"] = 256
     assert problems({"wiki": (15, 20)}, models=values["models"]) == []
+
+
+def test_a_check_is_of_one_model_and_one_band(tmp_path):
+    band, manifest, file = {"wiki": [15.0, 20.0]}, tmp_path / "manifest.json", tmp_path / "checked"
+    manifest.write_text("a model")
+    write_json(file, checked(hashlib.sha256(b"a model").hexdigest(), band))
+    assert is_checked(file, tmp_path, band)
+    assert not is_checked(file, tmp_path, {"wiki": [15.0, 21.0]})
+    manifest.write_text("another model")
+    assert not is_checked(file, tmp_path, band)
+    manifest.unlink()
+    assert not is_checked(file, tmp_path, band)
+    assert not is_checked(tmp_path / "none", tmp_path, band)

@@ -274,6 +274,20 @@ def test_paths_that_are_not_there(tmp_path):
     assert "no such file" in lines[0]
 
 
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_a_source_that_holds_the_working_folder(tmp_path, monkeypatch, path):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    values = read_layers()
+    values["sources"]["mine"] = {"source": "path", "path": path}
+    (line,) = find_problems(load(values))
+    said = "holds the working folder; allowed: a file, or a folder of its own"
+    assert line == f"sources.mine.path = '{path}': {said}"
+    values["sources"]["mine"]["path"] = str(tmp_path / "work/data")
+    (tmp_path / "work/data").mkdir()
+    assert list(find_problems(load(values))) == []
+
+
 @pytest.mark.parametrize("name", ["mine.gguf", "mine.bin"])
 def test_a_gguf_file_is_a_model(tmp_path, name):
     (tmp_path / name).write_bytes(b"GGUF")

@@ -242,7 +242,7 @@ BAD = [
         "models.tiny.band.wiki = [20, 15]: ",
         "the lowest score, then",
     ),
-    (MODEL + "band: {wiki: [1]}}}", "models.tiny.band.wiki.1: missing", ""),
+    (MODEL + "band: {wiki: [1]}}}", "models.tiny.band.wiki = [1]: ", "allowed: 2 items"),
     (MODEL + "band: {wiki: [1, 2, 3]}}}", "models.tiny.band.wiki = [1, 2, 3]: ", "2 items"),
     (MODEL + "band: {wikki: [1, 2]}}}", "models.tiny.band = 'wikki': unknown; ", "wiki"),
     (
@@ -411,6 +411,12 @@ FILES = {
     "grid: {seeds: [0]}\ngrid: {seeds: [1]}\n": "line 2: grid: given twice; allowed: each key once",
     "grid:\n  seeds: [0]\n  seeds: [1]\n": "line 3: grid.seeds: given twice; allowed: each key",
     "a: [{b: 1, 'b': 2}]": "line 1: a.0.b: given twice; allowed: each key once",
+    "a: {no: 1, 'no': 2}": "line 1: a.no: no text; allowed: keys that are, in quotes",
+    "models:\n  2024-01-01: {}\n": "line 2: models.2024-01-01: no text",
+    "training: {steps: 010}\n": "line 1: training.steps = 010: allowed: a number in decimals",
+    "a:\n- -0_7\n": "line 2: a.0 = -0_7: allowed: a number in decimals",
+    "a: 1:30\n": "line 1: a = 1:30: allowed: a number in decimals",
+    "a: 1:30.5\n": "line 1: a = 1:30.5: allowed: a number in decimals",
     '{"grid": 1, "grid": 2}': "grid: given twice; allowed: each key once",
     '{\n\t"a": {"b": 1, "b": 2}}': "b: given twice; allowed: each key once",
     "": "holds nothing; allowed: keys and their values",
@@ -441,6 +447,11 @@ def test_a_file_that_is_no_configuration_is_one_line(tmp_path, text, said):
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"{tmp_path / 'bad.yaml'}: ")
     assert said in line
+
+
+def test_numbers_are_as_they_are_written(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [10, 0, 0.010, 1_000, -1.0e-3, '010', '1:30', 08]\n")
+    assert read_keys(tmp_path / "a.yaml")["a"] == [10, 0, 0.01, 1000, -0.001, "010", "1:30", "08"]
 
 
 def test_a_file_that_is_not_there_or_no_text_is_one_line(tmp_path):

@@ -11,7 +11,15 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LlamaForCausalLM
 
 from bench.data.forms import DataError
-from bench.evaluation.packed import TELL_TALES, PackedLM, PrefixTree, cut_by, pack, tell_tale
+from bench.evaluation.packed import (
+    TELL_TALES,
+    PackedLM,
+    PrefixTree,
+    cut_by,
+    pack,
+    rounding,
+    tell_tale,
+)
 from bench.models.loading import load_model, load_tokenizer
 
 ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "opt", "gpt_neox", "gpt2"]
@@ -314,6 +322,12 @@ def test_other_scores_are_no_rounding_of_bfloat16(make_model, tokenizer, archite
     assert lm.scoring == "single"
 
 
+def test_rounding_grows_with_the_logits():
+    # Between 64 and 128 numbers in bfloat16 lie 1/2 apart, and are rounded by up to 1/4.
+    assert 0.25 <= rounding(torch.bfloat16, 100.0) == pytest.approx(100 / 2**8)
+    assert rounding(torch.bfloat16, 1.0) == pytest.approx(2**-3.5)
+
+
 def test_a_window_that_cuts_no_request_is_no_reason(make_model, tokenizer):
     model = make_model("gpt_neo", attention="eager", **BY_THEMSELVES["gpt_neo"])
     # Trees that are no wider than the window.
@@ -387,6 +401,13 @@ def test_token_without_a_row(make_model, tokenizer, context, continuation):
     rows = len(tokenizer)
     with pytest.raises(DataError, match=f"has id 999, and the embedding {rows} rows"):
         lm._loglikelihood_tokens([(None, context, continuation)])
+
+
+def test_the_last_row_is_that_of_a_token_and_the_next_of_none(make_model, tokenizer):
+    lm, rows = PackedLM(make_model(), tokenizer), len(tokenizer)
+    assert len(lm._loglikelihood_tokens([(None, [rows - 1], [rows - 1])])) == 1
+    with pytest.raises(DataError, match=f"has id {rows}, and the embedding {rows} rows"):
+        lm._loglikelihood_tokens([(None, [rows], [1])])
 
 
 def test_diverged_model(make_model, tokenizer):

@@ -109,6 +109,20 @@ def test_a_tied_head_is_not_missing_and_any_other_is(user, family, tmp_path):
             "1 tensors that the model does not take: model.layers.0.self_attn.q_proj.bias",
         ),
         (
+            lambda tensors: tensors | {"model.layers.1.self_attn.q_norm.weight": torch.ones(16)},
+            "1 tensors that the model does not take: model.layers.1.self_attn.q_norm.weight",
+        ),
+        (
+            lambda tensors: tensors | {f"{DOWN[:-7]}.lora_A.weight": torch.ones(8, 96)},
+            f"1 tensors that the model does not take: {DOWN[:-7]}.lora_A.weight",
+        ),
+        (
+            lambda tensors: (
+                tensors | {"model.layers.2.mlp.down_proj.weight": tensors[DOWN].clone()}
+            ),
+            "1 tensors that the model does not take: model.layers.2.mlp.down_proj.weight",
+        ),
+        (
             lambda tensors: (
                 tensors | {DOWN: tensors[DOWN].index_fill(0, torch.tensor(3), math.nan)}
             ),
@@ -121,7 +135,7 @@ def test_a_tied_head_is_not_missing_and_any_other_is(user, family, tmp_path):
             f"model.safetensors: {DOWN} has values that are not finite",
         ),
     ],
-    ids=["missing", "shape", "bias", "nan", "inf"],
+    ids=["missing", "shape", "bias", "norm", "adapter", "block", "nan", "inf"],
 )
 def test_a_tensor_that_is_not_right(llama, tmp_path, change, message):
     rewrite(llama, change)

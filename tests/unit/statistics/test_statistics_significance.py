@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 from statistics_oracles import crossed
 
-from bench.statistics.significance import holm, mcnemar_p, permutation_p, tie_groups
+from bench.statistics.significance import (
+    holm,
+    is_negligible,
+    mcnemar_p,
+    permutation_p,
+    tie_groups,
+)
 
 
 def scipys(differences, **options):
@@ -70,6 +76,13 @@ def test_holm_leaves_out_what_is_missing():
     corrected = holm([0.01, np.nan, 0.03])
     assert corrected[[0, 2]] == pytest.approx([0.02, 0.03])
     assert np.isnan(corrected[1])
+
+
+def test_what_is_as_large_as_the_margin_is_not_more_than_it():
+    assert is_negligible(-1.0, 1.0, 1.0)
+    assert not is_negligible(-1.01, 0.0, 1.0)
+    assert not is_negligible(0.0, 1.01, 1.0)
+    assert not is_negligible(None, None, 1.0)
 
 
 def test_tie_groups_open_where_the_best_of_a_group_is_beaten():
