@@ -117,7 +117,7 @@ class Submission:
 
     def digest(self) -> str:
         """One of all files of its records."""
-        below = self.folder / "results"
+        below = self.folder / "results/cells"
         files = [path for path in sorted(below.rglob("*")) if path.is_file()]
         return digest_of({path.relative_to(below).as_posix(): sha256(path) for path in files})
 
