@@ -27,6 +27,7 @@ PROJECTIONS = [f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")]
 PROJECTIONS += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
 REPRODUCED = ["model", "context", "data_set", "metric", "method", "pattern", "published"]
 REPRODUCED += ["measured", "difference", "relative_difference", "tolerance", "verdict", "source"]
+REPRODUCED += ["model_here", "pruner", "budget", "repair", "score"]
 
 
 def made_up_results(
@@ -256,7 +257,8 @@ def made_up_reproduction() -> pd.DataFrame:
             for s in (60, 70, 80)
         ),
     ]
-    return pd.DataFrame(rows, columns=REPRODUCED)
+    # The grid has no such model.
+    return pd.DataFrame(rows, columns=REPRODUCED[:-5]).reindex(columns=REPRODUCED)
 
 
 def made_up_sweep() -> pd.DataFrame:

@@ -12,6 +12,7 @@ from bench.statistics.comparisons import Verdict
 from bench.tables.table1 import ENDS, WHENCE, stands_out
 
 SCORE = ("mean", "ci_low", "ci_high", "best", "tie_group")
+PUBLISHED = "published"
 RECOVERY = ("recovery", "recovery_low", "recovery_high")
 
 
@@ -21,7 +22,8 @@ def board(sources: Sources) -> dict:
     The scores by which repairs are judged, of the group ``chief``, come first; then the accuracies
     of ``task``s; bits per byte of single tasks are of ``detail``, and have no column. A row's
     ``scores`` are, for each of these, the values of ``SCORE``, its ``recovery`` that of the first;
-    its ``cells`` are positions in what :func:`cells` returns.
+    its ``cells`` are positions in what :func:`cells` returns. Published numbers that are measured
+    here are rows of that origin, without cells.
     """
     table, scores = sources.results.costs, sources.results.scores
     kinds, chief = kinds_of(scores), chief_scores(scores)
@@ -59,6 +61,7 @@ def board(sources: Sources) -> dict:
                 "cells": numbers.get(identity, []),
             }
         )
+    rows += _published(sources, names, [*shown, *ends])
     return {
         "scores": [
             {
@@ -75,6 +78,34 @@ def board(sources: Sources) -> dict:
         ],
         "rows": rows,
     }
+
+
+def _published(sources: Sources, names: list[str], costs: list[str]) -> list[dict]:
+    """Rows of published numbers that are measured here, in the columns that measure them."""
+    found: dict[tuple, dict[str, float]] = {}
+    reported: dict[tuple, set[str]] = {}
+    for number in plain(sources.reproduction):
+        if number["model_here"] is not None:
+            row = {**number, "model": number["model_here"]}
+            identity = tuple(row[key] for key in IDENTITY)
+            found.setdefault(identity, {})[number["score"]] = number["published"]
+            reported.setdefault(identity, set()).add(number["source"])
+    empty = dict.fromkeys(SCORE)
+    return [
+        {
+            **dict(zip(IDENTITY, identity, strict=True)),
+            **dict.fromkeys([*costs, "device", "seeds", "asked", "achieved"]),
+            ORIGIN: PUBLISHED,
+            "state": "; ".join(sorted(reported[identity])),
+            "status": PUBLISHED,
+            "reason": "",
+            "drifted": False,
+            "scores": [[*(empty | {"mean": numbers.get(name)}).values()] for name in names],
+            "recovery": [None] * len(RECOVERY),
+            "cells": [],
+        }
+        for identity, numbers in found.items()
+    ]
 
 
 def details(kinds: dict[str, Kind]) -> set[str]:

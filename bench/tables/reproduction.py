@@ -11,12 +11,14 @@ from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter
 from baselines.problems import MisfitError, validated
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.paths import ROOT
-from bench.records.measures import kind_of
+from bench.records.measures import KINDS, kind_of
 from bench.records.rows import budgets, by_row, mean
 from bench.typed import Strict
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
 COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
+# Of the row of the tables that measures it, what the published number does not say, and its score.
+MEASURED_BY = ["model_here", "pruner", "budget", "repair", "score"]
 REFERENCES_FOLDER = ROOT / "config" / "references"
 
 
@@ -74,16 +76,21 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
 
     ``measured`` is the mean over seeds, of a repair at the largest budget; ``difference`` is it
     less the published number. ``verdict``: ``inside`` or ``outside`` of the tolerance, or ``not
-    measured``.
+    measured``. The last columns name the row and the score of the tables that it was measured by.
     """
     rows, largest = by_row(records), [DEFAULT_BUDGET, *budgets(records)][-1]
     names = {row[0].lower(): row[0] for row in rows}
     found = []
     for reference in references:
-        row = Cell(names.get(reference.model.lower(), ""), *_method(reference), 0, largest).row
-        measured = mean(_values(reference, rows.get(row, [])))
-        found.append(reference.model_dump() | {"measured": measured})
-    table = pd.DataFrame(found, columns=[*Published.model_fields, "measured"])
+        cell = Cell(names.get(reference.model.lower(), ""), *_method(reference), 0, largest)
+        values = _values(reference, rows.get(cell.row, []))
+        measured = {"measured": mean(value for _, value in values)}
+        if values:
+            score = _score(values[0][0], reference.metric)
+            by = (cell.model, cell.pruner, cell.budget, cell.repair, score)
+            measured |= dict(zip(MEASURED_BY, by, strict=True))
+        found.append(reference.model_dump() | measured)
+    table = pd.DataFrame(found, columns=[*Published.model_fields, "measured", *MEASURED_BY])
     table = table.astype({"context": "Int64", "measured": float})
     table = table.rename(columns={"value": "published"})
     table["difference"] = table["measured"] - table["published"]
@@ -91,7 +98,7 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
     inside = table["relative_difference"].abs() <= table["tolerance"]
     table["verdict"] = inside.map({True: "inside", False: "outside"})
     table["verdict"] = table["verdict"].where(table["measured"].notna(), "not measured")
-    return table[COLUMNS]
+    return table[[*COLUMNS, *MEASURED_BY]]
 
 
 def _method(reference: Published) -> tuple[str, str, str]:
@@ -100,10 +107,15 @@ def _method(reference: Published) -> tuple[str, str, str]:
     return pruner, DENSE if pruner == DENSE else reference.pattern, repair or UNREPAIRED
 
 
-def _values(reference: Published, records: list[dict]) -> list[float]:
-    """What the seeds of a row scored in the setting of a published number."""
+def _score(task: str, metric: str) -> str:
+    """The score of the tables that a task's metric is; accuracies are called after the task."""
+    return f"{task}_{metric}" if metric in KINDS else task
+
+
+def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]]:
+    """What the seeds of a row scored in the setting of a published number, with the task's name."""
     return [
-        entry["value"] * kind_of(reference.metric).scale
+        (entry["task"], entry["value"] * kind_of(reference.metric).scale)
         for record in records
         for entry in record["metrics"]
         if reference.data_set in (entry["task"], entry.get("data"))

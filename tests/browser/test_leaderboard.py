@@ -2,7 +2,9 @@
 
 import re
 import sys
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import FAILED
@@ -310,6 +312,7 @@ def test_it_prints_every_row(watch, pages, tmp_path):
     assert rows.count() == 50
 
 
+MEASURED = ("tiny", "wanda", "default", "lora")
 SCRIPT = "<img src=x onerror=\"document.title = 'run'\"><script>document.title = 'run'</script>"
 
 
@@ -346,6 +349,32 @@ def test_what_a_record_says_is_text(watch, tmp_path):
     page.wait_for_selector("#pairs tbody tr")
     assert page.title() == "Sparse repair leaderboard"
     assert page.locator("img[src=x], main script").count() == 0
+
+
+def test_published_numbers_that_are_measured_here_are_rows_to_choose(watch, tmp_path):
+    sources = made_up_results(tmp_path / "results", pruners=["wanda"], seeds=(0,))
+    here = dict(zip(("model_here", "pruner", "budget", "repair"), MEASURED, strict=True))
+    numbers = [("wiki_perplexity", 12.5, "A paper"), ("average", 61.25, "Its README")]
+    reproduction = pd.DataFrame(sources.reproduction.head(2), dtype=object)
+    for row, (score, value, source) in zip(reproduction.index, numbers, strict=True):
+        known = {**here, "score": score, "published": value, "source": source, "pattern": "s60"}
+        reproduction.loc[row, list(known)] = list(known.values())
+    sources = replace(sources, reproduction=reproduction)
+    page_file = tmp_path / "index.html"
+    page_file.write_text(build_page(sources), encoding="utf-8")
+    page = watch().load(page_file).page
+    rows = page.locator("#board tbody tr").count()
+    choose(page, "origin", "published")
+    assert shown(page, "what") == ["lora"]
+    assert column(page, "wiki ppl") == ["12.50"]
+    assert column(page, "average") == ["61.3"]
+    assert column(page, "origin") == ["published"]
+    expect(page.locator("#board tbody tr")).to_contain_text("A paper; Its README")
+    page.get_by_role("button", name="lora", exact=True).click()
+    page.wait_for_selector("#drawer[open] table")
+    page.locator("#drawer .close").click()
+    choose(page, "origin", "here")
+    expect(page.locator("#board tbody tr")).to_have_count(rows - 1)
 
 
 def test_a_submission_has_an_origin_to_choose_and_a_place_that_says_whose_it_is(

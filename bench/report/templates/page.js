@@ -130,7 +130,7 @@ const boardColumns = ({ scores, costs, rows }) => {
     ),
     ...costs.map(costColumn),
     ...(differ("device") ? [column("device", (row) => row.device, (device) => device, { text: "text" })] : []),
-    ...(differ("origin")
+    ...(new Set(rows.map((row) => row.origin)).size > 1
       ? [
           column(
             "origin",

@@ -84,6 +84,11 @@ def test_dense_and_repaired_models_and_accuracies(tmp_path, records):
         "tiny,,winogrande,answer_bpb,wanda + lora,s60,0.9,0.01,paper",
     )
     assert found["measured"].tolist() == pytest.approx([dense, 100 * repaired, answers])
+    assert found[["model_here", "pruner", "budget", "repair", "score"]].values.tolist() == [
+        ["tiny", "dense", "none", "none", "wiki_perplexity"],
+        ["tiny", "wanda", "default", "lora", "winogrande"],
+        ["tiny", "wanda", "default", "lora", "winogrande_answer_bpb"],
+    ]
 
 
 @pytest.mark.parametrize(
