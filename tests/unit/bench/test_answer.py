@@ -33,7 +33,7 @@ def compared(*pairs, task, seeds=3):
 COSTS = pd.DataFrame(
     [(*PLACE, "lora", 10.0, 100.0), (*PLACE, "seft", 11.0, 150.0), (*PLACE, "spp", 20.0, None)],
     columns=[*IDENTITY, "repair_cost_seconds", "repair_peak_memory_mib"],
-)
+).assign(device="one")
 CASES = {
     "the best and the reference": (
         [("none", 3.0, 3), ("lora", 2.0, 2), ("seft", 1.5, 1), ("spp", 2.5, 2)],
@@ -113,6 +113,16 @@ def test_the_best_are_those_that_stand_out(case, best):
     assert answer.best == best
     assert set(answer.scores) == {name for name, *_ in repairs}
     assert "lora" not in answer.against
+
+
+@pytest.mark.parametrize("devices", [["one", "other", "one"], ["one; other"] * 3])
+def test_costs_of_several_devices_are_not_compared(devices):
+    repairs, pairs, task, sentence = CASES["the best and the reference"]
+    found = answers(
+        scores_of(repairs, task), compared(*pairs, task=task), COSTS.assign(device=devices), task
+    )
+    said = sentence.replace(", at 1.10 times its time and 1.50 times its memory", "")
+    assert [answer.sentence for answer in found] == [said]
 
 
 def test_what_is_not_as_sparse_as_was_asked_is_not_ranked():

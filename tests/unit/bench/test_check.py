@@ -233,9 +233,9 @@ def test_files_that_are_no_records(results):
     assert list(find_problems(results)) == [f"{SEFT}/record.json: Is a directory"]
 
 
-def test_a_record_is_read_as_it_is(results):
+def test_a_record_is_read_as_it_is_and_is_of_here(results):
     path = results / SEFT / "record.json"
-    assert read_record(path) == json.loads(path.read_text())
+    assert read_record(path) == {**json.loads(path.read_text()), "origin": "here"}
 
 
 GARBAGE = {
