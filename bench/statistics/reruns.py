@@ -25,6 +25,8 @@ from bench.statistics.items import read_items
 
 # One false alarm in a hundred cells, and less: a score must be outside in both ways.
 LEVEL = 0.01
+# Of a scatter: two rows of three seeds. With less, almost anything would be within it.
+LEAST_FREEDOM = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Scatter:
 
 
 def scatters(records: list[dict]) -> dict[str, Scatter]:
-    """The scatter of each score, of whatever rows have several seeds; no other score has one."""
+    """The scatter of each score, pooled over rows of several seeds; of too few there is none."""
     scores, metrics = score_parts(records), score_metrics(records)
     squares: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for group in by_row(records).values():
@@ -58,7 +60,8 @@ def scatters(records: list[dict]) -> dict[str, Scatter]:
     found = {}
     for score, each in squares.items():
         freedom = sum(n for _, n in each)
-        found[score] = Scatter(math.sqrt(sum(v * n for v, n in each) / freedom), freedom)
+        if freedom >= LEAST_FREEDOM:
+            found[score] = Scatter(math.sqrt(sum(v * n for v, n in each) / freedom), freedom)
     return found
 
 
@@ -84,7 +87,8 @@ def departures(
     Args:
         theirs: path and record as it was submitted.
         ours: path and record of here.
-        known: the scatter of the submission's scores.
+        known: the scatter of the submission's scores, over other rows than the cell's: scores that
+            are made up scatter, too.
     """
     (_, sent), (_, again) = theirs, ours
     yield from (reason for _, reason in differences({"the submission": sent, "here": again}))

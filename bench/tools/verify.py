@@ -63,11 +63,11 @@ def verify(
     if not chosen:
         raise ValueError(f"{submission.folder}: no cell of a pruned model that succeeded")
     _run(submission, [record_path(cell) for cell in chosen], scratch, cores, root)
-    known = scatters([record for _, record in sent.values()])
     again = read_records(scratch / record_path(cell) for cell in chosen)
     reruns = []
     for cell, (path, record) in zip(chosen, again.items(), strict=True):
-        reasons = list(departures(sent[cell], (Path(path), record), known))
+        others = [its for other, (_, its) in sent.items() if other.row != cell.row]
+        reasons = list(departures(sent[cell], (Path(path), record), scatters(others)))
         same = "same" if is_same(sent[cell][1], record) else "within"
         verdict = "outside" if reasons else same
         reruns.append(Rerun(cell=sent[cell][1]["cell"], verdict=verdict, reasons=reasons))

@@ -26,7 +26,7 @@ def folders(tmp_path):
             models=["tiny"],
             pruners=["wanda"],
             patterns=["s60"],
-            repairs=["none", "static"],
+            repairs=["none", "static", "lora"],
             seeds=[0, 1, 2],
             items=100,
         )
@@ -112,15 +112,22 @@ def test_a_score_may_be_as_far_off_as_another_seeds(folders, nats, known, outsid
 
 def test_the_scatter_is_pooled_over_rows(folders):
     records = read_records(sorted(Path(folders[0]).rglob("record.json")))
-    values = [
-        math.log(entry["value"])
-        for record in records.values()
-        for entry in record["metrics"]
-        if record["cell"]["repair"] == "static" and entry["metric"] == "perplexity"
-    ]
+    values = {
+        repair: [
+            math.log(entry["value"])
+            for record in records.values()
+            for entry in record["metrics"]
+            if record["cell"]["repair"] == repair and entry["metric"] == "perplexity"
+        ]
+        for repair in ("static", "lora")
+    }
     known = scatters(list(records.values()))["wiki_perplexity"]
     # The base and the dense model have one seed each and say nothing.
-    assert known.freedom == 2
-    assert known.deviation == pytest.approx(np.std(values, ddof=1))
-    # Student's t for 2 degrees of freedom, from a table.
-    assert known.largest == pytest.approx(9.925 * math.sqrt(2) * known.deviation, rel=1e-4)
+    assert known.freedom == 4
+    pooled = np.mean([np.var(found, ddof=1) for found in values.values()])
+    assert known.deviation == pytest.approx(math.sqrt(pooled))
+    # Student's t for 4 degrees of freedom, from a table.
+    assert known.largest == pytest.approx(4.604 * math.sqrt(2) * known.deviation, rel=1e-4)
+    # Three seeds of one row are too few to say what is far.
+    some = [record for record in records.values() if record["cell"]["repair"] != "lora"]
+    assert scatters(some) == {}
