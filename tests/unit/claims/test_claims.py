@@ -1,5 +1,6 @@
 """Claims: their file, their verdicts, and what would settle them."""
 
+import json
 import math
 from pathlib import Path
 
@@ -249,6 +250,21 @@ def test_what_is_not_worth_naming_depends_on_the_metric(metric, margin):
     claim = {**CLAIM, "metric": metric, "threshold": 1}
     assert Claim.model_validate(claim).margin == margin
     assert Claim.model_validate({**claim, "negligible": 0}).margin == 0
+
+
+def test_costs_of_different_devices_are_not_compared(tmp_path):
+    cost = {"metric": "repair_cost_seconds", "direction": "below", "threshold": 1}
+    paths = made_up(tmp_path)
+    summary, _ = verdicts(paths, cost)
+    assert summary["verdict"] != "not tested"
+    for path in paths:
+        if "seft" in path.parts:
+            record = json.loads(path.read_text())
+            record["provenance"]["cpu"] = "another one"
+            path.write_text(json.dumps(record))
+    summary, detail = verdicts(paths, cost)
+    assert summary["verdict"] == "not tested"
+    assert detail["estimate"].isna().all()
 
 
 def test_costs_within_five_percent_are_equal():
