@@ -51,6 +51,17 @@ def cell_of(wildcards) -> Cell:
     return Cell(w.model, w.pruner, w.pattern, w.repair, int(seed), budget_of(w.budget))
 
 
+def sent_name(submission: str, repair: str) -> str:
+    """What tables call the repair of a submission."""
+    return f"{submission}/{repair}"
+
+
+def sender_of(repair: str) -> tuple[str, str]:
+    """The submission that a repair of the tables is of, empty if of none, and its name there."""
+    submission, _, own = repair.rpartition("/")
+    return submission, own
+
+
 def budget_of(suffix: str) -> str:
     """The budget that a :func:`suffix` in the name of a training stands for."""
     return suffix.removeprefix("@") or DEFAULT_BUDGET

@@ -28,7 +28,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _name(name: str) -> str:
+def check_name(name: str) -> str:
+    """The name, if it may be a part of paths.
+
+    Raises:
+        ValueError: It may not; what is allowed.
+    """
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise ValueError(
             "allowed: a name of letters, digits, '.', '_' and '-' that begins with a letter or a "
@@ -51,7 +56,7 @@ def _not_null(entries: dict) -> dict:
     return given
 
 
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(check_name)]
 """A name that is a part of paths."""
 
 Text = Annotated[str, Field(min_length=1)]
@@ -66,6 +71,8 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every generator of random numbers takes, NumPy's among them."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 Length = Annotated[int, Field(ge=2)]
 """Tokens of a sequence in which a next one is predicted."""

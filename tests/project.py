@@ -71,8 +71,16 @@ class Project:
         return [*snakemake, *arguments, "--configfile", *files]
 
     def run(self, *arguments: str, **laid_over) -> subprocess.CompletedProcess:
+        return self._call(self.command(*arguments, **laid_over))
+
+    def module(self, *arguments) -> subprocess.CompletedProcess:
+        """Run a module of Python, by its name, with arguments."""
+        return self._call([sys.executable, "-m", *map(str, arguments)])
+
+    def _call(self, command: Sequence[str]) -> subprocess.CompletedProcess:
+        """Run a command in the folder; its output is one text."""
         return subprocess.run(
-            self.command(*arguments, **laid_over),
+            command,
             cwd=self.folder,
             env=self.environment,
             text=True,

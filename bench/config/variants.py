@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 
 from baselines.repair import REPAIRS
-from bench.cells import place
+from bench.cells import place, sender_of
 
 
 def method_of(repair: str, resolved: dict) -> str:
@@ -19,7 +19,7 @@ def method_of(repair: str, resolved: dict) -> str:
         repair: of the cell; of a submission's, behind the submission's name.
         resolved: its resolved configuration.
     """
-    _, _, name = repair.rpartition("/")
+    _, name = sender_of(repair)
     return name if name in REPAIRS else (resolved.get("repair") or {}).get("of", name)
 
 

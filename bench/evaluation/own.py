@@ -13,7 +13,8 @@ from lm_eval.tasks.manager import TaskDict
 from pyarrow.parquet import read_table
 
 from bench.evaluation.tasks import local_tasks
-from bench.sources.base import BaseSource, Commit, SourceError
+from bench.sources.base import BaseSource, SourceError
+from bench.typed import Commit
 
 
 class LmEvalSource(BaseSource):

@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, TypeAdapter,
 from bench.documents import read_keys
 from bench.files import UnreadableError
 from bench.paths import ROOT
-from bench.sources.base import Commit
-from bench.typed import Length, Strict, read_as
+from bench.typed import Commit, Length, Strict, read_as
 
 PERPLEXITY = "perplexity"
 # Of every multiple-choice task, beside the metric that it is configured with.

@@ -134,8 +134,13 @@ def device_of(record: dict) -> str:
     """
     made = record["provenance"]
     threads = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}"
-    parts = [made["accelerator"]["name"]] if made["accelerator"] else [made["cpu"], threads]
-    return ", ".join([*parts, *([made["dtype"]] if made["dtype"] else [])])
+    parts = [machine_of(made), None if made["accelerator"] else threads, made["dtype"]]
+    return ", ".join(filter(None, parts))
+
+
+def machine_of(provenance: dict) -> str:
+    """The name of the accelerator that was computed on, else of the CPU."""
+    return (provenance["accelerator"] or {}).get("name") or provenance["cpu"]
 
 
 def _stage(stage: str, key: str, unit: float = 1) -> Callable[[dict], float | None]:

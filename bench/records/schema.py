@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from bench.cells import DENSE, NO_BUDGET, UNREPAIRED
-from bench.typed import Name, Seed, Sha256
+from bench.typed import Commit, Name, Seed, Sha256
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
@@ -158,7 +158,7 @@ class Metric(Part):
 
 
 class Git(Part):
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    commit: Commit
     dirty: bool
 
 

@@ -16,19 +16,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
-from bench.cells import UNREPAIRED, Cell
+from bench.cells import UNREPAIRED, Cell, sent_name
 from bench.documents import read_keys
 from bench.files import UnreadableError
 from bench.origin import digest_of, sha256
 from bench.records.comparable import differences
 from bench.records.record import ORIGIN, read_records
 from bench.records.schema import CellPart
-from bench.typed import Name, Sha256, Strict, Text, read_as
+from bench.sources.base import RelativePath
+from bench.typed import Commit, Sha256, Strict, Text, check_name, read_as
 
 SUBMISSIONS = Path("submissions")
 ABOUT, VERIFIED = "submission.yaml", "verified.json"
-
-Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
 class Code(Strict):
@@ -44,7 +43,7 @@ class About(Strict):
     code: Code
     paper: Text | None = None
     contact: Text | None = None
-    configuration: Annotated[list[Text], Field(min_length=1)] = ["config.yaml"]
+    configuration: Annotated[list[RelativePath], Field(min_length=1)] = ["config.yaml"]
 
 
 class Rerun(Strict):
@@ -74,7 +73,7 @@ class Verification(Strict):
     cells: Annotated[list[Rerun], Field(min_length=1)]
 
 
-_NAME, _ABOUT, _VERIFICATION = map(TypeAdapter, (Name, About, Verification))
+_ABOUT, _VERIFICATION = TypeAdapter(About), TypeAdapter(Verification)
 
 
 @dataclass(frozen=True)
@@ -85,28 +84,32 @@ class Submission:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.folder.resolve().name
 
     @cached_property
     def about(self) -> About:
         """Whose it is.
 
         Raises:
-            ValueError: ``submission.yaml``, or the folder's name, is not as it should be.
+            DocumentError, UnreadableError: ``submission.yaml``, or the folder's name, is not as it
+                should be.
         """
-        _NAME.validate_python(self.name)
+        try:
+            check_name(self.name)
+        except ValueError as error:
+            raise UnreadableError(self.folder, str(error)) from None
         return About.model_validate(read_as(_ABOUT, self.folder / ABOUT, read_keys))
 
-    @property
     def configuration(self) -> list[Path]:
         """The files of its configuration, each laid over those before it.
 
         Raises:
-            UnreadableError: one is not in its folder.
+            DocumentError, UnreadableError: one is not there, or ``submission.yaml`` is not as it
+                should be.
         """
         paths = [self.folder / name for name in self.about.configuration]
         for path in paths:
-            if not path.resolve().is_relative_to(self.folder.resolve()) or not path.is_file():
+            if not path.is_file():
                 raise UnreadableError(self.folder / ABOUT, f"configuration: no file {path}")
         return paths
 
@@ -204,5 +207,5 @@ def _named(record: dict, name: str) -> dict:
     """A record as tables name it."""
     cell = record["cell"]
     if cell["repair"] != UNREPAIRED:
-        cell = cell | {"repair": f"{name}/{cell['repair']}"}
+        cell = cell | {"repair": sent_name(name, cell["repair"])}
     return record | {"cell": cell, ORIGIN: name}

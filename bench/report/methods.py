@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from bench.cells import DEFAULT_BUDGET
+from bench.cells import DEFAULT_BUDGET, sender_of
 from bench.config.variants import changes, method_of, shown, training_of
 from bench.figures.style import in_order
 from bench.report.sources import Sources
@@ -44,7 +44,7 @@ def cards(sources: Sources) -> list[dict]:
 def _repair_card(name: str, method: str, records: list[dict], sources: Sources) -> dict:
     """The card of a repair that is ``method``, or a variant of it."""
     card = _card("repair", name, REPAIRS[method], REPAIRS[method].Options, records)
-    origin, _, own = name.rpartition("/")
+    origin, own = sender_of(name)
     if name != method:
         _, changed = changes(records).get(name, ("", ""))
         about = f"A variant of {method}" if own != method else f"{method}, as {origin} ran it"

@@ -17,7 +17,7 @@ from bench.claims.verdicts import Verdict
 from bench.figures import OF_BUDGETS, OF_MODEL, OF_PATTERN
 from bench.figures.style import in_order, pattern_label
 from bench.paths import ROOT
-from bench.records.measures import chief_scores
+from bench.records.measures import chief_scores, machine_of
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.report.board import board, cells, pairs
 from bench.report.methods import cards
@@ -142,9 +142,7 @@ def _facts(records: list[dict]) -> dict:
             name: distinct(entry["packages"].get(name) for entry in provenance)
             for name in ("torch", "transformers", "peft", "lm-eval")
         },
-        "machines": distinct(
-            (entry["accelerator"] or {}).get("name") or entry["cpu"] for entry in provenance
-        ),
+        "machines": distinct(map(machine_of, provenance)),
         "dtypes": distinct(entry["dtype"] for entry in provenance),
     }
 

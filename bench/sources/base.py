@@ -21,7 +21,6 @@ def _inside(path: str) -> str:
 
 
 RelativePath = Annotated[str, AfterValidator(_inside)]
-Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
 class BaseSource(Strict, ABC):

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bench.origin import sha256
-from bench.sources.base import BaseSource, Commit, SourceError
+from bench.sources.base import BaseSource, SourceError
 from bench.sources.linking import WANTED, Patterns, link_files
+from bench.typed import Commit
 
 
 class HubSource(BaseSource):

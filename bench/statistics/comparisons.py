@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bench.cells import BASE, UNREPAIRED
+from bench.cells import BASE, UNREPAIRED, sender_of
 from bench.config.variants import method_of
 from bench.records.measures import Kind, kind_of
 from bench.records.rows import by_base, by_row, score_metrics, score_parts
@@ -172,7 +172,7 @@ def family_of(a: str, b: str, methods: dict[str, str]) -> str:
         was run here; ``methods``: of two methods; ``options``: of a variant and its method; else
         ``variants``.
     """
-    if any("/" in name for name in (a, b)):
+    if any(submission for submission, _ in map(sender_of, (a, b))):
         return "submissions"
     variants = [name for name in (a, b) if methods[name] != name]
     if not variants:

@@ -111,17 +111,21 @@ def departures(
         ids = [[item["id"] for item in each.get(task, [])] for each in samples]
         if ids[0] != ids[1]:
             yield f"items of {task}: not those that are scored here"
+    rows: list[Tasks] = [next(iter(each.values()), {}) for each in items]
     metrics = score_metrics([sent])
     for score, parts in score_parts([sent]).items():
-        rows: list[Tasks] = [next(iter(each.values()), {}) for each in items]
-        both = pair(*rows, parts)
-        if both is None:
-            yield f"{score}: not measured in both"
-        elif _is_off(both, known.get(score), kind_of(metrics[score]).negligible):
-            yield f"{score} = {both.mean_a:.4g}: here {both.mean_b:.4g}"
+        found, expected = (shown_score(record, parts) for record in (sent, again))
+        if None not in (found, expected):
+            allowed = kind_of(metrics[score]).negligible
+            if score in known:
+                allowed = max(allowed, known[score].largest)
+            one, other = (_linear(value, metrics[score]) for value in (found, expected))
+            if abs(one - other) > allowed and not _may_be_chance(pair(*rows, parts)):
+                yield f"{score} = {found:.4g}: here {expected:.4g}"
+        elif found != expected:
+            yield f"{score} = {found}: here {expected}"
 
 
-def _is_off(both: Pair, known: Scatter | None, negligible: float) -> bool:
-    difference = abs(float(both.difference.values.mean()))
-    allowed = max(negligible, known.largest if known else 0.0)
-    return difference > allowed and paired_tests([both])[0][1] < LEVEL
+def _may_be_chance(both: Pair | None) -> bool:
+    """Whether two results on the same items do not differ significantly; without items, no."""
+    return both is not None and paired_tests([both])[0][1] >= LEVEL

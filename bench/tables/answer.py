@@ -8,10 +8,8 @@ import pandas as pd
 from bench.cells import BASE, DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED
 from bench.records.measures import MEMORY, TIME, Kind, chief_scores, kinds_of
 from bench.statistics.comparisons import Verdict, less, reference_of
-from bench.tables.table1 import stands_out
+from bench.tables.table1 import SEVERAL, stands_out
 
-# Between the devices of a row.
-SEVERAL = ";"
 MINUS = "\N{MINUS SIGN}"
 
 

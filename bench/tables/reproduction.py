@@ -19,6 +19,7 @@ COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "publi
 COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
 # Of the row of the tables that measures it, what the published number does not say, and its score.
 MEASURED_BY = ["model_here", "pruner", "budget", "repair", "score"]
+COLUMNS += MEASURED_BY
 REFERENCES_FOLDER = ROOT / "config" / "references"
 
 
@@ -98,7 +99,7 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
     inside = table["relative_difference"].abs() <= table["tolerance"]
     table["verdict"] = inside.map({True: "inside", False: "outside"})
     table["verdict"] = table["verdict"].where(table["measured"].notna(), "not measured")
-    return table[[*COLUMNS, *MEASURED_BY]]
+    return table[COLUMNS]
 
 
 def _method(reference: Published) -> tuple[str, str, str]:

@@ -13,13 +13,15 @@ from bench.tables.rendering import Sheet, number, with_ends, with_interval
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
 ENDS = {"_low": min, "_high": max}
 WHENCE = [ORIGIN, "device"]
+# Between the devices of a row.
+SEVERAL = "; "
 OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
 # What the columns of a score end in, and what stands in them of ``scores.csv``.
 OF_A_SCORE = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}
 # All other columns of the table.
 BESIDE_SCORES = [*IDENTITY, "seeds", "status", "sparsity_requested", "sparsity_achieved", *OF_CHIEF]
 BESIDE_SCORES += [name for name, cost in COSTS.items() if cost.in_table1]
-BESIDE_SCORES += [*(f"{MEMORY}{end}" for end in ENDS), ORIGIN, "device"]
+BESIDE_SCORES += [*(f"{MEMORY}{end}" for end in ENDS), *WHENCE]
 # Headings that are no wider than their numbers need.
 HEADINGS = {"sparsity_requested": "asked", "sparsity_achieved": "achieved"}
 
@@ -83,8 +85,12 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
     names, chief = shown_scores(records), next(iter(chief_scores(scores)), None)
     found = by_identity(scores)
     memory = _memory_peaks(records)
-    rows = [
-        {
+    rows = []
+    for row, group in by_row(records).items():
+        devices = sorted({device_of(record) for record in group})
+        alike = [memory.get((*_training(row), device), []) for device in devices]
+        peaks = [peak for of_device in alike for peak in of_device]
+        about = {
             **dict(zip(IDENTITY, row, strict=True)),
             "seeds": len(group),
             "status": _status(group),
@@ -94,14 +100,9 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
             **costs(group, [name for name, cost in COSTS.items() if cost.in_table1]),
             **{f"{MEMORY}{end}": of(peaks, default=None) for end, of in ENDS.items()},
             ORIGIN: group[0][ORIGIN],
-            "device": "; ".join(devices),
+            "device": SEVERAL.join(devices),
         }
-        for row, group in by_row(records).items()
-        for devices in [sorted({device_of(record) for record in group})]
-        for peaks in [
-            [peak for device in devices for peak in memory.get((*_training(row), device), [])]
-        ]
-    ]
+        rows.append(about)
     return as_counts(pd.DataFrame(rows), ["tie_group"])
 
 

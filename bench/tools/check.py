@@ -67,10 +67,11 @@ def find_problems(results: Path) -> Iterator[str]:
 
 def submission_problems(submission: Submission) -> Iterator[str]:
     """What is wrong with what a submission says of itself, and with its records, a line each."""
-    try:
-        submission.configuration  # noqa: B018  read for what is wrong with it
-    except ValueError as error:
-        yield str(error)
+    for read in (submission.configuration, submission.verification):
+        try:
+            read()
+        except ValueError as error:
+            yield str(error)
     yield from find_problems(submission.folder / "results")
 
 

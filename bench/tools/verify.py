@@ -68,9 +68,11 @@ def verify(
     for cell, (path, record) in zip(chosen, again.items(), strict=True):
         others = [its for other, (_, its) in sent.items() if other.row != cell.row]
         reasons = list(departures(sent[cell], (Path(path), record), scatters(others)))
-        same = "same" if is_same(sent[cell][1], record) else "within"
-        verdict = "outside" if reasons else same
-        reruns.append(Rerun(cell=sent[cell][1]["cell"], verdict=verdict, reasons=reasons))
+        verdict = "same" if is_same(sent[cell][1], record) else "within"
+        verdict = "outside" if reasons else verdict
+        reruns.append(Rerun(cell=record["cell"], verdict=verdict, reasons=reasons))
+    # All of them were run alike.
+    record = next(iter(again.values()))
     return Verification(
         date=date.today().isoformat(),
         commit=(record["provenance"]["git"] or {}).get("commit"),
@@ -85,7 +87,7 @@ def verify(
 def _run(submission: Submission, targets: list[str], scratch: Path, cores: str, root: Path) -> None:
     """Make these records in ``scratch``, by the workflow that lies at ``root``."""
     scratch.mkdir(parents=True, exist_ok=True)
-    configuration = [str(path.resolve()) for path in submission.configuration]
+    configuration = [str(path.resolve()) for path in submission.configuration()]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
     command += ["--workflow-profile", str(root / "profiles/default")]
     command += ["--directory", str(scratch.resolve()), "--cores", cores]

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -38,15 +36,7 @@ def test_added_methods_pass_the_tests_of_the_interface(project, examples):
     shutil.copy2(ROOT / "pyproject.toml", project.folder)
     interface = ("pruning", "repair/test_repair_interface.py", "repair/test_repair_mixture.py")
     paths = [f"tests/unit/{path}" for path in (*interface, "bench/test_config.py")]
-    answer = subprocess.run(
-        [sys.executable, "-m", "pytest", *paths, "-k", "random or gains or generated", "-rA"],
-        cwd=project.folder,
-        env=project.environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    answer = project.module("pytest", *paths, "-k", "random or gains or generated", "-rA")
     assert answer.returncode == 0, answer.stdout
     passed = set(re.findall(r"^PASSED \S+::(\w+)", answer.stdout, re.MULTILINE))
     assert passed >= {

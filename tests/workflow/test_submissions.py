@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 
 import pytest
 import yaml
@@ -45,24 +44,10 @@ def acme(fetched):
     return fetched
 
 
-def bench(project, *arguments):
-    command = [sys.executable, "-m", "bench", *map(str, arguments)]
-    return subprocess.run(
-        command,
-        cwd=project.folder,
-        env=project.environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-
-
 def verified(project):
     """The verdicts of all trained cells, run again where they were run last, and what was said."""
-    answer = bench(
-        project, "verify", "submissions/acme", "--cells", 9, "--draw", 1, "--directory", "again"
-    )
+    options = ["--cells", 9, "--draw", 1, "--directory", "again"]
+    answer = project.module("bench", "verify", "submissions/acme", *options)
     assert answer.returncode == 0, answer.stdout
     found = Submission(project.folder / "submissions/acme").verification()
     return {rerun.cell.seed: rerun.verdict for rerun in found.cells}, answer.stdout
@@ -84,7 +69,7 @@ def lie(folder):
 
 def test_a_submission_is_checked_run_again_collected_and_shown(acme):
     folder = acme.folder / "submissions/acme"
-    said = bench(acme, "check", folder).stdout
+    said = acme.module("bench", "check", folder).stdout
     assert said == f"{folder}: {RECORDS} records, no problems, self-reported\n"
 
     # The same machine: the same bits.
@@ -96,7 +81,7 @@ def test_a_submission_is_checked_run_again_collected_and_shown(acme):
     ours = acme.run("results/table1.csv", changes={"grid": {**GRID, "repairs": ["none", "lora"]}})
     assert ours.returncode == 0, ours.stdout
     shutil.rmtree(acme.folder / "results/cells/tiny/wanda-s60/static")
-    told = bench(acme, "report", "results", "page.html")
+    told = acme.module("bench", "report", "results", "page.html")
     assert told.returncode == 0, told.stdout
     assert f"acme: {RECORDS} records (verified on" in told.stdout
     table = acme.table()

@@ -188,6 +188,21 @@ def test_cells_that_are_drawn_were_trained_and_one_seed_draws_the_same():
     assert drawn(cells[:2], 3, draw=5) == cells[1:2]
 
 
+def test_a_folder_that_is_no_name_and_a_damaged_verification_are_one_line_each(
+    here, monkeypatch, capsys
+):
+    named = submit(here, "ac me").folder
+    damaged = submit(here).folder
+    (damaged / "verified.json").write_text("{}")
+    for folder, said in {named: "allowed: a name of letters", damaged: "verified.json"}.items():
+        monkeypatch.setattr(sys, "argv", ["check", str(folder)])
+        with pytest.raises(SystemExit) as stopped:
+            check_main()
+        assert stopped.value.code == 1
+        line, *_ = capsys.readouterr().out.splitlines()
+        assert said in line
+
+
 def test_the_command_says_what_became_of_each_submission(here, monkeypatch, capsys):
     submit(here, "first")
     changed(submit(here, "second"), "provenance.manifests.model", "f" * 64)

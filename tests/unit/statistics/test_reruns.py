@@ -110,6 +110,23 @@ def test_a_score_may_be_as_far_off_as_another_seeds(folders, nats, known, outsid
     assert [reason.split(" = ")[0] for reason in reasons] == ["wiki_perplexity"] * outside
 
 
+def test_a_score_that_is_of_no_items_is_compared_as_it_was_recorded(folders):
+    def of_all_items(folder, value):
+        """Of all answers together, as F1 is."""
+        path = folder / CELL / "record.json"
+        record = json.loads(path.read_text())
+        record["config"]["resolved"]["evaluation"]["tasks"]["science"]["metric"] = "f1"
+        entry = next(entry for entry in record["metrics"] if entry["task"] == "science")
+        record["metrics"].append({**entry, "metric": "f1", "value": value})
+        path.write_text(json.dumps(record))
+
+    of_all_items(folders[0], 0.5)
+    of_all_items(folders[1], 0.5)
+    assert compared(folders) == []
+    spoiled(folders[0], "metrics.-1.value", 0.6)
+    assert [reason.split(" = ")[0] for reason in compared(folders)] == ["science", "average"]
+
+
 def test_the_scatter_is_pooled_over_rows(folders):
     records = read_records(sorted(Path(folders[0]).rglob("record.json")))
     values = {
