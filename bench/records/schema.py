@@ -168,9 +168,17 @@ class Accelerator(Part):
 
 class Manifests(Part):
     model: Sha256
-    data: Sha256
+    data: Sha256 | None = Field(
+        default=None, description="Of all sets together: in records that do not name theirs."
+    )
     tasks: dict[str, Sha256] = {}
     sets: dict[str, Sha256] = {}
+
+    @model_validator(mode="after")
+    def _say_which_data(self):
+        if self.data is None and "sets" not in self.model_fields_set:
+            raise ValueError("missing: sets")
+        return self
 
 
 class Provenance(Part):

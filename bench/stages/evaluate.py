@@ -115,7 +115,6 @@ class Evaluator:
             **provenance(self.device, self.dtype),
             "manifests": {
                 "model": sha256(self.model / MANIFEST),
-                "data": sha256(self.checked),
                 "sets": {
                     task.data: self.data[task.data]
                     for task in self.settings.tasks.values()

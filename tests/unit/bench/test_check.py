@@ -46,7 +46,7 @@ BAD = [
     ("cell.budget", None, ["cell.budget = None"]),
     ("provenance.accelerator", ..., ["provenance.accelerator: missing"]),
     ("metrics.0.task", "<b>", ["metrics.0.task = '<b>'"]),
-    ("provenance.manifests.data", ..., ["provenance.manifests.data: missing"]),
+    ("provenance.manifests.data", ..., ["provenance.manifests: missing: sets"]),
     ("provenance.packages.torch", None, ["provenance.packages.torch = None"]),
     ("provenance.cpu", ..., ["provenance.cpu: missing"]),
     ("stages.repair.trainable_parameters", 0, ["trainable_parameters = 0"]),
