@@ -89,7 +89,12 @@ def test_records_say_where_their_numbers_come_from(smoke):
         provenance = record["provenance"]
         assert provenance["packages"]["torch"], name
         assert len(provenance["manifests"]["model"]) == 64
-        assert set(provenance["manifests"]["sets"]) == {"wiki", "social_iqa", "winogrande", "science"}
+        assert set(provenance["manifests"]["sets"]) == {
+            "wiki",
+            "social_iqa",
+            "winogrande",
+            "science",
+        }
         assert len(record["config"]["hash"]) == 64
         assert record["stages"]["evaluate"]["seconds"] > 0
         metrics = {(m["task"], m["metric"]) for m in record["metrics"]}

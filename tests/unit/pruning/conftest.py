@@ -34,6 +34,23 @@ def make_model():
     return make
 
 
+@pytest.fixture
+def count_runs():
+    """Count how often each block of a model runs, from now on."""
+
+    def count(model) -> list[int]:
+        runs = [0] * len(model.model.layers)
+        for index, block in enumerate(model.model.layers):
+
+            def ran(*_, index=index):
+                runs[index] += 1
+
+            block.mlp.register_forward_hook(ran)
+        return runs
+
+    return count
+
+
 GATED = {"intermediate_size": 48, "num_key_value_heads": 2}
 SIZES = {
     "llama": GATED,

@@ -122,16 +122,12 @@ def test_equal_blocks_share_one_sparsity(allocation):
 
 
 @pytest.mark.parametrize(("pruner", "expected"), [("wanda", [8, 6, 4]), ("magnitude", [4, 2, 2])])
-def test_the_dense_model_runs_once_more(pruner, expected, dense, calibration, monkeypatch):
+def test_the_dense_model_runs_once_more(
+    pruner, expected, dense, calibration, count_runs, monkeypatch
+):
     """Once a batch; the first block once more, to learn what it returns."""
     model = dense()
-    runs = [0, 0, 0]
-    for index, block in enumerate(model.model.layers):
-
-        def count(*_, index=index):
-            runs[index] += 1
-
-        block.mlp.register_forward_hook(count)
+    runs = count_runs(model)
     monkeypatch.setattr(driver_module, "TOKENS_AT_ONCE", 3 * calibration.shape[1])
     prune(model, pruner, sparsity=0.5, calibration=calibration, allocation="owl")
     assert runs == expected

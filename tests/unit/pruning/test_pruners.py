@@ -191,16 +191,12 @@ def test_layers_with_the_same_input_share_one_statistic(
 
 
 @pytest.mark.parametrize("pruner", CALIBRATED)
-def test_no_block_runs_more_often_than_needed(pruner, make_model, calibration, monkeypatch):
+def test_no_block_runs_more_often_than_needed(
+    pruner, make_model, calibration, count_runs, monkeypatch
+):
     """Twice a batch, the last block once; the first block once more, to learn what it returns."""
     model = make_model()
-    runs = [0, 0, 0]
-    for index, block in enumerate(model.model.layers):
-
-        def count(*_, index=index):
-            runs[index] += 1
-
-        block.mlp.register_forward_hook(count)
+    runs = count_runs(model)
     monkeypatch.setattr(driver_module, "TOKENS_AT_ONCE", 3 * calibration.shape[1])
     prune(model, pruner, sparsity=0.5, calibration=calibration)
     assert runs == [6, 4, 2]

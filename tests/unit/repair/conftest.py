@@ -94,6 +94,27 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
         return model.eval()(input_ids=tokens(seed=1)).logits.float()
 
 
+def assert_autocast_gradients(layer: torch.nn.Module, *names: str) -> None:
+    """A float32 adapter on a bfloat16 layer has the gradients of one in float32, in float32.
+
+    Args:
+        layer: a repaired layer in float32.
+        names: of its trained parameters.
+    """
+    layer.base.bfloat16()
+    reference = deepcopy(layer).float()
+    x = torch.randn(6, layer.base.in_features).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+        assert y.dtype == torch.bfloat16
+    y.sum().backward()
+    reference(x.float()).sum().backward()
+    for name in names:
+        gradient, expected = (getattr(model, name).grad for model in (layer, reference))
+        assert gradient.dtype == torch.float32
+        assert (gradient - expected).norm() < 0.02 * expected.norm()
+
+
 @cache
 def _trained(training: str, dtype: torch.dtype) -> torch.nn.Module:
     repair = build(training)
@@ -119,4 +140,5 @@ def tiny():
         train=train,
         trained=trained,
         logits=logits,
+        assert_autocast_gradients=assert_autocast_gradients,
     )

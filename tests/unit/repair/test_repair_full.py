@@ -1,4 +1,4 @@
-"""Masked full fine-tuning against its definition: dense weights, multiplied by the mask."""
+"""Full fine-tuning, masked and dense, against its definition: float32 copies of all weights."""
 
 import pytest
 import torch
@@ -8,13 +8,18 @@ from baselines.repair.base import repaired_layers
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.1
 
+every_full = pytest.mark.parametrize("name", ["full", "full-dense"])
 
-def dense_and_masked(tiny, dtype: torch.dtype, steps: int) -> dict[str, torch.Tensor]:
-    """Weights after training float32 copies of all weights, gradient and copy times the mask."""
+
+def expected_weights(tiny, name: str, dtype: torch.dtype, steps: int) -> dict[str, torch.Tensor]:
+    """Weights after training float32 copies of them all; `full`: gradient and copy times mask."""
     model = tiny.pruned_llama(dtype).requires_grad_(False)
     layers = prunable_layers(model)
-    masters = {name: layer.weight.detach().float() for name, layer in layers.items()}
-    masks = {name: (master != 0).float() for name, master in masters.items()}
+    masters = {path: layer.weight.detach().float() for path, layer in layers.items()}
+    masks = {
+        path: (master != 0).float() if name == "full" else torch.ones_like(master)
+        for path, master in masters.items()
+    }
     for layer in layers.values():
         layer.weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -22,40 +27,49 @@ def dense_and_masked(tiny, dtype: torch.dtype, steps: int) -> dict[str, torch.Te
     )
     for ids in tiny.tokens(rows=2 * steps).split(2):
         model(input_ids=ids, labels=ids).loss.backward()
-        for name, layer in layers.items():
-            masters[name].grad = layer.weight.grad.float() * masks[name]
+        for path, layer in layers.items():
+            masters[path].grad = layer.weight.grad.float() * masks[path]
             layer.weight.grad = None
         optimizer.step()
         with torch.no_grad():
-            for name, layer in layers.items():
-                masters[name].mul_(masks[name])
-                layer.weight.copy_(masters[name])
+            for path, layer in layers.items():
+                masters[path].mul_(masks[path])
+                layer.weight.copy_(masters[path])
     return masters
+
+
+def places(name: str, layer: torch.nn.Module) -> torch.Tensor:
+    """Where in the flat weight the values of a layer belong, int64."""
+    if name == "full":
+        return layer.index.long()
+    return torch.arange(layer.base.weight.numel())
 
 
 # One step in bfloat16: a last bit that two AdamW kernels disagree on can flip a rounded weight, and
 # the next gradient is another one.
 @pytest.mark.parametrize(("dtype", "steps"), [(torch.float32, 3), (torch.bfloat16, 1)], ids=str)
-def test_training_is_that_of_dense_weights_under_the_mask(tiny, dtype, steps):
-    repair = tiny.build("full", learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+@every_full
+def test_training_is_that_of_float32_copies(tiny, name, dtype, steps):
+    repair = tiny.build(name, learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     model = repair.wrap(tiny.pruned_llama(dtype), seed=0)
     optimizer = repair.optimizer(model)
     for ids in tiny.tokens(rows=2 * steps).split(2):
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    expected = dense_and_masked(tiny, dtype, steps)
-    for name, layer in repaired_layers(model).items():
-        master = torch.zeros_like(expected[name])
-        master.view(-1)[layer.index.long()] = layer.values.detach()
-        torch.testing.assert_close(master, expected[name], rtol=1e-5, atol=1e-5)
+    expected = expected_weights(tiny, name, dtype, steps)
+    for path, layer in repaired_layers(model).items():
+        weight = torch.zeros_like(expected[path])
+        weight.view(-1)[places(name, layer)] = layer.values.detach().flatten()
+        torch.testing.assert_close(weight, expected[path], rtol=1e-5, atol=1e-5)
 
 
-def test_the_weight_follows_the_float32_values(tiny):
-    for layer in repaired_layers(tiny.trained("full", torch.bfloat16)).values():
-        weight = layer.base.weight.flatten()
-        assert torch.equal(weight[layer.index], layer.values.bfloat16())
-        assert not torch.equal(weight[layer.index].float(), layer.values)
+@every_full
+def test_the_weight_follows_the_float32_values(tiny, name):
+    for layer in repaired_layers(tiny.trained(name, torch.bfloat16)).values():
+        weight, values = layer.base.weight.flatten()[places(name, layer)], layer.values.flatten()
+        assert torch.equal(weight, values.bfloat16())
+        assert not torch.equal(weight.float(), values)
 
 
 def test_zeros_stay_where_they_are(tiny):
@@ -89,3 +103,13 @@ def test_another_base_is_not_loaded(tiny, tmp_path):
     )
     with pytest.raises(ValueError, match=message):
         repair.load(base, tmp_path)
+
+
+def test_all_weights_train_and_the_merged_model_is_pruned_again_once(tiny):
+    base, repair, pruned = tiny.pruned_llama(), tiny.build("full-dense"), []
+    entries = sum(layer.weight.numel() for layer in prunable_layers(base).values())
+    assert repair.trainable_parameters(repair.wrap(base, seed=0)) == entries
+    merged = repair.merge(tiny.trained("full-dense"), pruned.append)
+    assert pruned == [merged]
+    for layer in prunable_layers(merged).values():
+        assert layer.weight.count_nonzero() == layer.weight.numel()

@@ -101,20 +101,8 @@ def test_backward_keeps_nothing_of_the_weights_size():
     assert all(tensor.numel() < layer.base.weight.numel() for tensor in saved)
 
 
-def test_autocast_gives_float32_gradients_of_a_bfloat16_model():
-    layer = layer_of(3, dtype=torch.float32)
-    layer.base.bfloat16()
-    reference = deepcopy(layer).float()
-    x = torch.randn(6, INPUTS).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        y = layer(x)
-        assert y.dtype == torch.bfloat16
-    y.sum().backward()
-    reference(x.float()).sum().backward()
-    for name in ("A", "B"):
-        gradient, expected = (getattr(model, name).grad for model in (layer, reference))
-        assert gradient.dtype == torch.float32
-        assert (gradient - expected).norm() < 0.02 * expected.norm()
+def test_autocast_gives_float32_gradients_of_a_bfloat16_model(tiny):
+    tiny.assert_autocast_gradients(layer_of(3, dtype=torch.float32), "A", "B")
 
 
 def test_the_budget_and_the_start_are_those_of_lora(tiny):

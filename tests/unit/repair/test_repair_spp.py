@@ -117,20 +117,8 @@ def test_backward_keeps_no_product_of_the_weights_size():
     assert all(tensor.numel() < layer.base.weight.numel() for tensor in others)
 
 
-def test_autocast_gives_float32_gradients_of_a_bfloat16_model():
-    layer = layer_of(7, 3, dtype=torch.float32)
-    layer.base.bfloat16()
-    reference = deepcopy(layer).float()
-    x = torch.randn(6, INPUTS).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        y = layer(x)
-        assert y.dtype == torch.bfloat16
-    y.sum().backward()
-    reference(x.float()).sum().backward()
-    for name in ("alpha", "beta"):
-        gradient, expected = (getattr(model, name).grad for model in (layer, reference))
-        assert gradient.dtype == torch.float32
-        assert (gradient - expected).norm() < 0.02 * expected.norm()
+def test_autocast_gives_float32_gradients_of_a_bfloat16_model(tiny):
+    tiny.assert_autocast_gradients(layer_of(7, 3, dtype=torch.float32), "alpha", "beta")
 
 
 def test_parameters_and_their_start(tiny):
