@@ -38,7 +38,6 @@ from bench.config import Training
 from bench.jobs.measure import StageClock, page_in
 from bench.models.bases import BASE_FILE, dense_model, load_base
 from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
-from bench.paths import ROOT
 from bench.training.loss import (
     counted_logits,
     dense_logits,
@@ -145,7 +144,7 @@ def load_dense(settings: Settings, device: torch.device, dtype: torch.dtype) -> 
     """The model before it is pruned; a random one is made on the device and never on the host."""
     if settings.model is not None:
         is_base = (Path(settings.model) / BASE_FILE).exists()
-        folder = ROOT / dense_model(settings.model) if is_base else settings.model
+        folder = dense_model(settings.model) if is_base else settings.model
         return load_model(folder, device, dtype)
     torch.manual_seed(settings.seed)
     with device:
@@ -156,7 +155,7 @@ def load_dense(settings: Settings, device: torch.device, dtype: torch.dtype) -> 
 def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The pruned base."""
     if settings.model is not None and (Path(settings.model) / BASE_FILE).exists():
-        dense = ROOT / dense_model(settings.model)
+        dense = dense_model(settings.model)
         model = load_base(settings.model, dense=dense, device=device, dtype=dtype)
     else:
         model = load_dense(settings, device, dtype)

@@ -38,8 +38,7 @@ from tqdm import tqdm
 from baselines.repair import REPAIRS, build_repair
 from bench.files import write_csv
 from bench.jobs.environment import ALLOCATOR
-from bench.models.bases import BASE_FILE
-from bench.paths import ROOT
+from bench.models.bases import BASE_FILE, dense_model
 from bench.records.measures import MIB
 from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
@@ -198,10 +197,17 @@ def folder_of(given: argparse.Namespace) -> Path:
     """The folder of the base.
 
     Raises:
-        ValueError: there is no model.
+        ValueError: there is no model, or not the dense one that it was pruned from.
     """
-    folder = given.model or ROOT / BASE
-    if not any((folder / name).is_file() for name in (BASE_FILE, "config.json")):
+    folder = given.model or Path(BASE)
+    if (folder / BASE_FILE).is_file():
+        dense = dense_model(folder)
+        if not Path(dense).is_dir():
+            raise ValueError(
+                f"{folder}: of {dense}, which is not there; run this where the base was made "
+                "(`make profile DIR=...`)"
+            )
+    elif not (folder / "config.json").is_file():
         raise ValueError(
             f"{folder}: no model; run `make table1`, or give --model FOLDER or --shape NAME"
         )
@@ -240,7 +246,6 @@ def run(settings: Settings) -> dict:
         input=json.dumps(asdict(settings)),
         capture_output=True,
         text=True,
-        cwd=ROOT,
         env=environment,
     )
     if process.returncode:

@@ -1,6 +1,7 @@
 """The profile: bytes against their formulas, and the table."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +13,15 @@ from baselines.pruning import prunable_layers, prune, sparsity_report
 from bench.models.bases import save_base
 from bench.origin import MANIFEST
 from bench.tools.measured_training import Settings, load, measure
-from bench.tools.profile import MEMORY, main, parse, parser_of_arguments, settings_of, table
+from bench.tools.profile import (
+    MEMORY,
+    folder_of,
+    main,
+    parse,
+    parser_of_arguments,
+    settings_of,
+    table,
+)
 
 RANK = 2
 
@@ -163,6 +172,21 @@ def test_a_base_of_the_workflow_is_read_with_its_dense_model(base, tmp_path):
     model = load(wanted, torch.device("cpu"), torch.float32)
     for ours, theirs in zip(model.parameters(), pruned.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_base_is_read_where_it_was_made(base, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (base / MANIFEST).write_text("{}")
+    Path("dense").symlink_to(base)
+    Path("here").mkdir()
+    save_base(LlamaForCausalLM.from_pretrained(base), "here", dense="dense", pruner="magnitude")
+    given = parser_of_arguments().parse_args(["--model", "here"])
+    assert folder_of(given) == Path("here")
+    Path("dense").unlink()
+    with pytest.raises(SystemExit):
+        main(["--methods", "full", "--model", "here"])
+    error = capsys.readouterr().err
+    assert "here: of dense, which is not there; run this where the base was made" in error
 
 
 def test_a_shape_needs_no_files():
