@@ -109,7 +109,8 @@ class Submission:
         """
         paths = [self.folder / name for name in self.about.configuration]
         for path in paths:
-            if not path.is_file():
+            # A link may lead out of the folder.
+            if not path.resolve().is_relative_to(self.folder.resolve()) or not path.is_file():
                 raise UnreadableError(self.folder / ABOUT, f"configuration: no file {path}")
         return paths
 

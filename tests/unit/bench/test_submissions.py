@@ -11,6 +11,7 @@ from dotted import change
 from made_up import made_up_grid
 
 from bench.cells import Cell, dense_cell
+from bench.files import UnreadableError
 from bench.records.record import read_records
 from bench.records.submissions import Submission, joined, submissions_below
 from bench.stages.collect import collect, records_below
@@ -157,6 +158,14 @@ def test_what_a_submission_says_of_itself_is_checked(here, about, line, monkeypa
     (said, *_) = capsys.readouterr().out.splitlines()
     assert "submission.yaml" in said
     assert line in said
+
+
+def test_a_configuration_is_no_link_out_of_the_folder(here, tmp_path):
+    submission = submit(here, configuration=["linked.yaml"])
+    (tmp_path / "elsewhere.yaml").write_text("secret: 1\n")
+    (submission.folder / "linked.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(UnreadableError, match=r"configuration: no file .*linked\.yaml"):
+        submission.configuration()
 
 
 @pytest.mark.parametrize(
