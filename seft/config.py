@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from types import NoneType
 from typing import Literal, get_args, get_origin
 
 from seft.storage import STORAGES
@@ -59,12 +60,12 @@ class SeftConfig:
             and adaptation keep it so. With the other masks no pattern is needed: "fixed", the
             paper's choice for such bases, keeps any. None: unstructured.
         stagger: Layers evolve in turn, spread over the R steps, not all at once; their first
-            positions all choose at step A. A window takes 4 bytes for each entry of its layer: all
-            layers at once, that is twice the targets' bfloat16 weights for A steps, the most that
-            SEFT ever takes; in turn, about A / R of it at any time.
+            positions all choose at step A, and the windows of these A steps are the most that SEFT
+            ever takes; in turn, about A / R of them are open at any time.
         candidates: c, the windows keep the gradient of about c * k candidates to grow and, where
             the mask adapts, as many to remove as lie outside it of these, chosen from the first
-            micro-batch, at 6 bytes each. None: of all m * n entries.
+            micro-batch (as SpIEL's public code does, with c = 1), at 6 bytes each. None, and always
+            with a pattern: of all m * n entries.
         storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the
             same, bit for bit.
@@ -88,7 +89,7 @@ class SeftConfig:
     mask: Literal["evolve", "fixed", "free"] = "evolve"
     pattern: tuple[int, int] | None = None
     stagger: bool = True
-    candidates: int | None = None
+    candidates: int | None = 3
     storage: Literal[STORAGES] = "dense"
     seed: int = 0
 
@@ -119,8 +120,8 @@ class SeftConfig:
             self._check(
                 "mask", str, lambda mask: mask == "evolve", '"evolve" where pattern is given'
             )
-            if self.candidates is not None:
-                raise ValueError("candidates cannot be limited where pattern is given")
+            # A group's place may need entries of it that are no candidates.
+            self.candidates = None
         self._check("seed", whole, lambda s: True, "a whole number")
         for field in fields(self):
             if get_origin(field.type) is Literal:
@@ -129,7 +130,7 @@ class SeftConfig:
 
     def _check(self, name: str, kind: type, valid, allowed: str):
         value = getattr(self, name)
-        optional = type(self).__dataclass_fields__[name].default is None
+        optional = NoneType in get_args(type(self).__dataclass_fields__[name].type)
         if not ((value is None and optional) or (isinstance(value, kind) and valid(value))):
             raise ValueError(f"{name}={value!r} must be {allowed}")
 

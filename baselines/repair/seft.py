@@ -2,8 +2,9 @@
 while the least sensitive weights are removed, so that each layer stays as sparse as it was.
 
 By default layers evolve in turn (`stagger`), each as often as in the paper, where all evolve at
-once; their first positions are chosen at the same step. All at once, the windows of dense gradients
-are the most that a training holds: 4 bytes a weight.
+once; their first positions are chosen at the same step. Windows keep the gradient of a few
+candidates for each delta (`candidates`): of whole layers, they would be the most that a training
+holds.
 """
 
 import inspect

@@ -29,7 +29,6 @@ from seft import SeftConfig
         ({"match_rank": 8, "mask": "base"}, "mask='base' must be one of evolve, fixed, free"),
         ({"match_rank": 8, "pattern": (4, 4)}, "pattern=(4, 4) must be (N, M) with 0 < N < M"),
         ({"match_rank": 8, "pattern": (2, 4), "mask": "free"}, "mask='free' must be"),
-        ({"match_rank": 8, "pattern": (2, 4), "candidates": 3}, "candidates cannot be limited"),
         ({"match_rank": 8, "candidates": 2}, "candidates=2 must be a whole number from 3"),
     ],
 )

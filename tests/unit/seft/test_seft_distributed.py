@@ -46,10 +46,10 @@ def run(options: dict, rank: int = 0, ranks: int = 1) -> dict[str, torch.Tensor]
 
 
 OPTIONS = [
+    {"candidates": None},
+    {"candidates": None, "growth": "random", "moments": "seeded"},
     {},
-    {"growth": "random", "moments": "seeded"},
-    {"candidates": 3},
-    {"candidates": 3, "init": "inside", "moments": "seeded"},
+    {"init": "inside", "moments": "seeded"},
     {"candidates": 1000},
 ]
 

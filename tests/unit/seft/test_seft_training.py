@@ -44,7 +44,7 @@ def dense_gradients(model, tokens) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("checkpointing", [None, {"use_reentrant": True}, {"use_reentrant": False}])
 @pytest.mark.parametrize("micro_batches", [1, 4])
 def test_gradients_are_those_of_autograd(tokens, checkpointing, micro_batches):
-    model, optimizer, evolver = start(accumulate_steps=1)
+    model, optimizer, evolver = start(accumulate_steps=1, candidates=None)
     train(model, tokens, optimizer, evolver, range(1, 4))
     if checkpointing:
         model.activation_checkpointing_enable(checkpointing)
@@ -73,7 +73,7 @@ def test_input_gradient_is_that_of_the_plain_layer():
     ("options", "inside"), [({"mask": "free"}, False), ({"init": "inside"}, True)]
 )
 def test_the_window_chooses_the_largest_mean_gradients(tokens, options, inside):
-    model, optimizer, evolver = start(accumulate_steps=3, **options)
+    model, optimizer, evolver = start(accumulate_steps=3, candidates=None, **options)
     masks = {name: mask_of(layer) for name, layer in model.seft_layers.items()}
     mean = {name: torch.zeros_like(layer.weight) for name, layer in model.seft_layers.items()}
     for step in range(1, 4):
@@ -89,7 +89,7 @@ def test_the_window_chooses_the_largest_mean_gradients(tokens, options, inside):
         assert layer.indices.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize(("pattern", "candidates"), [(None, None), (None, 3), ((2, 4), None)])
+@pytest.mark.parametrize(("pattern", "candidates"), [(None, None), (None, 3), ((2, 4), 3)])
 def test_a_start_inside_the_mask_leaves_it_to_later_evolutions(tokens, pattern, candidates):
     options = {"density": 0.05, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
     config = seft.SeftConfig(init="inside", pattern=pattern, candidates=candidates, **options)
@@ -228,7 +228,8 @@ def test_two_runs_are_bit_identical(trained):
 
 
 def test_gradient_accumulation_equals_the_big_batch(trained):
-    whole, parts = trained(steps=8)[0], trained(steps=8, micro_batches=4)[0]
+    # Candidates are those of the first micro-batch.
+    whole, parts = (trained(steps=8, micro_batches=n, candidates=None)[0] for n in (1, 4))
     for name, layer in whole.seft_layers.items():
         assert torch.equal(layer.indices, parts.seft_layers[name].indices)
         torch.testing.assert_close(layer.weight, parts.seft_layers[name].weight)
@@ -267,7 +268,7 @@ def test_layers_in_turn_start_as_layers_at_once_do(tokens, init):
 
 
 def test_candidates_bound_the_window(tokens):
-    model, optimizer, evolver = start(candidates=3, density=0.02)
+    model, optimizer, evolver = start(density=0.02)
     model(input_ids=tokens, labels=tokens).loss.backward()
     for layer in model.seft_layers.values():
         window = layer.window
@@ -281,7 +282,7 @@ def test_candidates_bound_the_window(tokens):
 
 
 def test_enough_candidates_change_nothing(trained):
-    whole, limited = trained()[0].state_dict(), trained(candidates=1000)[0].state_dict()
+    whole, limited = (trained(candidates=count)[0].state_dict() for count in (None, 1000))
     assert all(torch.equal(whole[name], limited[name]) for name in whole)
 
 
