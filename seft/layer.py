@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from seft.gradient import sampled_gradient, sampling_pays
 from seft.selection import highest
 from seft.storage import BitmaskLinear, autocasted, positions_of
 from seft.topology import Topology
@@ -92,6 +93,27 @@ class SeftLinear(nn.Linear):
         if not (torch.is_grad_enabled() and self.delta.requires_grad):
             return super().forward(x)
         return _TrainedLinear.apply(autocasted(x), self.delta, self)
+
+    def gather(self, grad: Tensor, x: Tensor) -> Tensor:
+        """The gradient of `delta`, (k,), float32; that of the whole weight goes to an open window.
+
+        Args:
+            grad: gradient of the output, (tokens, m).
+            x: the input, (tokens, n).
+        """
+        chosen, window = len(self.indices) > 0, self.window
+        if chosen and window is None and sampling_pays(grad, x, len(self.indices)):
+            return sampled_gradient(grad, x, self.indices).float()
+        # Before the first selection it is zeros, not None: data-parallel training waits for every
+        # parameter's gradient.
+        gradient = torch.zeros_like(self.delta)
+        if chosen or window is not None:
+            dense = grad.t() @ x
+            if chosen:
+                gradient = dense.view(-1).index_select(0, self.indices).float()
+            if window is not None:
+                window.add(dense)
+        return gradient
 
     @torch.no_grad()
     def write_back(self):
@@ -231,13 +253,5 @@ class _TrainedLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = (grad @ layer.weight.to(grad.dtype)).view(shape)
         if ctx.needs_input_grad[1]:
-            # Before the first selection the gradient is zeros, not None: data-parallel training
-            # waits for every parameter's gradient.
-            grad_delta = torch.zeros_like(layer.delta)
-            if len(layer.indices) or layer.window is not None:
-                dense = grad.t() @ x
-                if len(layer.indices):
-                    grad_delta = dense.view(-1).index_select(0, layer.indices).float()
-                if layer.window is not None:
-                    layer.window.add(dense)
+            grad_delta = layer.gather(grad, x)
         return grad_x, grad_delta, None

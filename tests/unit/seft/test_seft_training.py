@@ -58,6 +58,17 @@ def test_gradients_are_those_of_autograd(tokens, checkpointing, micro_batches):
     assert trainable == {f"{name}.delta" for name in model.seft_layers}
 
 
+@pytest.mark.parametrize("density", [0.05, 0.2])
+def test_gradients_are_those_of_autograd_without_a_window(tokens, density):
+    model, optimizer, evolver = start(accumulate_steps=1, density=density)
+    train(model, tokens, optimizer, evolver, range(1, 3))
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    for name, dense in dense_gradients(model, tokens).items():
+        layer = model.seft_layers[name]
+        assert layer.window is None
+        torch.testing.assert_close(layer.delta.grad, dense.view(-1)[layer.indices])
+
+
 def test_input_gradient_is_that_of_the_plain_layer():
     torch.manual_seed(0)
     plain = torch.nn.Linear(6, 4)
