@@ -170,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = measure(models, prompt.to(zeros.device), given.tokens, given.repeat)
     except ValueError as error:
         parser.exit(1, f"{error}\n")
-    where = f"{zeros.device.type}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    where = f"{zeros.device.type}, {threads} thread{'s' * (threads > 1)}"
     if zeros.device.type == "cuda":
         where = torch.cuda.get_device_name(zeros.device)
     print(

@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of_arguments()
     given = parser.parse_args(arguments)
     try:
+        if not given.shape:
+            given.model = folder_of(given.model or Path(BASE))
         jobs = {
             (spec, storage, checkpointing): settings_of(given, spec, storage, checkpointing)
             for checkpointing, storage, spec in product(
@@ -78,8 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = table(pd.DataFrame(rows))
         if given.csv:
             write_csv(given.csv, result)
-        base = given.shape or folder_of(given)
-        print(f"{base}, batches of {given.batch} x {given.length} tokens")
+        print(f"{given.shape or given.model}, batches of {given.batch} x {given.length} tokens")
         print(result.to_string(index=False, formatters=formats(result.columns)))
     if failed:
         parser.exit(1, "".join(f"{line}\n" for line in failed))
@@ -185,7 +186,7 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
     return Settings(
         method=name,
         options=options,
-        model=None if given.shape else str(folder_of(given).resolve()),
+        model=None if given.shape else str(given.model.resolve()),
         shape=SHAPES.get(given.shape),
         warmup=given.accumulate_steps + in_turn * given.evolve_every,
         checkpointing=checkpointing == "on",
@@ -193,13 +194,12 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
     )
 
 
-def folder_of(given: argparse.Namespace) -> Path:
-    """The folder of the base.
+def folder_of(folder: Path) -> Path:
+    """The folder, in which a base or a model lies.
 
     Raises:
         ValueError: there is no model, or not the dense one that it was pruned from.
     """
-    folder = given.model or Path(BASE)
     if (folder / BASE_FILE).is_file():
         dense = dense_model(folder)
         if not Path(dense).is_dir():
