@@ -35,7 +35,7 @@ def sampled_gradient(grad: Tensor, x: Tensor, indices: Tensor) -> Tensor:
         The gradient at `indices`, (k,).
     """
     shape = rows, columns = grad.shape[1], x.shape[1]
-    starts = torch.arange(0, (rows + 1) * columns, columns, dtype=indices.dtype)
+    starts = torch.arange(rows + 1, dtype=indices.dtype) * columns
     entries = torch.sparse_csr_tensor(
         torch.searchsorted(indices, starts),
         indices.long() % columns,

@@ -119,7 +119,7 @@ PEAKS = {
         "masked-lora": 771,
         "static": 730,
         "seft whole in turn": 882,
-        "seft": 880,
+        "seft": 777,
         "seft whole": 1132,
     },
 }
