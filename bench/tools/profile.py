@@ -43,7 +43,7 @@ from bench.records.measures import MIB
 from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
 
-BASE = "results/checkpoints/smollm2-135m/wanda-s60/base"
+BASE = Path("results/checkpoints/smollm2-135m/wanda-s60/base")
 KEYS = ["method", "storage", "checkpointing"]
 MEMORY = ["weights", "trainable_state", "optimizer", "activations", "dense", "temporary"]
 REFERENCE = "lora"
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         if not given.shape:
-            given.model = folder_of(given.model or Path(BASE))
+            check_base(given.model)
         jobs = {
             (spec, storage, checkpointing): settings_of(given, spec, storage, checkpointing)
             for checkpointing, storage, spec in product(
@@ -101,7 +101,10 @@ def parser_of_arguments() -> Parser:
     )
     base = parser.add_mutually_exclusive_group()
     base.add_argument(
-        "--model", type=Path, help=f"folder of a pruned base or of a model (default: {BASE})"
+        "--model",
+        type=Path,
+        default=BASE,
+        help=f"folder of a pruned base or of a model (default: {BASE})",
     )
     base.add_argument("--shape", choices=SHAPES, help="random weights in the shape of a model")
     parser.add_argument("--sparsity", type=fraction, default=0.6, help="of a base that is dense")
@@ -194,8 +197,8 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
     )
 
 
-def folder_of(folder: Path) -> Path:
-    """The folder, in which a base or a model lies.
+def check_base(folder: Path) -> None:
+    """See that a base with its dense model, or a model, lies in a folder.
 
     Raises:
         ValueError: there is no model, or not the dense one that it was pruned from.
@@ -211,7 +214,6 @@ def folder_of(folder: Path) -> Path:
         raise ValueError(
             f"{folder}: no model; run `make table1`, or give --model FOLDER or --shape NAME"
         )
-    return folder
 
 
 def measure_all(jobs: dict[tuple, Settings], repeat: int) -> tuple[list[dict], list[str]]:

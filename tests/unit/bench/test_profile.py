@@ -15,7 +15,7 @@ from bench.origin import MANIFEST
 from bench.tools.measured_training import Settings, load, measure
 from bench.tools.profile import (
     MEMORY,
-    folder_of,
+    check_base,
     main,
     parse,
     parser_of_arguments,
@@ -180,7 +180,9 @@ def test_a_base_is_read_where_it_was_made(base, tmp_path, monkeypatch, capsys):
     Path("dense").symlink_to(base)
     Path("here").mkdir()
     save_base(LlamaForCausalLM.from_pretrained(base), "here", dense="dense", pruner="magnitude")
-    assert folder_of(Path("here")) == Path("here")
+    given = parser_of_arguments().parse_args(["--model", "here"])
+    assert given.model == Path("here")
+    check_base(given.model)
     Path("dense").unlink()
     with pytest.raises(SystemExit):
         main(["--methods", "full", "--model", "here"])
