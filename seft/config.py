@@ -64,8 +64,8 @@ class SeftConfig:
             ever takes; in turn, about A / R of them are open at any time.
         candidates: c, the windows keep the gradient of about c * k candidates to grow and, where
             the mask adapts, as many to remove as lie outside it of these, chosen from the first
-            micro-batch (as SpIEL's public code does, with c = 1), at 6 bytes each. None, and always
-            with a pattern: of all m * n entries.
+            micro-batch (as SpIEL's public code does, with c = 1), at 6 bytes each. None, and by
+            default with a pattern, which takes no limit: of all m * n entries.
         storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the
             same, bit for bit.
@@ -121,6 +121,8 @@ class SeftConfig:
                 "mask", str, lambda mask: mask == "evolve", '"evolve" where pattern is given'
             )
             # A group's place may need entries of it that are no candidates.
+            if self.candidates not in (None, SeftConfig.candidates):
+                raise ValueError("candidates cannot be limited where pattern is given")
             self.candidates = None
         self._check("seed", whole, lambda s: True, "a whole number")
         for field in fields(self):

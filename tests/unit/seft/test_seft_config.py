@@ -29,6 +29,7 @@ from seft import SeftConfig
         ({"match_rank": 8, "mask": "base"}, "mask='base' must be one of evolve, fixed, free"),
         ({"match_rank": 8, "pattern": (4, 4)}, "pattern=(4, 4) must be (N, M) with 0 < N < M"),
         ({"match_rank": 8, "pattern": (2, 4), "mask": "free"}, "mask='free' must be"),
+        ({"match_rank": 8, "pattern": (2, 4), "candidates": 4}, "candidates cannot be limited"),
         ({"match_rank": 8, "candidates": 2}, "candidates=2 must be a whole number from 3"),
     ],
 )
@@ -42,6 +43,7 @@ def test_configuration_survives_its_file(tmp_path):
     config = SeftConfig(density=0.02, target_modules=["q_proj"], pattern=(2, 4), seed=3)
     config.save_pretrained(tmp_path)
     assert SeftConfig.from_pretrained(tmp_path) == config
+    assert config.candidates is None
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"density": 0.1, "rank": 8}'])
