@@ -5,11 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
-from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
+import pandas as pd
+
+from bench.cells import DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED, Cell
+from bench.claims.evidence import Difference, Evidence, Largest, Profiled, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.measures import ANSWERS, AVERAGE, COSTS, device_of
+from bench.records.profiles import CONDITION, PROFILED, condition_name
 from bench.records.rows import budgets, by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
@@ -51,12 +54,19 @@ class Grid:
     Args:
         records: all records.
         items: their results item by item.
+        profile: measurements of trainings, if there are any.
 
     Attributes:
         budgets: at which anything was trained, from the smallest to the largest.
     """
 
-    def __init__(self, records: list[dict], items: dict[Row, Tasks]):
+    def __init__(
+        self,
+        records: list[dict],
+        items: dict[Row, Tasks],
+        profile: pd.DataFrame | None = None,
+    ):
+        self.profile = profile
         self.rows = by_row(records)
         self.items = items
         self.scores = score_parts(records)
@@ -67,6 +77,10 @@ class Grid:
             for place, key in enumerate(("model", "pruner", "pattern"))
         }
         self.names = {name for row in sparse for name in row}
+
+    def budgets_of(self, claim: Claim) -> list[str]:
+        """At which a claim is judged, from the smallest to the largest: a profile is of none."""
+        return [NO_BUDGET] if claim.metric in PROFILED else self.budgets
 
     def comparisons(self, claim: Claim, budget: str) -> list[Comparison]:
         """Every comparison of a claim at a budget, whether its cells were measured or not."""
@@ -86,6 +100,8 @@ class Grid:
         axes = {
             key: getattr(claim.cells, key) or measured for key, measured in self.measured.items()
         }
+        if claim.metric in PROFILED:
+            axes = {key: [None] for key in axes}
         axes["against"] = claim.against or [None]
         axes["task"] = self._tasks(claim.metric)
         for values in product(*axes.values()):
@@ -99,15 +115,23 @@ class Grid:
             return [name] if name in self.scores else []
         if metric == PERPLEXITY:
             return [name for name in self.scores if name.endswith(f"_{PERPLEXITY}")]
+        if metric in PROFILED and self.profile is not None:
+            conditions = self.profile[CONDITION].drop_duplicates()
+            return [condition_name(one) for one in conditions.itertuples(index=False)]
         return [None]
 
     def _comparison(self, claim: Claim, budget: str, place: dict, places: list[dict]) -> Comparison:
         parts, lacks = [], []
         for one in places:
             base = (one["model"], one["pruner"], one["pattern"])
-            found = self._evidence(claim, budget, base, one["against"], one["task"])
+            if claim.metric in PROFILED:
+                found = self._profiled(claim, one["against"], one["task"])
+                where = one["task"] or "profile"
+            else:
+                found = self._evidence(claim, budget, base, one["against"], one["task"])
+                where = "-".join(base[1:])
             if isinstance(found, Lack):
-                lacks.append(replace(found, base="-".join(base[1:])))
+                lacks.append(replace(found, base=where))
             else:
                 parts.append(found)
         evidence = type(parts[0]).pooled(parts) if parts else None
@@ -160,6 +184,21 @@ class Grid:
         }
         lack = "not measured in one seed of both, on one device"
         return Ratio(logarithms) if logarithms else Lack(lack)
+
+    def _profiled(self, claim: Claim, against: str, condition: str | None) -> Profiled | Lack:
+        """The evidence in a profile under one of its conditions, or why there is none."""
+        if self.profile is None:
+            return Lack("not run (`make profile`)")
+        named = self.profile[CONDITION].apply(lambda row: condition_name(tuple(row)), axis=1)
+        costs = self.profile[named == condition].set_index(["method", "repetition"])
+        costs = costs[PROFILED[claim.metric]].unstack("method")
+        for name in (claim.cells.repair, against):
+            if name not in costs:
+                return Lack("not in this profile", name)
+        ratios = (costs[claim.cells.repair] / costs[against]).dropna()
+        if ratios.empty:
+            return Lack("no repetition in common")
+        return Profiled({((condition,), number): math.log(r) for number, r in ratios.items()})
 
     def _drift(self, row: Row) -> Largest | Lack:
         base = next((r for r in self._unrepaired(row) if r["metrics"]), None)

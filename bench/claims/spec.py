@@ -20,6 +20,7 @@ from bench.documents import DocumentError, read_document
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
 from bench.paths import ROOT
 from bench.records.measures import ACCURACY, COSTS, KINDS, NEGLIGIBLE_RATIO
+from bench.records.profiles import PROFILED
 from bench.typed import Strict
 
 Axis = Literal["model", "pruner", "pattern", "against", "task"]
@@ -31,6 +32,7 @@ SCORES = {
     "perplexity": KINDS[PERPLEXITY],
 }
 OBSERVED = ("sparsity_drift", "diverged")
+RATIOS = (*COSTS, *PROFILED)
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -75,7 +77,7 @@ class Claim(Strict):
     against: list[Repair] = Field(
         default=[], description="The repairs of the same base that they are compared with."
     )
-    metric: Annotated[str, _one_of((*SCORES, *COSTS, *OBSERVED))] = Field(
+    metric: Annotated[str, _one_of((*SCORES, *RATIOS, *OBSERVED))] = Field(
         description="What is compared."
     )
     direction: Literal["above", "below"] = Field(
@@ -116,7 +118,7 @@ class Claim(Strict):
     def unit(self) -> str:
         """Of an estimate; a drift of sparsity and a share of seeds have none."""
         score = SCORES.get(self.metric)
-        return score.unit if score else "times" if self.metric in COSTS else ""
+        return score.unit if score else "times" if self.metric in RATIOS else ""
 
     @model_validator(mode="after")
     def _metric_fits(self):
@@ -126,8 +128,11 @@ class Claim(Strict):
             raise ValueError(f"against = {self.against}: allowed with {self.metric}: {allowed}")
         if self.cells.repair in self.against:
             raise ValueError(f"against = {self.against}: allowed: other repairs than its own")
-        if self.metric in COSTS and self.threshold <= 0:
+        if self.metric in RATIOS and self.threshold <= 0:
             raise ValueError(f"threshold = {self.threshold:g}: allowed for a ratio: above 0")
+        named = [key for key in AXES[:3] if getattr(self.cells, key) is not None]
+        if self.metric in PROFILED and named:
+            raise ValueError(f"cells.{named[0]}: allowed with {self.metric}: none")
         return self
 
 

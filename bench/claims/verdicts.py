@@ -46,7 +46,7 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
     summaries, details = [], []
     for claim in claims:
         at = {}
-        for budget in grid.budgets:
+        for budget in grid.budgets_of(claim):
             comparisons = grid.comparisons(claim, budget)
             tested = sum(one.evidence is not None for one in comparisons)
             judged = [Judged(claim, one, of=tested) for one in comparisons]
@@ -149,15 +149,17 @@ def _to_settle(evidence: Evidence, needed: Needed) -> str:
     if needed == Needed() and None in evidence.interval():
         return "more than one measurement"
     have = {"seeds": evidence.seeds, "items": evidence.items}
-    return _in_words(needed, have) or "no number of seeds or items that could be run"
+    return (
+        _in_words(needed, have, evidence.counted) or "no number of measurements that could be run"
+    )
 
 
-def _in_words(needed: Needed, have: dict[str, int | None]) -> str:
+def _in_words(needed: Needed, have: dict[str, int | None], counted: str) -> str:
     ways = [
         # A ratio is over bases, some of which may lack seeds that others have.
         f"{number:,} {label}" + (f" ({number - had:,} more)" if had and number > had else "")
         for number, label, had in (
-            (needed.seeds, "seeds a cell", have.get("seeds")),
+            (needed.seeds, counted, have.get("seeds")),
             (needed.items, "items", have.get("items")),
         )
         if number is not None
@@ -201,7 +203,7 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
         "ci_high": high,
         "needed_seeds": needed.seeds,
         "needed_items": needed.items,
-        "to_settle": _in_words(needed, have={}),
+        "to_settle": _in_words(needed, {}, pooled.counted if pooled else ""),
         "detail": "; ".join([*too_few, *_refuted(judged), *_not_tested(judged)]),
     }
 

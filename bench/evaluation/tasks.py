@@ -22,7 +22,7 @@ ANSWER_BPB = "answer_bpb"
 UNFILTERED = "none"
 # Beside the data of a task of lm-eval's own, and none of them: what a configuration can ask of it.
 FACTS = ".facts.json"
-# Items of tasks of lm-eval's own, and windows of a text's test split, until they are fetched.
+# Items of tasks of lm-eval's own.
 ITEMS = {
     "arc_challenge": 1172,
     "arc_easy": 2376,
@@ -33,9 +33,16 @@ ITEMS = {
     "openbookqa": 500,
     "piqa": 1838,
     "rte": 277,
+    "winogrande": 1267,
+}
+# Items of ours, and windows of a text.
+OWN_ITEMS = {
+    "science": 250,
+    "social_iqa": 1935,
+    "wiki": 48,
     "wikitext2_2048": 166,
     "wikitext2_4096": 83,
-    "winogrande": 1267,
+    "winogrande": 6948,
 }
 # Of another one; and tokens of an item with its answers: of lm-eval's own, and of ours.
 OTHER_ITEMS, TOKENS, OWN_TOKENS = 1000, 120, 25
@@ -110,10 +117,10 @@ class TaskSpec(Strict):
             name: of the task.
             items: how many there are, where that is known.
         """
-        length = TOKENS if self.data is None else OWN_TOKENS
+        known, length = (ITEMS, TOKENS) if self.data is None else (OWN_ITEMS, OWN_TOKENS)
         if self.metric == PERPLEXITY:
             length = self.context_length
-        items = items or self.limit or ITEMS.get(name, OTHER_ITEMS)
+        items = items or self.limit or known.get(name, OTHER_ITEMS)
         return items * length * (1 + self.few_shot)
 
     def items(self, name: str, resources: Path) -> Path:

@@ -4,9 +4,11 @@ from importlib import import_module
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.figures import FORMATS, NOTHING
+from bench.figures.profile import draw_profile
 from bench.figures.results import Results
 from bench.figures.style import METADATA, SETTINGS
 from bench.files import whole
@@ -35,3 +37,10 @@ def write(stem: str | Path, name: str, results: Results, *where: str) -> None:
         for kind in FORMATS:
             with whole(f"{stem}.{kind}") as path:
                 figure.savefig(path, format=kind, metadata=METADATA[kind] | title)
+
+
+def write_profile(measured: pd.DataFrame, path: Path) -> None:
+    """Draw a profile to a file, in the format that its name ends in."""
+    kind = path.suffix.removeprefix(".")
+    with matplotlib.rc_context(SETTINGS), whole(path) as temporary:
+        draw_profile(measured).savefig(temporary, format=kind, metadata=METADATA[kind])

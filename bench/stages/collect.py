@@ -15,6 +15,7 @@ from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
 from bench.files import UnreadableError, write_csv
 from bench.records.comparable import differences
+from bench.records.profiles import PROFILE, read_profile
 from bench.records.record import HERE, ORIGIN, read_records
 from bench.records.submissions import SUBMISSIONS, Sent, joined, submissions_below
 from bench.statistics.comparisons import Tasks, comparisons_table
@@ -66,7 +67,8 @@ def write_tables(
 def collect(records: Mapping[str, dict], folder: Path) -> None:
     """Make all of :data:`bench.tables.TABLES` in a folder.
 
-    Claims are judged, and published numbers reproduced, by what was run here alone.
+    Claims are judged, and published numbers reproduced, by what was run here alone; claims about
+    profiled costs by ``profile.csv`` in the folder, if it is there.
 
     Args:
         records: by their paths.
@@ -85,7 +87,8 @@ def collect(records: Mapping[str, dict], folder: Path) -> None:
     write_table1(found, scores, folder / "table1.csv")
     write_tables(found, scores, comparisons, folder)
     ours = [record for record in found if record[ORIGIN] == HERE]
-    summary, detail = claims_tables(load_claims(CLAIMS_FILE), Grid(ours, items))
+    profile = read_profile(folder / PROFILE) if (folder / PROFILE).is_file() else None
+    summary, detail = claims_tables(load_claims(CLAIMS_FILE), Grid(ours, items, profile))
     write_csv(folder / "claims_detail.csv", detail)
     write_csv(folder / "claims.csv", summary)
     reproduced = reproduction_table(read_references(reference_files()), ours)

@@ -36,8 +36,10 @@ from baselines.repair.base import Repair
 from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
 from bench.jobs.measure import StageClock, page_in
+from bench.jobs.provenance import provenance
 from bench.models.bases import BASE_FILE, dense_model, load_base
 from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
+from bench.records.measures import device_of
 from bench.training.loss import (
     counted_logits,
     dense_logits,
@@ -273,17 +275,18 @@ def measure(settings: Settings) -> dict:
     """Seconds and bytes of a training.
 
     Returns:
-        - ``trainable_parameters``, and ``tokens`` of a step
+        - ``device`` with its threads and the dtype; ``trainable_parameters``; ``tokens`` of a step
         - ``step_seconds``: median of the timed steps, without evolving
         - ``evolving_seconds``: of one evolution of every layer
         - ``evolving_share``: of that, and of what the dense gradients that it needs add to the
           steps they are gathered in, in the time of the steps from one evolution to the next.
           (Where layers take turns, gathering is in every step, its time in ``step_seconds``.)
-        - bytes: ``weights`` of the frozen base; ``trainable_state``, the parameters that train and
-          what says where they are; ``optimizer``; ``activations``, what the forward pass saves for
-          the backward; ``dense``, the dense model where it is beside on the device; ``peak`` above
-          the loaded base; ``temporary``, what these and ``trainable_state`` leave of it: gradients,
-          windows, streams, what is made anew in the backward.
+        - in bytes, ``_bytes`` after each name: ``weights`` of the frozen base; ``trainable_state``,
+          the parameters that train and what says where they are; ``optimizer``; ``activations``,
+          what the forward pass saves for the backward; ``dense``, the dense model where it is
+          beside on the device; ``peak`` above the loaded base; ``temporary``, what these and
+          ``trainable_state`` leave of it: gradients, windows, streams, what is made anew in the
+          backward.
     """
     torch.set_num_threads(settings.threads)
     device = pick_device(settings.device)
@@ -325,17 +328,18 @@ def measure(settings: Settings) -> dict:
     optimizer = held(moments)
     step_seconds = median(step.seconds for step in timed)
     return {
+        "device": device_of({"provenance": provenance(device, dtype)}),
         "trainable_parameters": repair.trainable_parameters(model),
         "tokens": loop.tokens.numel(),
         "step_seconds": step_seconds,
         **evolution(repair, model, warmup[1:], step_seconds),
-        "weights": weights,
-        "trainable_state": state,
-        "optimizer": optimizer,
-        "activations": saved.bytes,
-        "dense": beside,
-        "temporary": peak - state - optimizer - saved.bytes - beside,
-        "peak": peak,
+        "weights_bytes": weights,
+        "trainable_state_bytes": state,
+        "optimizer_bytes": optimizer,
+        "activations_bytes": saved.bytes,
+        "dense_bytes": beside,
+        "temporary_bytes": peak - state - optimizer - saved.bytes - beside,
+        "peak_bytes": peak,
     }
 
 

@@ -13,7 +13,11 @@ medians over the repetitions and, as `_spread`, largest minus smallest:
   frozen base itself;
 - `evolving_seconds` of one evolution of every layer, and `evolving_percent`: of it, and of the time
   that gathering dense gradients for it adds to A steps, in the time of the R steps between two;
-- `step_ratio` and `peak_ratio` to `lora` of the same storage and checkpointing.
+- `step_ratio` and `peak_ratio` to `lora` of the same length, storage and checkpointing.
+
+`--csv` keeps every measurement, a row each; as `results/profile.csv` it is what a claim of
+`config/claims.yaml` about `profiled` costs is judged on. `--figure` draws memory and time against
+the length.
 
 Bytes that are held are counted exactly. The peak is the allocator's on a GPU; on a CPU, where torch
 keeps no such count, it is the process's resident memory. The evolution that is timed is the first
@@ -36,19 +40,20 @@ import yaml
 from tqdm import tqdm
 
 from baselines.repair import REPAIRS, build_repair
+from bench.figures.draw import write_profile
+from bench.figures.style import METADATA
 from bench.files import write_csv
 from bench.jobs.environment import ALLOCATOR
 from bench.models.bases import BASE_FILE, dense_model
 from bench.records.measures import MIB
+from bench.records.profiles import COLUMNS, CONDITION, KEYS, MEASURED, PARTS, WEIGHTS
 from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
 
 BASE = Path("results/checkpoints/smollm2-135m/wanda-s60/base")
-KEYS = ["method", "storage", "checkpointing"]
-MEMORY = ["weights", "trainable_state", "optimizer", "activations", "dense", "temporary"]
 REFERENCE = "lora"
 # Arguments that are settings of every measurement.
-SETTINGS = ("sparsity", "length", "batch", "steps", "device", "dtype", "threads")
+SETTINGS = ("sparsity", "batch", "steps", "device", "dtype", "threads")
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,9 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not given.shape:
             check_base(given.model)
         jobs = {
-            (spec, storage, checkpointing): settings_of(given, spec, storage, checkpointing)
-            for checkpointing, storage, spec in product(
-                given.checkpointing, given.storage, given.methods
+            (spec, length, storage, checkpointing): settings_of(
+                given, spec, length, storage, checkpointing
+            )
+            for checkpointing, storage, length, spec in product(
+                given.checkpointing, given.storage, given.length, given.methods
             )
             if storage == "dense" or takes_storage(spec)
         }
@@ -77,10 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"none of {', '.join(given.methods)} can hold its base as a bitmask")
     rows, failed = measure_all(jobs, given.repeat)
     if rows:
-        result = table(pd.DataFrame(rows))
+        name = given.shape or str(given.model)
+        measured = pd.DataFrame(rows).assign(model=name, batch=given.batch)
         if given.csv:
-            write_csv(given.csv, result)
-        print(f"{given.shape or given.model}, batches of {given.batch} x {given.length} tokens")
+            write_csv(given.csv, measured[COLUMNS])
+        if given.figure:
+            write_profile(measured, given.figure)
+        result = table(measured)
+        print(f"{name}, batches of {given.batch} sequences")
         print(result.to_string(index=False, formatters=formats(result.columns)))
     if failed:
         parser.exit(1, "".join(f"{line}\n" for line in failed))
@@ -109,7 +120,6 @@ def parser_of_arguments() -> Parser:
     base.add_argument("--shape", choices=SHAPES, help="random weights in the shape of a model")
     parser.add_argument("--sparsity", type=fraction, default=0.6, help="of a base that is dense")
     for name, default, about in (
-        ("length", 128, "tokens a sequence"),
         ("batch", 2, "sequences a batch"),
         ("steps", 8, "timed steps"),
         ("repeat", 3, "repetitions"),
@@ -120,6 +130,9 @@ def parser_of_arguments() -> Parser:
     ):
         parser.add_argument(f"--{name}", type=positive, default=default, help=about)
     parser.add_argument(
+        "--length", type=positive, nargs="+", default=[128], help="tokens a sequence"
+    )
+    parser.add_argument(
         "--storage",
         nargs="+",
         choices=STORAGES,
@@ -129,7 +142,10 @@ def parser_of_arguments() -> Parser:
     parser.add_argument("--checkpointing", nargs="+", choices=("off", "on"), default=["off"])
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto")
-    parser.add_argument("--csv", type=Path, help="file to write the table to as well")
+    parser.add_argument("--csv", type=Path, help="file to write every measurement to")
+    parser.add_argument(
+        "--figure", type=figure_file, help=f"file to draw to: .{', .'.join(METADATA)}"
+    )
     return parser
 
 
@@ -137,6 +153,12 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
     return int(text)
+
+
+def figure_file(text: str) -> Path:
+    if Path(text).suffix.removeprefix(".") not in METADATA:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .{', .'.join(METADATA)}")
+    return Path(text)
 
 
 def fraction(text: str) -> float:
@@ -166,7 +188,9 @@ def takes_storage(spec: str) -> bool:
     return "storage" in REPAIRS[parse(spec)[0]].Options.model_fields
 
 
-def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointing: str) -> Settings:
+def settings_of(
+    given: argparse.Namespace, spec: str, length: int, storage: str, checkpointing: str
+) -> Settings:
     """What is measured of a method under some conditions.
 
     Raises:
@@ -191,6 +215,7 @@ def settings_of(given: argparse.Namespace, spec: str, storage: str, checkpointin
         options=options,
         model=None if given.shape else str(given.model.resolve()),
         shape=SHAPES.get(given.shape),
+        length=length,
         warmup=given.accumulate_steps + in_turn * given.evolve_every,
         checkpointing=checkpointing == "on",
         **{key: getattr(given, key) for key in SETTINGS},
@@ -224,14 +249,17 @@ def measure_all(jobs: dict[tuple, Settings], repeat: int) -> tuple[list[dict], l
     """
     rows, failed = [], {}
     with tqdm(total=repeat * len(jobs), unit="run") as bar:
-        for _ in range(repeat):
+        for repetition in range(repeat):
             for key, settings in jobs.items():
-                bar.set_postfix_str(" ".join(key))
+                name = " ".join(map(str, key))
+                bar.set_postfix_str(name)
                 if key not in failed:
                     try:
-                        rows.append({**dict(zip(KEYS, key, strict=True)), **run(settings)})
+                        found = run(settings)
+                        condition = dict(zip(KEYS, key, strict=True))
+                        rows.append({**condition, "repetition": repetition, **found})
                     except RuntimeError as error:
-                        failed[key] = f"{' '.join(key)}: {error}"
+                        failed[key] = f"{name}: {error}"
                 bar.update()
     return rows, list(failed.values())
 
@@ -257,21 +285,24 @@ def run(settings: Settings) -> dict:
 
 def table(measured: pd.DataFrame) -> pd.DataFrame:
     """One row a method and condition, of one row a measurement."""
-    grouped = measured.groupby(KEYS, sort=False)
+    grouped = measured[[*KEYS, *MEASURED]].groupby(KEYS, sort=False)
     middle = grouped.median()
     spread = grouped.max() - grouped.min()
+    memory = (middle[[WEIGHTS, *PARTS]] / MIB).rename(
+        columns=lambda name: name.replace("_bytes", "_mib")
+    )
     result = middle[["trainable_parameters", "step_seconds"]].astype({"trainable_parameters": int})
     result = result.assign(
         step_seconds_spread=spread["step_seconds"],
         tokens_per_second=middle["tokens"] / middle["step_seconds"],
-        peak_mib=middle["peak"] / MIB,
-        peak_mib_spread=spread["peak"] / MIB,
-        **(middle[MEMORY] / MIB).add_suffix("_mib"),
+        peak_mib=middle["peak_bytes"] / MIB,
+        peak_mib_spread=spread["peak_bytes"] / MIB,
+        **memory,
         evolving_seconds=middle["evolving_seconds"],
         evolving_percent=100 * middle["evolving_share"],
     ).reset_index()
     reference = result[result["method"] == REFERENCE]
-    reference = result[KEYS].merge(reference, on=KEYS[1:], how="left", suffixes=("", "_reference"))
+    reference = result[KEYS].merge(reference, on=CONDITION, how="left", suffixes=("", "_reference"))
     result["step_ratio"] = result["step_seconds"] / reference["step_seconds"]
     result["peak_ratio"] = result["peak_mib"] / reference["peak_mib"]
     return result

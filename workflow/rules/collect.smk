@@ -10,6 +10,8 @@ rule collect:
         records=RECORDS,
         samples=SAMPLES,
         checked=[DATA_CHECKED, *expand(DENSE_CHECKED, model=CONFIG.grid.models)],
+        # Made by hand, if at all.
+        profile=[path for path in [f"results/{PROFILE}"] if os.path.exists(path)],
         code=code("collect", "config/claims.yaml", *files_in("config/references", "*.csv")),
     output:
         report("results/table1.csv", caption="../report/table1.rst", category="Tables"),

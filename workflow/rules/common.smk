@@ -38,6 +38,7 @@ from bench.planning.preflight import check_or_exit
 from bench.planning.retry import to_retry
 from bench.planning.speeds import device_of
 from bench.records.band import is_checked
+from bench.records.profiles import PROFILE
 from bench.records.record import (
     data_config,
     data_of,

@@ -10,11 +10,12 @@ from tiny import tiny_llama
 from transformers import LlamaForCausalLM
 
 from baselines.pruning import prunable_layers, prune, sparsity_report
+from bench.files import UnreadableError
 from bench.models.bases import save_base
 from bench.origin import MANIFEST
+from bench.records.profiles import COLUMNS, PARTS, WEIGHTS, read_profile
 from bench.tools.measured_training import Settings, load, measure
 from bench.tools.profile import (
-    MEMORY,
     check_base,
     main,
     parse,
@@ -64,10 +65,10 @@ def test_bytes_of_lora_are_those_of_its_formula(base):
     found = measure(settings(base, "lora", options={"rank": RANK}))
     assert found["trainable_parameters"] == count
     # The rotary frequencies are a buffer of the model's.
-    assert found["weights"] == sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
-    assert found["trainable_state"] == 4 * count
+    assert found["weights_bytes"] == sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+    assert found["trainable_state_bytes"] == 4 * count
     # Two moments of each number, and a step count of each of the two matrices of a layer.
-    assert found["optimizer"] == 8 * count + 4 * 2 * len(weights)
+    assert found["optimizer_bytes"] == 8 * count + 4 * 2 * len(weights)
     assert (found["evolving_seconds"], found["evolving_share"]) == (0, 0)
 
 
@@ -86,17 +87,17 @@ def test_bytes_of_seft_are_those_of_its_formula(base, storage):
     found = measure(settings(base, "seft", options=options))
     whole = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
     if storage == "dense":
-        assert found["weights"] == whole
+        assert found["weights_bytes"] == whole
     else:
         packed = sum(
             4 * int(w.count_nonzero()) + len(w) * math.ceil(w.shape[1] / 8) + 4 * len(w)
             for w in weights
         )
-        assert found["weights"] == whole - sum(w.nbytes for w in weights) + packed
+        assert found["weights_bytes"] == whole - sum(w.nbytes for w in weights) + packed
     # Delta, position and base weight of each entry; packed, its place among the values too.
-    assert found["trainable_state"] == (12 if storage == "dense" else 16) * count
+    assert found["trainable_state_bytes"] == (12 if storage == "dense" else 16) * count
     # Two moments and a generation of each entry, and of each layer the age of the one there is.
-    assert found["optimizer"] == (8 + 1) * count + 4 * len(weights)
+    assert found["optimizer_bytes"] == (8 + 1) * count + 4 * len(weights)
     assert found["evolving_seconds"] > 0
     assert found["evolving_share"] >= found["evolving_seconds"] / (9 * found["step_seconds"])
 
@@ -106,21 +107,24 @@ def test_bytes_of_reconstruction_are_those_of_its_formula(base):
     count = sum(int(weight.count_nonzero()) for weight in weights)
     found = measure(settings(base, "reconstruct", options={}))
     assert found["trainable_parameters"] == count
-    assert found["trainable_state"] == 4 * count
+    assert found["trainable_state_bytes"] == 4 * count
     # The base's mask: a bit a weight in whole bytes a row, and where each row begins.
     mask = sum(len(w) * (math.ceil(w.shape[1] / 8) + 4) for w in weights)
     kept = sum(t.nbytes for t in model.parameters()) - sum(w.nbytes for w in weights)
-    assert found["weights"] == buffers(base) + kept + mask
-    assert found["optimizer"] == 8 * count + 4 * len(weights)
-    assert found["dense"] == sum(t.nbytes for t in model.parameters())
+    assert found["weights_bytes"] == buffers(base) + kept + mask
+    assert found["optimizer_bytes"] == 8 * count + 4 * len(weights)
+    assert found["dense_bytes"] == sum(t.nbytes for t in model.parameters())
 
 
 def test_a_distilling_repair_has_the_dense_model_beside(base):
     options = {"rank": RANK}
     plain = measure(settings(base, "lora", options=options))
     found = measure(settings(base, "lora", options=options | {"objective": "distill"}))
-    assert (plain["dense"], found["dense"]) == (0, plain["weights"] - buffers(base))
-    for part in ("trainable_state", "optimizer"):
+    assert (plain["dense_bytes"], found["dense_bytes"]) == (
+        0,
+        plain["weights_bytes"] - buffers(base),
+    )
+    for part in ("trainable_state_bytes", "optimizer_bytes"):
         assert found[part] == plain[part]
 
 
@@ -133,13 +137,13 @@ def test_all_layers_hold_positions_when_the_timing_begins(base):
     arguments += ["--rank", str(RANK), "--steps", "1", "--dtype", "float32"]
     given = parser_of_arguments().parse_args(arguments)
     at_once, in_turn = (
-        measure(settings_of(given, f"seft:mask=fixed,stagger={stagger}", "dense", "off"))
+        measure(settings_of(given, f"seft:mask=fixed,stagger={stagger}", 128, "dense", "off"))
         for stagger in ("false", "true")
     )
-    assert in_turn["trainable_state"] == at_once["trainable_state"]
+    assert in_turn["trainable_state_bytes"] == at_once["trainable_state_bytes"]
     # What a delta of each layer, float32, and its position and base weight take.
     count = sum(RANK * sum(weight.shape) for weight in layers(base)[1])
-    assert in_turn["trainable_state"] >= 12 * count
+    assert in_turn["trainable_state_bytes"] >= 12 * count
 
 
 def test_activations_are_what_is_saved_for_backward(base):
@@ -148,7 +152,7 @@ def test_activations_are_what_is_saved_for_backward(base):
             settings(
                 base, "lora", options={"dropout": 0}, length=length, checkpointing=checkpointing
             )
-        )["activations"]
+        )["activations_bytes"]
         for length in (16, 32)
         for checkpointing in (False, True)
     }
@@ -197,41 +201,68 @@ def test_a_shape_needs_no_files():
     model = load(wanted, torch.device("cpu"), torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert sparsity_report(model).sparsity == pytest.approx(0.6, abs=0.01)
-    assert measure(wanted)["peak"] > 0
+    assert measure(wanted)["peak_bytes"] > 0
 
 
-def test_the_table_of_two_methods(base, tmp_path, capsys):
-    csv = tmp_path / "profile.csv"
-    arguments = f"""--methods lora seft:candidates=3 --model {base} --length 16 --steps 2 --repeat 2
-        --rank {RANK} --accumulate-steps 2 --dtype float32 --device cpu --csv {csv}"""
+def test_two_methods_are_measured_drawn_and_shown(base, tmp_path, capsys):
+    csv, png = tmp_path / "profile.csv", tmp_path / "profile.png"
+    arguments = f"""--methods lora seft:candidates=3 --model {base} --length 16 8 --steps 2
+        --rank {RANK} --accumulate-steps 2 --dtype float32 --device cpu --repeat 1
+        --csv {csv} --figure {png}"""
     main(arguments.split())
     printed = capsys.readouterr().out
-    found = pd.read_csv(csv).set_index("method")
-    assert list(found.index) == ["lora", "seft:candidates=3"]
-    assert found.loc["lora", ["step_ratio", "peak_ratio"]].tolist() == [1, 1]
+    assert png.read_bytes().startswith(b"\x89PNG")
+    measured = read_profile(csv)
+    assert measured["device"].unique().size == 1
+    assert measured["device"][0].endswith("1 thread, float32")
+    found = table(measured).set_index(["method", "length"])
+    # Under one condition after the other.
+    methods = ["lora", "seft:candidates=3"]
+    assert [(method, length) for length in (16, 8) for method in methods] == list(found.index)
+    assert found.loc["lora", ["step_ratio", "peak_ratio"]].eq(1).all(axis=None)
     assert found["trainable_parameters"].nunique() == 1
-    assert (found["evolving_percent"] > 0).tolist() == [False, True]
-    parts = [name for name in MEMORY if name != "weights"]
-    for _, row in found.iterrows():
-        assert row["tokens_per_second"] == pytest.approx(32 / row["step_seconds"])
+    assert (found["evolving_percent"] > 0).tolist() == [False, True] * 2
+    for (_, length), row in found.iterrows():
+        assert row["tokens_per_second"] == pytest.approx(2 * length / row["step_seconds"])
         assert row["weights_mib"] > 0
-    for column in [*found.columns, *(f"{part}_mib" for part in parts)]:
+    for column in found.columns:
         assert column in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.drop(columns="peak_bytes"), "no profile: without peak_bytes"),
+        (lambda rows: rows.assign(device=["a", "b"]), "device = a, b; allowed: one in all rows"),
+        (lambda rows: rows.assign(peak_bytes=[1, 0]), "peak_bytes: allowed: numbers above 0"),
+        (lambda rows: rows.assign(repetition=0), "each method, condition and repetition once"),
+    ],
+)
+def test_a_profile_of_another_form_is_refused(tmp_path, change, message):
+    rows = pd.DataFrame([dict.fromkeys(COLUMNS, 1) | {"repetition": n} for n in range(2)])
+    path = tmp_path / "profile.csv"
+    rows.to_csv(path, index=False)
+    assert len(read_profile(path)) == 2
+    change(rows).to_csv(path, index=False)
+    with pytest.raises(UnreadableError, match=message) as refused:
+        read_profile(path)
+    assert str(path) in str(refused.value)
 
 
 def test_the_table_holds_medians_spreads_and_ratios():
     def row(method, storage, seconds, peak):
         return {
             "method": method,
+            "length": 15,
             "storage": storage,
             "checkpointing": "off",
             "trainable_parameters": 10,
             "tokens": 30,
             "step_seconds": seconds,
-            "peak": peak * 2**20,
+            "peak_bytes": peak * 2**20,
             "evolving_seconds": 0.5,
             "evolving_share": 0.02,
-            **dict.fromkeys(MEMORY, 2**20),
+            **dict.fromkeys([WEIGHTS, *PARTS], 2**20),
         }
 
     measured = [
@@ -261,7 +292,7 @@ def test_a_method_that_fails_is_named_and_the_others_are_shown(base, capsys):
     assert "lora" in printed
     assert "seft" not in printed
     *_, last = said.splitlines()
-    assert last.startswith("seft:match_rank=999 dense off: ValueError: ")
+    assert last.startswith("seft:match_rank=999 8 dense off: ValueError: ")
     assert "fewer than its" in last
 
 
@@ -282,6 +313,8 @@ def test_options_of_a_method_are_read_as_yaml():
         ("--methods seft:candidates=1", "candidates=1 must be a whole number from 3"),
         ("--methods lora:storage=zip", "repair 'lora': storage = 'zip'"),
         ("--methods full --storage bitmask", "none of full can hold its base as a bitmask"),
+        ("--length 8 0", "argument --length: '0' must be a whole number from 1"),
+        ("--figure a.gif", "argument --figure: 'a.gif' must end in .png, .svg, .pdf"),
         ("--steps 0", "argument --steps: '0' must be a whole number from 1"),
         ("--sparsity 60", "argument --sparsity: '60' must be a number above 0 and below 1"),
         ("--model nowhere", "nowhere: no model; run `make table1`, or give --model"),

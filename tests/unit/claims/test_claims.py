@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from made_up import STRENGTH, made_up_grid
+from scipy import stats
 from statistics_oracles import crossed, make_items
 
 from bench.cells import Cell
@@ -526,3 +527,60 @@ def test_the_shipped_claims_have_verdicts_on_a_whole_grid(tmp_path):
     counts = summary[[verdict.value.replace(" ", "_") for verdict in Verdict]].sum(axis=1)
     assert (counts == summary["comparisons"]).all()
     assert len(detail) == summary["comparisons"].sum()
+
+
+PROFILE = {"metric": "profiled_peak_memory", "direction": "below", "threshold": 1}
+
+
+def profile_of(peaks: dict[tuple[str, int], list[float]]) -> pd.DataFrame:
+    """Measurements of methods at lengths, a repetition each."""
+    return pd.DataFrame(
+        {
+            "method": method,
+            "length": length,
+            "storage": "dense",
+            "checkpointing": "off",
+            "repetition": number,
+            "peak_bytes": peak,
+        }
+        for (method, length), values in peaks.items()
+        for number, peak in enumerate(values)
+    )
+
+
+@pytest.mark.parametrize(
+    ("longer", "verdict"),
+    [([60, 62, 64], "supported"), ([130, 131, 132], "refuted"), ([50, 100, 180], "inconclusive")],
+)
+def test_a_cost_is_judged_under_each_condition_of_a_profile(longer, verdict):
+    peaks = {("lora", 512): [100, 101, 102], ("seft", 512): [70, 71, 72]}
+    peaks |= {("lora", 1024): [100, 101, 102], ("seft", 1024): longer}
+    claim = Claim.model_validate({**CLAIM, **PROFILE})
+    summary, detail = claims_tables([claim], Grid([], {}, profile_of(peaks)))
+    assert list(detail["task"]) == ["512 tokens", "1024 tokens"]
+    assert list(detail["verdict"]) == ["supported", verdict]
+    assert summary.iloc[0]["verdict"] == verdict
+    first = detail.iloc[0]
+    logs = np.log(np.array([70, 71, 72]) / [100, 101, 102])
+    half = stats.t.ppf(0.975, 2) * logs.std(ddof=1) / math.sqrt(3)
+    expected = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+    assert [first["estimate"], first["ci_low"], first["ci_high"]] == pytest.approx(expected)
+    if verdict == "inconclusive":
+        assert summary.iloc[0]["to_settle"].endswith(" repetitions")
+
+
+def test_a_profile_that_is_not_there_tests_nothing(tmp_path):
+    claim = Claim.model_validate({**CLAIM, **PROFILE})
+    summary, _ = claims_tables([claim], Grid([], {}))
+    assert summary.iloc[0]["verdict"] == "not tested"
+    assert "`make profile`" in summary.iloc[0]["detail"]
+    summary, _ = claims_tables([claim], Grid([], {}, profile_of({("seft", 512): [1, 1]})))
+    assert summary.iloc[0]["detail"] == "1 not tested: lora not in this profile"
+
+
+def test_a_claim_about_a_profile_names_no_cells(tmp_path):
+    entry = {**CLAIM, **PROFILE, "cells": {"repair": "seft", "pruner": ["wanda"]}}
+    with pytest.raises(
+        ClaimsError, match=r"cells\.pruner: allowed with profiled_peak_memory: none"
+    ):
+        load_claims(write(tmp_path, entry))
