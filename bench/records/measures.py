@@ -43,6 +43,10 @@ class Kind:
     lower_is_better: bool
     scale: float = 1
 
+    def favours(self, difference: float) -> bool:
+        """Whether a difference from another score is to the better."""
+        return difference != 0 and (difference < 0) == self.lower_is_better
+
     def heading(self, name: str) -> str:
         """The head of the column of the score ``name``."""
         return self._stem(name) + self.short

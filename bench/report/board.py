@@ -9,7 +9,7 @@ from bench.records.record import ORIGIN
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.report.sources import Sources, plain
 from bench.statistics.comparisons import Verdict
-from bench.tables.table1 import ENDS, WHENCE, stands_out
+from bench.tables.table1 import ENDS, WHENCE
 
 SCORE = ("mean", "ci_low", "ci_high", "best", "tie_group")
 PUBLISHED = "published"
@@ -30,10 +30,7 @@ def board(sources: Sources) -> dict:
     names = [*chief, *(name for name in kinds if name not in chief)]
     groups = dict.fromkeys(kinds, "task") | dict.fromkeys(details(kinds), "detail")
     groups |= dict.fromkeys(chief, "chief")
-    scored = {
-        (tuple(row[key] for key in IDENTITY), row["task"]): row
-        for row in plain(scores.assign(best=stands_out(scores)))
-    }
+    scored = {(tuple(row[key] for key in IDENTITY), row["task"]): row for row in plain(scores)}
     numbers: dict[tuple, list[int]] = {}
     for number, record in enumerate(sources.records.values()):
         identity = tuple(record["cell"][key] for key in IDENTITY)

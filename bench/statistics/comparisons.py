@@ -228,7 +228,7 @@ def verdict(difference: Spread, significant: bool, kind: Kind) -> Verdict:
         return Verdict.EQUAL
     if not significant:
         return Verdict.INCONCLUSIVE
-    return Verdict.BETTER if (difference.estimate < 0) == kind.lower_is_better else Verdict.WORSE
+    return Verdict.BETTER if kind.favours(difference.estimate) else Verdict.WORSE
 
 
 def paired_tests(pairs: list[Pair]) -> list[tuple[str, float]]:

@@ -32,7 +32,7 @@ from bench.statistics.significance import is_negligible, tie_groups
 
 COLUMNS = [*IDENTITY, "tokens", "task", "metric", "seeds", "items", "mean", "std"]
 COLUMNS += ["se_seeds", "se_items", "ci_low", "ci_high"]
-COLUMNS += ["recovery", "recovery_low", "recovery_high", "tie_group"]
+COLUMNS += ["recovery", "recovery_low", "recovery_high", "tie_group", "best"]
 
 
 def scores_table(
@@ -42,7 +42,8 @@ def scores_table(
 
     ``tokens`` are those of the budget, 0 where nothing is trained. ``mean`` and ``std`` are over
     the seeds that succeeded, as they were recorded; errors and interval are missing without results
-    item by item. See :mod:`bench.statistics`.
+    item by item. ``best``: in the first tie group of a base where that tells rows apart. See
+    :mod:`bench.statistics`.
 
     Args:
         records: all records.
@@ -63,7 +64,7 @@ def scores_table(
         for row, group in grouped.items()
         for task, parts in scores.items()
     ]
-    numbers = dict.fromkeys([*COLUMNS[COLUMNS.index("mean") : -1]], float)
+    numbers = dict.fromkeys(COLUMNS[COLUMNS.index("mean") : COLUMNS.index("tie_group")], float)
     table = pd.DataFrame(rows, columns=COLUMNS).astype(numbers)
     means = table.set_index([*IDENTITY, "task"])["mean"].to_dict()
     for row in table.itertuples():
@@ -73,7 +74,14 @@ def scores_table(
             table.loc[row.Index, ["recovery", "recovery_low", "recovery_high"]] = estimate, *ends
     sparse = {row for row, group in grouped.items() if is_sparse(group)}
     groups = _tie_groups(table, comparisons, sparse)
-    table["tie_group"] = [groups.get(key) for key in _keys(table)]
+    # What is not trained is in a group at each budget of its base, and has the last of them.
+    table["tie_group"] = [
+        max(n for n, _ in groups[k]) if k in groups else None for k in _keys(table)
+    ]
+    table["best"] = [
+        all(number == 1 for number, _ in found) and any(last > 1 for _, last in found)
+        for found in (groups.get(key, ()) for key in _keys(table))
+    ]
     counts = dict.fromkeys(["items", "tie_group"], "Int64")
     return table.astype(counts).round(DECIMALS)
 
@@ -158,25 +166,28 @@ def _keys(table: pd.DataFrame) -> list[tuple]:
 
 def _tie_groups(
     table: pd.DataFrame, comparisons: pd.DataFrame, sparse: set[tuple]
-) -> dict[tuple, int]:
-    """The tie group of each row and task that has one.
-
-    What is not trained has one at each budget of its base, and is given the last of them.
+) -> dict[tuple, list[tuple[int, int]]]:
+    """The tie group of each row and task that has one, and the last group that it was ranked among;
+    of what is not trained, at each budget of its base.
     """
-    compared: dict[tuple, dict[frozenset, bool]] = {}
-    for row in comparisons.itertuples():
-        family = compared.setdefault(tuple(getattr(row, key) for key in (*BASE, "task")), {})
-        margin = kind_of(row.metric).negligible
-        family[frozenset((row.repair_a, row.repair_b))] = bool(
-            row.significant and not is_negligible(row.ci_low, row.ci_high, margin)
-        )
+    compared: dict[tuple, dict[tuple[str, str], bool]] = {}
+    for family, pairs in comparisons.groupby([*BASE, "task"], sort=False):
+        # One seed tells no method from its luck: where others have several, it is not ranked.
+        pairs = pairs[pairs["seeds"] >= min(2, pairs["seeds"].max())]
+        beats = compared[family] = {}
+        for row in pairs.itertuples():
+            kind = kind_of(row.metric)
+            surely = row.significant and not is_negligible(row.ci_low, row.ci_high, kind.negligible)
+            ahead = kind.favours(row.difference)
+            beats[row.repair_a, row.repair_b] = bool(surely and ahead)
+            beats[row.repair_b, row.repair_a] = bool(surely and not ahead)
     # What was not measured item by item ties with nothing.
     ranked = table[(table["pruner"] != DENSE) & table["items"].notna()]
     means = dict(zip(_keys(ranked), ranked["mean"], strict=True))
     rows = dict.fromkeys(tuple(row) for *row, _ in means)
-    groups: dict[tuple, int] = {}
+    groups: dict[tuple, list[tuple[int, int]]] = {}
     for (base, repairs), (task, kind) in product(by_base(rows).items(), kinds_of(table).items()):
-        pairs = compared.get((*base, task), {})
+        beats = compared.get((*base, task), {})
         scored = {
             name: means[*row, task]
             for name, row in repairs.items()
@@ -184,9 +195,8 @@ def _tie_groups(
         }
         names = sorted(scored, key=scored.get, reverse=not kind.lower_is_better)
         if len(names) > 1:
-            names = [a for a in names if any(frozenset((a, b)) in pairs for b in names)]
-        found = tie_groups(names, lambda a, b, pairs=pairs: pairs.get(frozenset((a, b))))
+            names = [a for a in names if any((a, b) in beats for b in names)]
+        found = tie_groups(names, lambda a, b, beats=beats: beats.get((a, b)))
         for name, number in found.items():
-            key = (*repairs[name], task)
-            groups[key] = max(number, groups.get(key, 1))
+            groups.setdefault((*repairs[name], task), []).append((number, max(found.values())))
     return groups

@@ -72,22 +72,27 @@ def is_negligible(low: float | None, high: float | None, margin: float) -> bool:
     return low is not None and -margin <= low and high <= margin
 
 
-def tie_groups(ranked: Sequence[str], differ: Callable[[str, str], bool | None]) -> dict[str, int]:
-    """The tie group of each repair, from 1: the best one and all that do not differ from it, then
-    the best of the rest and all of these that do not differ from that, and so on.
+def tie_groups(ranked: Sequence[str], beats: Callable[[str, str], bool | None]) -> dict[str, int]:
+    """The tie group of each repair, from 1: the best one and all that it does not beat, then the
+    best of the rest and all of these that that one does not beat, and so on.
 
-    What was not compared with the best of what is left has none.
+    The best one is the first that no other one of the rest beats: means that are over other seeds
+    than a comparison do not stand against it. What was not compared with it has no group.
 
     Args:
-        ranked: names, best first.
-        differ: whether two of them differ significantly; None where they were not compared.
+        ranked: names, best mean first.
+        beats: whether the first of two is significantly better; None where they were not compared.
     """
     groups: dict[str, int] = {}
     rest, number = list(ranked), 0
     while rest:
-        leader, *others = rest
-        differs = {name: differ(leader, name) for name in others}
+        unbeaten = (one for one in rest if not any(beats(other, one) for other in rest))
+        # In a circle, which is possible over unequal seeds, the means decide.
+        leader = next(unbeaten, rest[0])
+        beaten = {name: beats(leader, name) for name in rest if name != leader}
         number += 1
-        groups |= dict.fromkeys([leader, *(n for n in others if differs[n] is False)], number)
-        rest = [name for name in others if differs[name]]
+        groups |= dict.fromkeys(
+            [leader, *(n for n, lost in beaten.items() if lost is False)], number
+        )
+        rest = [name for name, lost in beaten.items() if lost]
     return groups

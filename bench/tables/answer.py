@@ -8,7 +8,7 @@ import pandas as pd
 from bench.cells import BASE, DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED
 from bench.records.measures import MEMORY, TIME, Kind, chief_scores, kinds_of
 from bench.statistics.comparisons import Verdict, less, reference_of
-from bench.tables.table1 import SEVERAL, stands_out
+from bench.tables.table1 import SEVERAL
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -46,7 +46,7 @@ def answers(
         task: the score that the answers are in.
     """
     kind, reference = kinds_of(scores)[task], reference_of(scores["repair"])
-    measured = scores.assign(best=stands_out(scores))[scores["task"] == task].dropna(subset="mean")
+    measured = scores[scores["task"] == task].dropna(subset="mean")
     pairs = comparisons[comparisons["task"] == task]
     seeds = pairs.groupby(BASE)["seeds"].max().to_dict()
     against = {name: _by_base(less(pairs, name)) for name in measured["repair"].unique()}
@@ -98,13 +98,20 @@ def _best(
     """The best repairs of a base, and by how much the first of them leads, at which cost."""
     repairs = [name for name in ranked if name != UNREPAIRED]
     tied = [name for name in repairs if ranked[name]["tie_group"] == 1]
-    if not tied:
+    gains = {n: row for n, row in compared.get(UNREPAIRED, {}).items() if n in tied}
+    # Against the unrepaired base, as they were paired.
+    known = len(gains) == len(tied)
+    if known and not any(kind.favours(row["difference"]) for row in gains.values()):
         return "no repair is better than none"
-    first, *others = repairs
+    sure = (Verdict.BETTER, Verdict.NO_VERDICT)
+    helps = not known or any(row["verdict"] in sure for row in gains.values())
+    first, *others = [*tied, *(name for name in repairs if name not in tied)]
     rival = reference if reference in others else next(iter(others), None)
     lead = compared.get(rival, {}).get(first)
     score = kind.phrase.format(short(ranked[first]["mean"]))
-    if lead and lead["verdict"] == Verdict.NO_VERDICT:
+    if not helps:
+        said = f"no repair is surely better than none; {first} comes first: {score}"
+    elif lead and lead["verdict"] == Verdict.NO_VERDICT:
         said = f"{first} comes first: {score}"
     elif len(tied) > 1:
         named = tied if len(tied) <= 4 else [first, f"{len(tied) - 1} others"]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from bench.cells import BASE, DEFAULT_BUDGET, IDENTITY, NO_BUDGET
+from bench.cells import DEFAULT_BUDGET, IDENTITY, NO_BUDGET
 from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, device_of, kinds_of
 from bench.records.record import ORIGIN
 from bench.records.rows import by_row, mean, ordered, score_parts, task_settings
@@ -125,28 +125,11 @@ def shown_scores(records: list[dict]) -> list[str]:
 
 
 def by_identity(scores: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
-    """The scores of each row of the tables, by their names, with ``best``."""
+    """The scores of each row of the tables, by their names."""
     found: dict[tuple, dict[str, dict]] = {}
-    for score in scores.assign(best=stands_out(scores)).to_dict("records"):
+    for score in scores.to_dict("records"):
         found.setdefault(tuple(score[key] for key in IDENTITY), {})[score["task"]] = score
     return found
-
-
-def stands_out(scores: pd.DataFrame) -> pd.Series:
-    """Whether each score is in the best tie group of a base where that tells rows apart.
-
-    Args:
-        scores: ``results/scores.csv``.
-    """
-    groups, untrained = scores["tie_group"].astype(float), scores["budget"] == NO_BUDGET
-    base = [scores[key] for key in (*BASE[:-1], "task")]
-    last = [
-        groups.groupby([*base, scores["budget"]]).transform("max"),
-        # What is not trained is ranked at every budget.
-        groups.where(untrained).groupby(base).transform("max"),
-        groups.groupby(base).transform("max").where(untrained),
-    ]
-    return (groups == 1) & (pd.concat(last, axis=1).max(axis=1) > 1)
 
 
 def _row_scores(scores: dict[str, dict], names: Iterable[str], chief: str | None) -> dict:

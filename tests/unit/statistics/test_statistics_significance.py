@@ -85,13 +85,19 @@ def test_what_is_as_large_as_the_margin_is_not_more_than_it():
     assert not is_negligible(None, None, 1.0)
 
 
-def test_tie_groups_open_where_the_best_of_a_group_is_beaten():
-    different = {("a", "c"), ("a", "d"), ("a", "e"), ("c", "e")}
-    groups = tie_groups("abcde", lambda x, y: (x, y) in different)
+def test_tie_groups_open_where_the_best_of_a_group_beats_another():
+    beats = {("a", "c"), ("a", "d"), ("a", "e"), ("c", "e")}
+    groups = tie_groups("abcde", lambda x, y: (x, y) in beats)
     assert groups == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
     # A worse one may be too unsure to differ from the best, where a better one does.
     assert tie_groups("abc", lambda x, y: (x, y) == ("a", "b")) == {"a": 1, "c": 1, "b": 2}
     assert tie_groups([], lambda x, y: True) == {}
+
+
+def test_a_better_mean_does_not_stand_against_a_comparison():
+    assert tie_groups("abc", lambda x, y: (x, y) == ("b", "a")) == {"b": 1, "c": 1, "a": 2}
+    circle = {("a", "b"), ("b", "c"), ("c", "a")}
+    assert tie_groups("abc", lambda x, y: (x, y) in circle) == {"a": 1, "c": 1, "b": 2}
 
 
 def test_what_was_not_compared_with_the_best_of_a_group_is_in_none():
