@@ -56,7 +56,8 @@ timing: $(STAMP)  ## Print what share of each stage was start-up, loading and co
 	$(RUN) python -m bench timing $(DIR)/results
 
 profile: $(STAMP)  ## Measure memory and time of each repair's training, side by side
-	cd $(DIR) && $(RUN) PYTHONPATH=$(CURDIR) python -m bench profile
+	cd $(DIR) && $(RUN) PYTHONPATH=$(CURDIR) python -m bench profile \
+		--csv results/profile.csv --figure results/figures/profile.png
 
 scale: $(STAMP)  ## Measure how long a grid of 10,000 cells takes to plan, and its records to collect
 	$(RUN) PYTHONPATH=tests python -m scale.grid

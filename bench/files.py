@@ -10,6 +10,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Columns of tables that hold names, of which one may look like a number, or like nothing.
+NAMES = ("model", "pruner", "pattern", "budget", "repair", "repair_a", "repair_b", "task")
 
 
 class UnreadableError(ValueError):
@@ -160,6 +167,13 @@ def advising(advice: str) -> Iterator[None]:
         yield
     except UnreadableError as error:
         raise UnreadableError(error.path, f"{error.reason}; {advice}") from error
+
+
+def read_table(path: str | Path) -> "pd.DataFrame":
+    """A table that :func:`write_csv` wrote; names stay text, whatever they look like."""
+    import pandas as pd
+
+    return pd.read_csv(path, converters=dict.fromkeys(NAMES, str))
 
 
 def write_csv(path: str | Path, table) -> None:

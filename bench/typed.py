@@ -34,10 +34,11 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: It may not; what is allowed.
     """
-    if not NAME.fullmatch(name) or len(name) > LONGEST:
+    # pandas takes a name "nan" for what is missing.
+    if not NAME.fullmatch(name) or len(name) > LONGEST or name.lower() == "nan":
         raise ValueError(
             "allowed: a name of letters, digits, '.', '_' and '-' that begins with a letter or a "
-            f"digit, of at most {LONGEST} characters"
+            f"digit, of at most {LONGEST} characters, and is not nan"
         )
     return name
 

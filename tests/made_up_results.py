@@ -166,6 +166,8 @@ def made_up_scores(records: Iterable[dict]) -> pd.DataFrame:
         tied &= part["repair"] != "lora-dense"
         group = part[tied].groupby(IDENTITY[:3])["mean"]
         part["tie_group"] = 1 + ((part["mean"] - group.transform(best)).abs() > 1)[tied]
+        last = part.groupby(IDENTITY[:3])["tie_group"].transform("max")
+        part["best"] = (part["tie_group"] == 1) & (last > 1)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 

@@ -11,11 +11,15 @@ it has been trained. The verdicts at the smaller ones are shown beside it.
 * a cost, by its column in ``table1.csv`` (``repair_cost_seconds`` is of training and merge
   together: a merge may prune again): the ratio, the geometric mean over bases and seeds, with the
   t interval of its logarithm.
+* ``profiled_peak_memory``, ``profiled_step_seconds``: the same ratio under each condition (length,
+  storage, checkpointing) of a profile (``results/profile.csv``), over its repetitions. It is of no
+  budget.
 * ``sparsity_drift``: the largest difference of a layer's sparsity from that layer's in the
   unrepaired base, at every evolution of that layer and after the merge. It is measured, not
   estimated: it has no interval.
 * ``diverged``: the share of seeds whose training failed on a loss that is not finite, or whose
-  perplexity is above the unrepaired base's, with the exact interval of a binomial share.
+  perplexity is above the unrepaired base's or leaves the range of numbers, with the exact interval
+  of a binomial share.
 
 **Verdict of a comparison.** What is up to ``negligible`` from the threshold is not worth naming: by
 default 0.5 points of accuracy, 0.01 bits a byte, 0.02 nats a token, 5 % of a cost.

@@ -18,6 +18,8 @@ from bench.statistics.comparisons import Tasks, pair
 from bench.statistics.items import Row
 
 POOLED = "all"
+# What fails in training or in a perplexity where numbers leave their range.
+DIVERGED = (FloatingPointError.__name__, OverflowError.__name__)
 
 
 @dataclass(frozen=True)
@@ -213,13 +215,20 @@ class Grid:
         return self.rows.get(Cell(*row[:3], UNREPAIRED, 0).row, [])
 
     def _diverged(self, row: Row) -> Share | Lack:
-        base = self._unrepaired(row)
-        corpora = self._tasks(PERPLEXITY)
+        corpora = [self.scores[name][0] for name in self._tasks(PERPLEXITY)]
+        base = {
+            corpus: [v for r in self._unrepaired(row) if (v := shown_value(r, corpus)) is not None]
+            for corpus in corpora
+        }
+        if not all(base.values()):
+            return Lack("not run", "the unrepaired base")
         seeds = []
         for record in self.rows[row]:
             if record["status"] == "ok":
-                seeds.append(any(_worse(record, base, self.scores[name][0]) for name in corpora))
-            elif record["error"]["class"] == FloatingPointError.__name__:
+                ours = {corpus: shown_value(record, corpus) for corpus in corpora}
+                # What a record lacks was not asked of it.
+                seeds.append(any(v is not None and v > min(base[c]) for c, v in ours.items()))
+            elif record["error"]["class"] in DIVERGED:
                 seeds.append(True)
         return Share(seeds) if seeds else Lack("failed for other reasons")
 
@@ -230,10 +239,3 @@ def _largest_drift(sparsity: dict, before: dict[str, float]) -> float:
     for layer, ends in (sparsity["evolution"] or {}).items():
         found += [(layer, end) for end in ends]
     return max(abs(value - before[layer]) for layer, value in found)
-
-
-def _worse(record: dict, base: list[dict], corpus: str) -> bool:
-    """Whether a perplexity is above the unrepaired base's."""
-    ours = shown_value(record, corpus)
-    theirs = [shown_value(one, corpus) for one in base]
-    return ours is not None and any(value is not None and ours > value for value in theirs)

@@ -204,7 +204,7 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
         "needed_seeds": needed.seeds,
         "needed_items": needed.items,
         "to_settle": _in_words(needed, {}, pooled.counted if pooled else ""),
-        "detail": "; ".join([*too_few, *_refuted(judged), *_not_tested(judged)]),
+        "detail": "; ".join([*too_few, *_refuted(judged), *_not_tested(judged), *_in_part(judged)]),
     }
 
 
@@ -254,6 +254,14 @@ def _not_tested(judged: list[Judged]) -> list[str]:
         f"{number} not tested: " + f"{', '.join(names[why])} {why}".strip()
         for why, number in counts.items()
     ]
+
+
+def _in_part(judged: list[Judged]) -> list[str]:
+    """What comparisons over several bases are without."""
+    lacks = [
+        str(lack) for one in judged if one.verdict is not Verdict.NOT_TESTED for lack in one.lacks
+    ]
+    return [f"without {lack}" for lack in dict.fromkeys(lacks)]
 
 
 def _table(rows: list[dict], columns: list[str]) -> pd.DataFrame:

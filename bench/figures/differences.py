@@ -20,9 +20,10 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
     """
     results = results.of(model, pattern)
     reference = reference_of(results.repairs)
-    sparse = results.scores.loc[results.scores["tie_group"].notna(), "repair"]
-    rows = less(results.comparisons, reference)
-    rows = rows[rows["repair"].isin(set(sparse) - {UNREPAIRED})]
+    place = ["pruner", "repair", "task"]
+    ranked = results.scores.loc[results.scores["tie_group"].notna(), place]
+    rows = less(results.comparisons, reference).merge(ranked, on=place)
+    rows = rows[rows["repair"] != UNREPAIRED]
     tasks = {task: kind for task, kind in results.chief.items() if kind in KINDS.values()}
     repairs = [repair for repair in results.repairs if repair in set(rows["repair"])]
     if not repairs or not tasks:

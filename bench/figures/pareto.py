@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from bench.cells import DENSE
 from bench.figures.results import Results
 from bench.figures.style import REFERENCE, key, legend, panels, reference_key, scale
-from bench.records.measures import COSTS, MEMORY, TIME, Kind
+from bench.records.measures import COSTS, MEMORY, SEVERAL, TIME, Kind
 
 # Its range over the bases and seeds of the same training.
 RANGE = (f"{MEMORY}_low", f"{MEMORY}_high")
@@ -22,7 +22,8 @@ def draw(results: Results, model: str, pattern: str) -> Figure | None:
     points = results.costs[results.costs["pruner"] != DENSE][[*identity, *SPENT, *RANGE, "device"]]
     points = points.merge(scores[[*identity, "mean", "ci_low", "ci_high"]], on=identity)
     # Costs of one device are comparable: of that which most repairs ran on.
-    ran_on = points.loc[points["repair"] != "none", "device"].mode()
+    several = points["device"].str.contains(SEVERAL, regex=False)
+    ran_on = points.loc[(points["repair"] != "none") & ~several, "device"].mode()
     points = points[points["device"].isin(ran_on[:1]) | (points["repair"] == "none")]
     points = points.dropna(subset="mean")
     repaired = points[points["repair"] != "none"]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.cells import DENSE, NO_BUDGET, Cell
 from bench.figures.style import in_order, looks, pattern_order
+from bench.files import read_table
 from bench.records.history import read_histories
 from bench.records.measures import Kind, chief_scores, kinds_of
 
@@ -35,11 +36,11 @@ class Results:
         cls, *, scores: str | Path, costs: str | Path, comparisons: str | Path, histories: Iterable
     ) -> "Results":
         """Read the tables, and the histories at these paths."""
-        table = pd.read_csv(costs)
+        table = read_table(costs)
         return cls(
-            pd.read_csv(scores),
+            read_table(scores),
             table,
-            pd.read_csv(comparisons),
+            read_table(comparisons),
             read_histories(histories),
             looks(table["repair"]),
         )

@@ -32,18 +32,25 @@ def provenance(device, dtype) -> dict:
         device: that was computed on; None if none could be had.
         dtype: that was computed in; None without a device.
     """
-    import torch
-
     return {
         "git": git_state(Path(__file__).parent),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
+        **computed_on(device, dtype),
+        "cluster_job": cluster_job(),
+    }
+
+
+def computed_on(device, dtype) -> dict:
+    """What costs depend on; arguments as those of :func:`provenance`."""
+    import torch
+
+    return {
         "cpu": cpu_name(),
         "accelerator": accelerator(device),
         "dtype": dtype and str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "cluster_job": cluster_job(),
     }
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from bench.config.training import LENGTHS
 from bench.origin import first_difference
+from bench.records.measures import computer
+from bench.records.record import ORIGIN
 
 
 def differences(records: Mapping[str, dict]) -> Iterator[tuple[str, str]]:
@@ -60,6 +62,11 @@ def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
     if "sets" not in manifests:
         yield model, "provenance.manifests.data", manifests["data"]
     identities = (record.get("inputs") or {}).get("identities", {})
-    for name, scope in {"calibration": model, "blocks": (model, budget)}.items():
+    # Another machine rounds otherwise, and prunes a base of its own.
+    base = (record[ORIGIN], computer(record["provenance"]), model, cell["pruner"], cell["pattern"])
+    for name, scope in {"calibration": model, "base": base, "blocks": (model, budget)}.items():
         if identities.get(name) is not None:
             yield scope, f"inputs.identities.{name}", identities[name]
+    order = (record["stages"]["repair"] or {}).get("batch_order")
+    if order is not None:
+        yield (model, budget, cell["seed"]), "stages.repair.batch_order", order

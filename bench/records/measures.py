@@ -15,6 +15,8 @@ MIB = 2**20
 STAGES = ("prune", "repair", "merge", "evaluate")
 # The two costs by which repairs are compared.
 TIME, MEMORY = "repair_cost_seconds", "repair_peak_memory_mib"
+# Between the names of devices.
+SEVERAL = "; "
 # A ratio of costs that is this close to another is not worth naming.
 NEGLIGIBLE_RATIO = 0.05
 
@@ -135,8 +137,29 @@ class Cost:
 def device_of(record: dict) -> str:
     """What a cell was computed on, as far as its costs depend on it: costs of one device alone are
     compared.
+
+    It is that of the training, with the processes that shared it and the micro-batches that a batch
+    was cut into, and where that is another one, that of the evaluation.
     """
-    made = record["provenance"]
+    evaluated = computer(record["provenance"])
+    costs = record["stages"]["repair"]
+    if costs is None:
+        return evaluated
+    trained = computer(costs.get("computed_on") or record["provenance"])
+    parts, processes = [trained], costs.get("processes") or 1
+    parts += [f"{processes} processes"] if processes > 1 else []
+    micro_batch = costs.get("micro_batch")
+    if (
+        micro_batch
+        and micro_batch * processes < record["config"]["resolved"]["training"]["batch_size"]
+    ):
+        parts.append(f"micro-batches of {micro_batch}")
+    parts += [f"evaluated on {evaluated}"] if evaluated != trained else []
+    return ", ".join(parts)
+
+
+def computer(made: dict) -> str:
+    """Machine, threads on a CPU, and dtype, of what ``provenance`` says of them."""
     threads = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}"
     parts = [machine_of(made), None if made["accelerator"] else threads, made["dtype"]]
     return ", ".join(filter(None, parts))
@@ -156,9 +179,12 @@ def _stage(stage: str, key: str, unit: float = 1) -> Callable[[dict], float | No
 
 
 def _peak_memory(stage: str) -> Callable[[dict], float | None]:
-    """MiB above what was loaded before the stage: the device's, else the host's."""
+    """MiB above what was loaded before the stage: the device's, else the host's.
+
+    What reads as nothing at all was not measured.
+    """
     device, host = (_stage(stage, f"peak_{of}_bytes", MIB) for of in ("device", "rss"))
-    return lambda record: host(record) if device(record) is None else device(record)
+    return lambda record: (host if device(record) is None else device)(record) or None
 
 
 def _repair_and_merge(record: dict) -> float | None:

@@ -197,5 +197,15 @@ def parse_record(values: Any) -> dict:
 
 
 def read_records(paths: Iterable[str | Path]) -> dict[str, dict]:
-    """Several records by their paths; see :func:`read_record`."""
-    return {str(path): read_record(path) for path in paths}
+    """Several records by their paths; see :func:`read_record`.
+
+    Raises:
+        UnreadableError: also where a cell is there twice, which would count as two seeds.
+    """
+    records, places = {}, {}
+    for path in paths:
+        record = records[str(path)] = read_record(path)
+        first = places.setdefault(Cell(**record["cell"]), path)
+        if first != path:
+            raise UnreadableError(path, f"cell: that of {first}, too; allowed: each cell once")
+    return records

@@ -129,6 +129,17 @@ class Costs(Part):
     disk_bytes: NonNegativeInt | None = None
 
 
+class Accelerator(Part):
+    name: str
+
+
+class ComputedOn(Part):
+    cpu: str
+    accelerator: Accelerator | None
+    dtype: str | None
+    threads: PositiveInt
+
+
 class RepairCosts(Costs):
     trainable_parameters: PositiveInt
     tokens: PositiveInt
@@ -136,6 +147,9 @@ class RepairCosts(Costs):
     batch_order: str | None = None
     tokens_per_second: NonNegativeFloat | None = None
     seconds_evolving: NonNegativeFloat | None = None
+    processes: PositiveInt = 1
+    micro_batch: PositiveInt | None = None
+    computed_on: ComputedOn | None = None
 
 
 class Stages(Part):
@@ -162,10 +176,6 @@ class Git(Part):
     dirty: bool
 
 
-class Accelerator(Part):
-    name: str
-
-
 class Manifests(Part):
     model: Sha256
     data: Sha256 | None = Field(
@@ -181,15 +191,11 @@ class Manifests(Part):
         return self
 
 
-class Provenance(Part):
+class Provenance(ComputedOn):
     git: Git | None
     packages: dict[str, str]
     python: str
     platform: str
-    cpu: str
-    accelerator: Accelerator | None
-    dtype: str | None
-    threads: PositiveInt
     manifests: Manifests
 
 
@@ -220,6 +226,8 @@ class Record(Part):
             raise ValueError(
                 f"status = {self.status!r}: allowed: 'failed' with an error, 'ok' without"
             )
+        if self.status == "ok" and self.samples is None:
+            raise ValueError("samples = None: allowed: the path of its results item by item")
         if self.cell.repair != UNREPAIRED and not (
             self.config.resolved.training and self.config.resolved.repair
         ):

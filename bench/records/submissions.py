@@ -177,7 +177,8 @@ def joined(
 ) -> tuple[dict[str, dict], list[Sent]]:
     """The records of here and those of submissions that may be compared with them.
 
-    A submission's dense models and unrepaired bases give way to those of here, if there are any.
+    A submission's dense models and unrepaired bases give way to those of here, or of a submission
+    before it, if there are any.
 
     Args:
         ours: the records of here, by their paths.
@@ -190,16 +191,16 @@ def joined(
         UnreadableError: a file is not as it should be.
     """
     found, sent = dict(ours), []
-    cells = {Cell(**record["cell"]) for record in ours.values()}
     for submission in submissions:
         theirs = {
             path: _named(record, submission.name)
             for path, record in read_records(submission.paths).items()
         }
-        apart = next((reason for _, reason in differences({**ours, **theirs})), "")
+        apart = next((reason for _, reason in differences({**found, **theirs})), "")
         about, state = submission.about, submission.state()
         sent.append(Sent(submission.name, about, state, len(theirs), apart))
         if not apart:
+            cells = {Cell(**record["cell"]) for record in found.values()}
             found |= {p: r for p, r in theirs.items() if Cell(**r["cell"]) not in cells}
     return found, sent
 

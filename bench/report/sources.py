@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.figures import NOTHING
 from bench.figures.results import Results
+from bench.files import read_table
 from bench.records.submissions import Sent
 from bench.training.tuning import read_sweep
 
@@ -63,8 +64,8 @@ class Sources:
         return cls(
             dict(records),
             results,
-            pd.read_csv(claims),
-            pd.read_csv(reproduction),
+            read_table(claims),
+            read_table(reproduction),
             pd.concat(sweeps, ignore_index=True) if sweeps else pd.DataFrame(),
             _read_figures(map(Path, figures)),
             list(submissions),

@@ -8,12 +8,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from bench.claims.comparisons import Grid
 from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.claims.verdicts import claims_tables
-from bench.files import UnreadableError, write_csv
+from bench.files import UnreadableError, read_table, write_csv
 from bench.records.comparable import differences
 from bench.records.profiles import PROFILE, read_profile
 from bench.records.record import HERE, ORIGIN, read_records
@@ -46,7 +44,7 @@ def write_statistics(
 
 def write_table1(records: list[dict], scores: str | Path, csv: str | Path) -> None:
     """``table1.csv``, and beside it Markdown and LaTeX."""
-    scored = pd.read_csv(scores)
+    scored = read_table(scores)
     table = table1(records, scored)
     write_table(table, table1_sheet(table, scored, records), csv)
 
@@ -55,11 +53,11 @@ def write_tables(
     records: list[dict], scores: str | Path, comparisons: str | Path, folder: str | Path
 ) -> None:
     """``table2.csv``, ``table3.csv``, ``table4.csv``, ``ablations.csv``, and each to read."""
-    scored, folder = pd.read_csv(scores), Path(folder)
+    scored, folder = read_table(scores), Path(folder)
     for name, make in {"table2": table2, "table3": table3}.items():
         table = make(scored)
         write_table(table, across_sheet(table, scored, records), folder / f"{name}.csv")
-    costs, changes = table4(records), ablations(pd.read_csv(comparisons), records)
+    costs, changes = table4(records), ablations(read_table(comparisons), records)
     write_table(costs, table4_sheet(costs), folder / "table4.csv")
     write_table(changes, ablations_sheet(changes), folder / "ablations.csv")
 

@@ -16,6 +16,7 @@ from bench.data.tokens import Blocks
 from bench.files import write_json
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import LOG_FILE
+from bench.jobs.provenance import computed_on
 from bench.models.bases import load_base
 from bench.models.loading import load_model, pick_device, pick_dtype
 from bench.models.shape import read_shape
@@ -189,6 +190,7 @@ def train_once(job: TrainingJob, folder: str | Path, micro_batch: int) -> dict:
     return {
         **clock.costs(),
         **done,
+        "computed_on": computed_on(job.device, job.dtype),
         "trainable_parameters": repair.trainable_parameters(network),
         "tokens_per_second": report.tokens / clock.computed()["seconds"],
         "seconds_evolving": repair.seconds_evolving(network),

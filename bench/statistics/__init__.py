@@ -33,10 +33,12 @@ naming, either way (:mod:`bench.records.measures`): two one-sided tests (Schuirm
 2.5 %, not corrected for their number. Else ``better`` or ``worse`` where the difference is
 significant, and ``inconclusive`` where it is not. Of one seed there is ``no verdict``.
 
-**Tie groups.** The first is the best repair and all that do not differ from it, significantly and
-not equal in the sense above; the next is the best of the rest and all of these that do not differ
-from that one, and so on. Rows that are not as sparse as was asked (``lora-dense``) are in no group,
-nor are those that have no items in common with the others.
+**Tie groups.** The first is the best repair and all that it is not better than, significantly and
+not equal in the sense above; the next is the best of the rest and all of these that that one is not
+better than, and so on. The best is that with the best mean among those that no other one is better
+than in a comparison: where seeds are missing, means may be of others. Rows that are not as sparse
+as was asked (``lora-dense``) are in no group, nor are those that have no items in common with the
+others, or one seed where others have several.
 
 **Bits per byte of the right answer** are numbers of an item, as a document's loss is: permutation
 and t tests, and means over items and over tasks as of accuracies. Fewer are better.

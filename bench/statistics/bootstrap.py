@@ -52,7 +52,9 @@ class Resampled:
 
     def exp(self) -> "Resampled":
         """Perplexities, of losses in nats a token."""
-        return replace(self, values=np.exp(self.values), replicates=np.exp(self.replicates))
+        # Squares of large ones leave the range of float32.
+        replicates = np.exp(self.replicates.astype(float))
+        return replace(self, values=np.exp(self.values), replicates=replicates)
 
     def __sub__(self, other: "Resampled") -> "Resampled":
         """The paired difference, at the seeds that both have."""

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.cells import BASE, DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED
-from bench.records.measures import MEMORY, TIME, Kind, chief_scores, kinds_of
+from bench.records.measures import MEMORY, SEVERAL, TIME, Kind, chief_scores, kinds_of
 from bench.statistics.comparisons import Verdict, less, reference_of
-from bench.tables.table1 import SEVERAL
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -3,20 +3,22 @@
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAdapter
 
 from baselines.problems import MisfitError, validated
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
+from bench.evaluation.tasks import PERPLEXITY, TaskSpec
 from bench.paths import ROOT
 from bench.records.measures import KINDS, kind_of
 from bench.records.rows import budgets, by_row, mean
 from bench.typed import Strict
 
-COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "published", "measured"]
-COLUMNS += ["difference", "relative_difference", "tolerance", "verdict", "source"]
+COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "few_shot", "windows"]
+COLUMNS += ["published", "measured", "difference", "relative_difference", "tolerance", "verdict"]
+COLUMNS += ["source"]
 # Of the row of the tables that measures it, what the published number does not say, and its score.
 MEASURED_BY = ["model_here", "pruner", "budget", "repair", "score"]
 COLUMNS += MEASURED_BY
@@ -40,6 +42,8 @@ class Published(Strict):
     metric: str
     method: str
     pattern: str
+    few_shot: Annotated[NonNegativeInt | None, BeforeValidator(_blank)] = None
+    windows: Annotated[Literal["disjoint", "rolling"] | None, BeforeValidator(_blank)] = None
     value: Annotated[float, Field(gt=0)]
     tolerance: Annotated[float, Field(gt=0)]
     source: str
@@ -92,7 +96,7 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
             measured |= dict(zip(MEASURED_BY, by, strict=True))
         found.append(reference.model_dump() | measured)
     table = pd.DataFrame(found, columns=[*Published.model_fields, "measured", *MEASURED_BY])
-    table = table.astype({"context": "Int64", "measured": float})
+    table = table.astype({"context": "Int64", "few_shot": "Int64", "measured": float})
     table = table.rename(columns={"value": "published"})
     table["difference"] = table["measured"] - table["published"]
     table["relative_difference"] = table["difference"] / table["published"]
@@ -122,6 +126,15 @@ def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]
         if reference.data_set in (entry["task"], entry.get("data"))
         and entry["metric"] == reference.metric
         and reference.context in (None, entry.get("context_length"))
+        and entry["few_shot"] == (reference.few_shot or 0)
+        and _windows(record, entry) == (reference.windows or "disjoint")
         and entry.get("limit") is None
         and entry["value"] is not None
     ]
+
+
+def _windows(record: dict, entry: dict) -> str:
+    """How a text was cut for a perplexity; of other metrics it says nothing."""
+    settings = record["config"]["resolved"]["evaluation"]["tasks"].get(entry["task"], {})
+    cut = settings.get("windows", TaskSpec.model_fields["windows"].default)
+    return cut if entry["metric"] == PERPLEXITY else "disjoint"

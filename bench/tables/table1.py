@@ -5,7 +5,15 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench.cells import DEFAULT_BUDGET, IDENTITY, NO_BUDGET
-from bench.records.measures import ANSWERS, COSTS, MEMORY, chief_scores, device_of, kinds_of
+from bench.records.measures import (
+    ANSWERS,
+    COSTS,
+    MEMORY,
+    SEVERAL,
+    chief_scores,
+    device_of,
+    kinds_of,
+)
 from bench.records.record import ORIGIN
 from bench.records.rows import by_row, mean, ordered, score_parts, task_settings
 from bench.tables.rendering import Sheet, number, with_ends, with_interval
@@ -14,7 +22,6 @@ BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
 ENDS = {"_low": min, "_high": max}
 WHENCE = [ORIGIN, "device"]
 # Between the devices of a row.
-SEVERAL = "; "
 OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
 # What the columns of a score end in, and what stands in them of ``scores.csv``.
 OF_A_SCORE = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}
@@ -153,7 +160,7 @@ def _memory_peaks(records: list[dict]) -> dict[tuple, list[float]]:
     for row, group in by_row(records).items():
         for record in group:
             peak = COSTS[MEMORY].of(record) if record["status"] == "ok" else None
-            if peak:
+            if peak is not None:
                 peaks.setdefault((*_training(row), device_of(record)), []).append(peak)
     return peaks
 

@@ -36,10 +36,10 @@ from baselines.repair.base import Repair
 from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
 from bench.jobs.measure import StageClock, page_in
-from bench.jobs.provenance import provenance
+from bench.jobs.provenance import computed_on
 from bench.models.bases import BASE_FILE, dense_model, load_base
 from bench.models.loading import load_model, pick_device, pick_dtype, short_attention
-from bench.records.measures import device_of
+from bench.records.measures import computer
 from bench.training.loss import (
     counted_logits,
     dense_logits,
@@ -328,7 +328,7 @@ def measure(settings: Settings) -> dict:
     optimizer = held(moments)
     step_seconds = median(step.seconds for step in timed)
     return {
-        "device": device_of({"provenance": provenance(device, dtype)}),
+        "device": computer(computed_on(device, dtype)),
         "trainable_parameters": repair.trainable_parameters(model),
         "tokens": loop.tokens.numel(),
         "step_seconds": step_seconds,

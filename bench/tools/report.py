@@ -6,10 +6,10 @@ Nothing is trained or evaluated: of a grid that is half done, what is there is s
 import argparse
 from pathlib import Path
 
-from bench.cells import dense_cell, record_path
+from bench.cells import Cell, dense_cell, record_path
 from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
-from bench.records.record import read_records
+from bench.records.record import read_records, resolved_config
 from bench.records.submissions import joined, submissions_below
 from bench.stages.collect import add_submissions, collect, print_submissions, records_below
 from bench.stages.report import report
@@ -22,6 +22,11 @@ def records_of(config: Config, results: Path) -> tuple[list[Path], int]:
     paths = [results / Path(record_path(cell)).relative_to("results") for cell in cells]
     there = [path for path in paths if path.is_file()]
     return there, len(paths) - len(there)
+
+
+def made_with(config: Config, record: dict) -> bool:
+    """Whether a record was made with the settings that a configuration has for its cell."""
+    return record["config"]["hash"] == resolved_config(config, Cell(**record["cell"]))["hash"]
 
 
 def main() -> None:
@@ -40,7 +45,7 @@ def main() -> None:
     )
     add_submissions(parser)
     given = parser.parse_args()
-    missing = 0
+    missing, others = 0, []
     try:
         records = records_below(given.results)
         if given.configfile is not None:
@@ -48,7 +53,10 @@ def main() -> None:
             records, missing = records_of(config, given.results)
         if not records:
             raise ValueError(f"{given.results}: no record of a cell of this configuration")
-        found, sent = joined(read_records(records), submissions_below(given.submissions))
+        ours = read_records(records)
+        if given.configfile is not None:
+            others = [path for path, record in ours.items() if not made_with(config, record)]
+        found, sent = joined(ours, submissions_below(given.submissions))
         collect(found, given.results)
         histories = [path.with_name("history.json.gz") for path in records]
         report(
@@ -63,5 +71,10 @@ def main() -> None:
         parser.exit(1, f"{error}\n")
     print(f"{given.page} is built; tables and figures are in {given.results}/")
     print_submissions(sent)
+    if others:
+        print(
+            f"{len(others)} of {len(records)} records were made with other settings than the "
+            f"configuration has now, {others[0]} first"
+        )
     if missing:
         print(f"{missing} of {missing + len(records)} cells of the configuration are not there yet")

@@ -46,11 +46,11 @@ rule tuning:
 onsuccess:
     # A table that was not asked for may be of another grid, or of an earlier version.
     if any("results/table1.csv" in job.output for job in workflow.dag.jobs):
-        import pandas as pd
+        from bench.files import read_table
         from bench.tables.answer import in_words
 
         scores, comparisons, costs = (
-            pd.read_csv(f"results/{name}.csv") for name in ("scores", "comparisons", "table1")
+            read_table(f"results/{name}.csv") for name in ("scores", "comparisons", "table1")
         )
         print(f"\n{Path('results/table1.md').read_text()}")
         print(*in_words(scores, comparisons, costs), sep="\n")

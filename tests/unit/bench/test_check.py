@@ -71,6 +71,7 @@ BAD = [
     ("cell.pattern", "s600", ["cell.pattern", "'s600'"]),
     ("status", "failed", ["status = 'failed'"]),
     ("samples", 3, ["samples = 3"]),
+    ("samples", None, ["samples = None: allowed: the path of its results item by item"]),
     ("cell.machine", "mine", ["cell.machine = 'mine'"]),
     ("config.resolved.evaluation", ..., ["config.resolved.evaluation: missing"]),
     ("config.resolved.evaluation.tasks.wiki.limit", "no", ["tasks.wiki.limit = 'no'"]),

@@ -32,7 +32,8 @@ def identified(record: dict) -> dict:
     identities = {"calibration": "5" * 64, "blocks": None, "base": "7" * 64}
     if record["cell"]["repair"] != "none":
         identities["blocks"] = "6" * 64
-    return record | {"inputs": {"identities": identities}}
+        record = changed(record, "stages.repair.batch_order", "8" * 64)
+    return record | {"inputs": {"identities": identities}, "origin": "here"}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,8 @@ DIFFERENT = [
     ("none", "provenance.manifests.sets.wiki", "0" * 64, "3" * 12 + " in dense"),
     ("other", "provenance.manifests.sets.wiki", "0" * 64, "3" * 12 + " in dense"),
     ("seft", f"{IDENTITIES}.calibration", "0" * 64, "5" * 12 + " in dense"),
+    ("seft", f"{IDENTITIES}.base", "0" * 64, "7" * 12 + " in none"),
+    ("random", "stages.repair.batch_order", "1" * 64, "8" * 12 + " in seft"),
     ("seft", f"{IDENTITIES}.blocks", "0" * 64, "6" * 12 + " in lora"),
 ]
 
@@ -92,14 +95,18 @@ ALIKE = [
     ("random", "config.resolved.repair.random", 1),
     # Of sets that this cell does not read, too.
     ("none", "provenance.manifests.data", "0" * 64),
-    # On another machine.
-    ("seft", f"{IDENTITIES}.base", "0" * 64),
 ]
 
 
 @pytest.mark.parametrize(("name", "path", "value"), ALIKE, ids=[f"{n} {p}" for n, p, _ in ALIKE])
 def test_what_may_differ(records, name, path, value):
     assert list(differences(records | {name: changed(records[name], path, value)})) == []
+
+
+def test_another_machine_has_a_base_of_its_own(records):
+    elsewhere = changed(records["seft"], "provenance.cpu", "another")
+    elsewhere = changed(elsewhere, f"{IDENTITIES}.base", "0" * 64)
+    assert list(differences(records | {"seft": elsewhere})) == []
 
 
 def test_a_task_that_one_record_lacks(records):

@@ -30,6 +30,7 @@ def records(tmp_path_factory):
         record = read_json(path)
         for metric in record["metrics"]:
             metric["limit"] = None
+        record["config"]["resolved"]["evaluation"]["tasks"]["wiki"]["windows"] = "disjoint"
         write_json(path, record)
     return list(read_records(paths).values())
 
@@ -131,3 +132,20 @@ def test_a_bad_row_is_one_line(tmp_path, row, said):
     (line,) = str(error.value).splitlines()
     assert line.startswith(str(paths[0]))
     assert said in line
+
+
+def test_examples_and_windows_are_a_part_of_the_setting(tmp_path, records):
+    path = tmp_path / "references.csv"
+    header = HEADER.replace("value", "few_shot,windows,value")
+    value = measured(records, "wanda", "none", "wiki", "perplexity")
+    accuracy = 100 * measured(records, "wanda", "none", "science", "acc_norm")
+    rows = [
+        f"tiny,512,wiki,perplexity,wanda,s60,,,{value},0.01,paper",
+        f"tiny,512,wiki,perplexity,wanda,s60,,rolling,{value},0.01,paper",
+        f"tiny,,science,acc_norm,wanda,s60,,,{accuracy},0.01,paper",
+        f"tiny,,science,acc_norm,wanda,s60,5,,{accuracy},0.01,paper",
+    ]
+    path.write_text(header + "".join(f"{row}\n" for row in rows))
+    found = reproduction_table(read_references([path]), records)
+    # Texts were cut into disjoint windows, and no item had examples before it.
+    assert list(found["verdict"]) == ["inside", "not measured", "inside", "not measured"]

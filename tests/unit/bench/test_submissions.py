@@ -128,6 +128,28 @@ def test_a_submission_that_does_not_fit_keeps_no_other_one_out(here):
     assert {record["origin"] for record in records.values()} == {"here", "second"}
 
 
+def test_what_two_submissions_disagree_on_keeps_the_later_one_out(here):
+    submit(here, "first", budgets=["x4"])
+    changed(
+        submit(here, "second", budgets=["x4"]), "config.resolved.training.steps", 768, "static@x4"
+    )
+    records, (first, second) = together(here)
+    assert first.apart == ""
+    assert "768, but 192 in " in second.apart
+    assert {record["origin"] for record in records.values()} == {"here", "first"}
+
+
+def test_an_unrepaired_base_that_two_groups_send_counts_once(here):
+    sparse = {**GRID, "patterns": ["s50"]}
+    for name in ("first", "second"):
+        submit(here, name)
+        made_up_grid(here / "submissions" / name / "results", repairs=["none"], **sparse)
+    records, _ = together(here)
+    cells = [Cell(**record["cell"]) for record in records.values()]
+    assert cells.count(Cell("tiny", "wanda", "s50", "none", 0)) == 1
+    assert len(cells) == len(set(cells))
+
+
 def test_costs_of_another_device_are_not_compared(here):
     submission = submit(here, repairs=["none", "static"], seeds=[0, 1, 2])
     changed(submission, "provenance.cpu", "another one")

@@ -4,8 +4,10 @@ import math
 
 import pandas as pd
 import pytest
+from made_up import made_up_record, made_up_samples
 
 from bench.cells import Cell, dense_cell, record_path
+from bench.records.measures import COSTS, device_of
 from bench.records.record import HERE, ORIGIN, describe_error, make_record
 from bench.records.rows import shown_value
 from bench.statistics.comparisons import comparisons_table
@@ -280,3 +282,30 @@ def test_record_paths():
     assert record_path(dense_cell("m")) == "results/cells/m/dense/record.json"
     path = "results/cells/m/wanda-s60/seft/seed3/record.json"
     assert record_path(Cell("m", "wanda", "s60", "seft", 3)) == path
+
+
+@pytest.mark.parametrize(
+    ("repair", "device"),
+    [
+        ({}, "made up, 1 thread, bfloat16"),
+        ({"processes": 2, "micro_batch": 1}, "made up, 1 thread, bfloat16, 2 processes"),
+        ({"micro_batch": 1}, "made up, 1 thread, bfloat16, micro-batches of 1"),
+        (
+            {"computed_on": {"cpu": "c", "accelerator": None, "dtype": "float32", "threads": 4}},
+            "c, 4 threads, float32, evaluated on made up, 1 thread, bfloat16",
+        ),
+    ],
+)
+def test_costs_are_of_the_device_that_trained(repair, device):
+    cell = Cell("tiny", "wanda", "s60", "lora", 0)
+    record = made_up_record(cell, made_up_samples(cell, 4, 2))
+    record["stages"]["repair"] |= repair
+    record["config"]["resolved"]["training"]["batch_size"] = 2
+    assert device_of(record) == device
+
+
+def test_memory_that_reads_as_nothing_was_not_measured():
+    cell = Cell("tiny", "wanda", "s60", "lora", 0)
+    record = made_up_record(cell, made_up_samples(cell, 4, 2))
+    record["stages"]["repair"]["peak_rss_bytes"] = 0
+    assert COSTS["repair_peak_memory_mib"].of(record) is None

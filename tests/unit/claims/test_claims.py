@@ -491,6 +491,30 @@ def test_a_loss_that_is_not_finite_refutes_stability(tmp_path):
     assert summary["estimate"] == pytest.approx(1 / 3)
 
 
+def test_a_perplexity_that_leaves_the_range_of_numbers_is_divergence(tmp_path):
+    claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
+    paths = made_up(tmp_path, failed=[Cell("tiny", "wanda", "s60", "seft", 1)])
+    changed(of(paths, "seft", 1), lambda r: r["error"].update({"class": "OverflowError"}))
+    assert verdicts(paths, claim)[0]["estimate"] == pytest.approx(1 / 3)
+
+
+def test_stability_is_not_judged_without_the_base(tmp_path):
+    claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
+    base = Cell("tiny", "wanda", "s60", "none", 0)
+    summary, _ = verdicts(made_up(tmp_path, missing=[base]), claim)
+    assert summary["verdict"] == "not tested"
+    assert summary["detail"] == "1 not tested: the unrepaired base not run"
+
+
+def test_a_claim_over_several_bases_says_what_it_is_without(tmp_path):
+    failed = [Cell("tiny", "magnitude", "s60", "seft", seed) for seed in (0, 1, 2)]
+    paths = made_up(tmp_path, pruners=["wanda", "magnitude"], failed=failed)
+    claim = {"metric": "repair_cost_seconds", "direction": "below", "threshold": 9, "apart": []}
+    summary, _ = verdicts(paths, claim)
+    assert summary["verdict"] == "supported"
+    assert summary["detail"] == "without magnitude-s60: seft failed"
+
+
 def test_a_perplexity_above_the_bases_is_divergence(tmp_path):
     claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
     paths = made_up(tmp_path, strength={**STRENGTH, "seft": -0.5})

@@ -218,6 +218,29 @@ def test_differences_are_those_of_the_comparisons_and_filled_where_significant(d
             assert is_filled == (row["verdict"] in ("better", "worse"))
 
 
+def test_what_is_not_sparse_on_one_base_is_left_out_there_alone(default):
+    results = default.at("default")
+    dense = (results.scores["pruner"] == "wanda") & (results.scores["repair"] == "spp")
+    scores = results.scores.assign(tie_group=results.scores["tie_group"].mask(dense))
+    figure = drawn("differences", replace(results, scores=scores), "tiny", "s60")
+    shown = [len(axis.containers) for axis in figure.axes[:3]]
+    names = [axis.get_title() for axis in figure.axes[:3]]
+    assert dict(zip(names, shown, strict=True)) == {"magnitude": 3, "wanda": 2, "sparsegpt": 3}
+
+
+def test_costs_of_several_devices_are_not_drawn(default):
+    results = default.at("default")
+    several = (results.costs["pruner"] == "wanda") & (results.costs["repair"] == "spp")
+    device = results.costs["device"].mask(several, "made up; another one")
+    figure = drawn(
+        "pareto", replace(results, costs=results.costs.assign(device=device)), "tiny", "s60"
+    )
+    whole = drawn("pareto", results, "tiny", "s60")
+    points = [[len(axis.containers) for axis in one.axes[:3]] for one in (whole, figure)]
+    assert points[0][1] == points[1][1] + 1
+    assert points[0][::2] == points[1][::2]
+
+
 def test_a_budget_is_drawn_at_its_tokens(default):
     figure = drawn("budget", default, "tiny", "s60")
     axis = figure.axes[1]

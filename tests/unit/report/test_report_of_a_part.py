@@ -54,6 +54,22 @@ def test_cells_outside_the_configuration_are_not_shown_and_missing_ones_are_coun
     assert "\n1 of 4 cells of the configuration are not there yet\n" in capsys.readouterr().out
 
 
+def test_records_of_other_settings_are_counted(results, monkeypatch, capsys):
+    grid = results.parent / "grid.yaml"
+    grid.write_text(
+        "grid: {models: [tiny], pruners: [wanda], repairs: [none], seeds: [0]}\n"
+        "models: {tiny: {source: {source: synthetic}}}\n"
+        "training: {steps: 7}\n"
+    )
+    page = str(results.parent / "index.html")
+    arguments = ["report", str(results), page, "--configfile", str(grid)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    command.main()
+    said = capsys.readouterr().out
+    # What is made up is of no configuration.
+    assert "\n2 of 2 records were made with other settings than the configuration has now, " in said
+
+
 def test_a_folder_without_records_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bench.report", str(tmp_path), str(tmp_path / "page.html")])
     with pytest.raises(SystemExit) as exit_:
