@@ -64,7 +64,9 @@ class SeftConfig:
             ever takes; in turn, about A / R of them are open at any time.
         candidates: c, the windows keep the gradient of about c * k candidates to grow and, where
             the mask adapts, as many to remove as lie outside it of these, chosen from the first
-            micro-batch (as SpIEL's public code does, with c = 1), at 6 bytes each. None, and by
+            micro-batch of a window whose gradient is not zero (as SpIEL's public code does, with
+            c = 1), at 6 bytes each: so how a batch is split into micro-batches is a part of the
+            result, as it is not with None. None, and by
             default with a pattern, which takes no limit: of all m * n entries.
         storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the

@@ -134,14 +134,16 @@ class Evolver:
         return int(len(layer.indices) * self.config.drop_rate(step, self.total_steps))
 
     def _open_windows(self, step: int):
-        """Open the windows that the gradients after `step` belong to."""
+        """Open the windows that the gradients after `step` belong to, where they are not open."""
         for name, layer in self.layers.items():
             due = self._next_evolution(name, step)
-            if layer.window is not None or step < due - self.config.accumulate_steps:
+            if step < due - self.config.accumulate_steps:
                 continue
             if len(layer.indices) and not self._entries_to_drop(layer, due):
                 continue
-            layer.window = Window(step, squares=self.config.moments == "seeded")
+            layer.window = layer.window or Window(step)
+            # Of one that was loaded, too, which may have chosen no candidates yet.
+            layer.window.squares = self.config.moments == "seeded"
             if self.config.candidates is not None:
                 layer.window.choose = partial(self._candidates, name, due)
 

@@ -40,22 +40,20 @@ class Window:
 
     Args:
         opened: number of the optimizer step after which it begins.
-        choose: chooses candidate positions from the first micro-batch's gradient, (m * n,).
-            None: all entries.
-        squares: whether the squares of the gradients are summed too.
 
     Attributes:
+        choose: chooses candidate positions from the first gradient, (m * n,), that is finite and
+            not zero everywhere; zero is that of a micro-batch of which no token counts, or none
+            reaches an expert. None: all entries.
+        squares: whether the squares of the gradients are summed too.
         count: micro-batches seen.
         total, square: the sums, float32, (m * n,) or (c,), or None.
     """
 
-    def __init__(
-        self,
-        opened: int,
-        choose: Callable[[Tensor], Tensor] | None = None,
-        squares: bool = False,
-    ):
-        self.opened, self.choose, self.squares = opened, choose, squares
+    def __init__(self, opened: int):
+        self.opened = opened
+        self.choose: Callable[[Tensor], Tensor] | None = None
+        self.squares = False
         self.count = 0
         self.steps: Tensor | None = None
         self.total: Tensor | None = None
@@ -82,6 +80,8 @@ class Window:
         self.count += 1
         gradient = gradient.view(-1)
         if self.choose is not None and self.steps is None:
+            if not _tells(gradient):
+                return
             self.positions = self.choose(gradient)
         if self.steps is not None:
             gradient = gradient.index_select(0, self.positions)
@@ -94,8 +94,8 @@ class Window:
             self.square += gradient.float() ** 2
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The tensors there are so far, by name; none before the first gradient."""
-        if self.total is None:
+        """The tensors there are so far, by name; none before the first micro-batch."""
+        if not self.count:
             return {}
         state = {"positions": self.positions, "total": self.total, "square": self.square}
         state = {name: values for name, values in state.items() if values is not None}
@@ -104,8 +104,8 @@ class Window:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor]) -> "Window":
-        """The window that gave `state`."""
-        window = cls(int(state["opened"]), squares="square" in state)
+        """The window that gave `state`, but for `choose` and `squares`."""
+        window = cls(int(state["opened"]))
         window.count = int(state["count"])
         for name in state.keys() - {"opened", "count"}:
             setattr(window, name, state[name])
@@ -119,29 +119,33 @@ class Window:
             topology: the layer's.
 
         Returns:
-            The means; None if no gradient arrived, or one that is not finite (float16 overflowed:
-            the optimizer step was skipped too).
+            The means; None if no gradient but zeros arrived, or the sums are not finite (float16
+            overflowed: the optimizer step was skipped too).
         """
+        positions = self.positions
+        if self.choose is not None and positions is None:
+            positions = topology.indices[:0]
+        if positions is not None and in_parallel():
+            # Other ranks may have other candidates.
+            positions = union(positions)
         if self.total is None:
-            limited = self.choose is not None
-            self.total = torch.zeros(0 if limited else weight.numel(), device=weight.device)
+            # Zeros, at whatever positions the other ranks have chosen.
+            entries = weight.numel() if positions is None else len(positions)
+            self.total = torch.zeros(entries, device=weight.device)
             self.square = self.total.clone() if self.squares else None
-            if limited:
-                self.positions = topology.indices[:0]
-        total, square, positions = self.total, self.square, self.positions
+            if positions is not None:
+                self.positions = positions
+        total, square = self.total, self.square
         seen = measured = torch.tensor(float(self.count), device=weight.device)
         ranks = 1
         if in_parallel():
             ranks = distributed.get_world_size()
             if positions is not None:
-                # Other ranks may have other candidates.
-                positions = union(positions)
                 measured = self._over_ranks(seen.expand_as(total), positions)
             total = self._over_ranks(total, positions)
             square = self._over_ranks(square, positions) if self.squares else None
             distributed.all_reduce(seen)
-        bounds = torch.stack(total.aminmax()) if len(total) else total
-        if not (bounds.isfinite().all() and bounds.any()):
+        if not _tells(total):
             return None
         total.div_(measured)
         if square is not None:
@@ -155,6 +159,14 @@ class Window:
             values[torch.searchsorted(positions, self.positions)] = own
         distributed.all_reduce(values)
         return values
+
+
+def _tells(values: Tensor) -> bool:
+    """Whether a gradient is finite and not zero everywhere."""
+    if not len(values):
+        return False
+    bounds = torch.stack(values.aminmax())
+    return bool(bounds.isfinite().all() and bounds.any())
 
 
 def in_parallel() -> bool:

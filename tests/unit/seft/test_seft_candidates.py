@@ -54,6 +54,24 @@ def test_positions_are_held_in_two_bytes_where_their_steps_allow_it(furthest, dt
     assert (window.steps.element_size() == 2) == (furthest == 65_535)
 
 
+@pytest.mark.parametrize("silent", [0.0, torch.nan, torch.inf])
+def test_candidates_are_chosen_from_the_first_gradient_that_says_something(silent):
+    gradient = torch.arange(12.0).view(3, 4)
+    window = Window(opened=0)
+    window.choose = lambda flat: flat.topk(2).indices.sort().values
+    window.add(torch.zeros(3, 4).index_fill(1, torch.tensor([1]), silent))
+    saved = window.state_dict()
+    assert window.positions is None
+    loaded = Window.from_state_dict(saved)
+    loaded.choose = window.choose
+    for either in (window, loaded):
+        either.add(gradient)
+        either.add(-2 * gradient)
+        assert either.count == 3
+        assert either.positions.tolist() == [10, 11]
+        assert either.total.tolist() == [-10, -11]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_of_many_scores_those_above_a_quantile_are_about_as_many_as_asked(dtype):
     scores = torch.randn(200_000, generator=torch.Generator().manual_seed(0)).to(dtype)

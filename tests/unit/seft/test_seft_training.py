@@ -3,8 +3,11 @@
 import pytest
 import torch
 from seft_loop import adamw, make_llama, train
+from tiny import tiny_mixture
+from torch.nn import functional
 
 import seft
+from baselines.pruning import prune
 from seft.layer import SeftLinear
 from seft.selection import random_scores
 
@@ -290,6 +293,51 @@ def test_candidates_bound_the_window(tokens):
     train(model, tokens, optimizer, evolver, range(1, 13))
     for layer in model.seft_layers.values():
         assert int(mask_of(layer).sum()) == layer.budget
+
+
+@pytest.mark.parametrize("options", [{}, {"moments": "seeded"}])
+def test_a_micro_batch_of_which_no_token_counts_chooses_no_candidates(tokens, options):
+    """It counts all the same: that its order in the step is no matter is the right value."""
+    masked = torch.full_like(tokens, -100)
+    states = []
+    for silent_first in (True, False):
+        model, optimizer, evolver = start(accumulate_steps=1, density=0.02, **options)
+        for step in range(1, 5):
+            labels = (masked, tokens) if silent_first else (tokens, masked)
+            for part in labels:
+                logits = model(input_ids=tokens).logits[:, :-1].flatten(0, 1)
+                wanted = part[:, 1:].flatten()
+                functional.cross_entropy(logits, wanted, reduction="sum").backward()
+            optimizer.step()
+            evolver.step(optimizer, step)
+            optimizer.zero_grad()
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_an_expert_that_no_token_reaches_chooses_no_candidates():
+    model = tiny_mixture(experts=4)
+    few = torch.tensor([[3]])
+    many = torch.randint(0, 32, (8, 12), generator=torch.Generator().manual_seed(1))
+    prune(model, "magnitude", sparsity=0.5)
+    model = seft.get_seft_model(
+        model, seft.SeftConfig(density=0.02, evolve_every=4, accumulate_steps=1, mask="free")
+    )
+    optimizer, evolver = adamw(model.train()), seft.Evolver(model, total_steps=20)
+    experts = {name: layer for name, layer in model.seft_layers.items() if ".experts." in name}
+    model(input_ids=few).logits.square().sum().backward()
+    idle = {name: layer for name, layer in experts.items() if layer.window.positions is None}
+    # One token goes to two of the four experts of each block.
+    assert len(experts) == 2 * len(idle) == 24
+    model(input_ids=many).logits.square().sum().backward()
+    plain = tiny_mixture(experts=4)
+    prune(plain, "magnitude", sparsity=0.5)
+    plain(input_ids=many).logits.square().sum().backward()
+    evolver.step(optimizer, 1)
+    for name, layer in idle.items():
+        largest = plain.get_parameter(f"{name}.weight").grad.view(-1).abs()
+        expected = largest.topk(len(layer.delta)).indices.sort().values
+        assert layer.indices.tolist() == expected.tolist()
 
 
 def test_enough_candidates_change_nothing(trained):
