@@ -66,7 +66,7 @@ class SeftConfig:
             the mask adapts, as many to remove as lie outside it of these, chosen from the first
             micro-batch of a window whose gradient is not zero (as SpIEL's public code does, with
             c = 1), at 6 bytes each: so how a batch is split into micro-batches is a part of the
-            result, as it is not with None. None, and by
+            result, as it is not with None and moments that are not seeded. None, and by
             default with a pattern, which takes no limit: of all m * n entries.
         storage: How the weights of the targets are held: "dense"; or "bitmask", their mask and the
             values under it, unpacked one layer at a time (see `seft.storage`). The results are the

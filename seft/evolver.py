@@ -69,6 +69,9 @@ class Evolver:
         self._warn_if_too_short()
         for layer in self.layers.values():
             layer.has_evolver = True
+            # One of another training, which the delta was saved in, is none of this one.
+            if layer.window and not step - first < layer.window.opened < step:
+                layer.window = None
         self._open_windows(step)
 
     def step(self, optimizer: Optimizer, step: int):

@@ -223,6 +223,29 @@ def test_a_training_taken_up_again_equals_one_that_never_stopped(
     assert without_time[0] == without_time[1]
 
 
+@pytest.mark.parametrize("stop", [1, 7])  # inside the window of the first selection, and of 8
+@pytest.mark.parametrize("moments", ["reset", "seeded"])
+def test_a_new_training_of_a_saved_delta_starts_with_windows_of_its_own(
+    trained, tokens, tmp_path, stop, moments
+):
+    part, _, _ = trained(steps=stop, moments=moments, drop_fraction=0.5)
+    assert all(layer.window for layer in part.seft_layers.values())
+    part.save_pretrained(tmp_path)
+    states = []
+    for forget in (False, True):
+        model = SeftModel.from_pretrained(make_llama(), tmp_path, is_trainable=True)
+        if forget:
+            for layer in model.seft_layers.values():
+                layer.window = None
+        optimizer, evolver = adamw(model), seft.Evolver(model, total_steps=20)
+        train(model, tokens, optimizer, evolver, range(1, 9))
+        states.append(model.state_dict())
+        for layer in model.seft_layers.values():
+            assert (optimizer.state[layer.delta]["ages"] >= 0).all()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+    assert all(values.isfinite().all() for values in states[0].values())
+
+
 def test_further_modules_train_and_are_saved(trained, tokens, tmp_path):
     model, _, _ = trained(modules_to_save=["lm_head", "input_layernorm", "embed_tokens"])
     base = make_llama()
