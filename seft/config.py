@@ -22,8 +22,8 @@ class SeftConfig:
 
     The method's controls and its parent are configurations of it: static indices are
     ``init="random", drop_fraction=0``; random growth is ``growth="random"``; SpIEL (Ansell et al.
-    2024) is ``mask="free", schedule="linear", stop_fraction=1, moments="seeded"``, and SpIEL kept
-    inside the mask the same with ``mask="fixed"``.
+    2024) is ``init="replaced", mask="free", schedule="linear", stop_fraction=1, moments="seeded"``,
+    and SpIEL kept inside the mask the same with ``mask="fixed"``.
 
     Attributes:
         density: Active entries of a layer, as a fraction of its m * n entries. Give exactly one
@@ -39,14 +39,16 @@ class SeftConfig:
             dtype) and saved with the deltas.
         evolve_every: R, the optimizer steps from one evolution of a layer to the next.
         accumulate_steps: A, the optimizer steps over which the dense gradient is averaged before an
-            evolution, at most R. The first A steps choose the first positions and train nothing.
+            evolution, at most R. The first A steps choose the first positions and, unless there are
+            random ones, train nothing.
         drop_fraction: p0, the fraction of a layer's active entries that an evolution drops at the
             start of training.
         schedule: How that fraction falls to 0: on half a cosine, or on a line.
         stop_fraction: Fraction of training after which nothing is dropped any more.
         init: The first positions: "gradient", those of the whole layer with the largest accumulated
             gradient; "inside", those inside the mask, so that later evolutions alone move it;
-            "random", any inside the mask, from the first step on.
+            "random", any inside the mask, from the first step on; "replaced", the same, until step
+            A chooses all of them anew by the accumulated gradient.
         growth: What growth prefers: a large accumulated gradient, or nothing (random).
         moments: Optimizer moments and age of a grown entry: "reset", both zero; "ramp", the same,
             and the first moment is let in over 100 steps (the optimizer is
@@ -85,7 +87,7 @@ class SeftConfig:
     drop_fraction: float = 0.2
     schedule: Literal["cosine", "linear"] = "cosine"
     stop_fraction: float = 0.8
-    init: Literal["gradient", "inside", "random"] = "gradient"
+    init: Literal["gradient", "inside", "random", "replaced"] = "gradient"
     growth: Literal["gradient", "random"] = "gradient"
     moments: Literal["reset", "seeded", "ramp"] = "reset"
     mask: Literal["evolve", "fixed", "free"] = "evolve"

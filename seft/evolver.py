@@ -99,12 +99,13 @@ class Evolver:
     def _next_evolution(self, name: str, step: int) -> int:
         """The first step after `step` at which a layer's evolution is due.
 
-        All layers choose their first positions at step A, and begin again if that fails.
+        All layers choose their first positions at step A, and begin again if that fails, unless
+        they have random ones.
         """
-        if len(self.layers[name].indices):
-            period, offset = self.config.evolve_every, self.offsets[name]
-        else:
+        if self._is_first(self.layers[name], step + 1):
             period, offset = self.config.accumulate_steps, 0
+        else:
+            period, offset = self.config.evolve_every, self.offsets[name]
         return (max(step - offset, 0) // period + 1) * period + offset
 
     def _warn_if_too_short(self):
@@ -133,8 +134,19 @@ class Evolver:
                 f"seft.AdamW(..., ramp={wanted})"
             )
 
+    def _is_first(self, layer: SeftLinear, step: int) -> bool:
+        """Whether an evolution of a layer after a step would choose all its positions."""
+        start = self.config.init == "replaced" and step <= self.config.accumulate_steps
+        return start or not len(layer.indices)
+
+    def _rate(self, layer: SeftLinear, step: int) -> float:
+        """Which fraction of a layer's positions an evolution after a step chooses anew."""
+        if self._is_first(layer, step):
+            return 1.0
+        return self.config.drop_rate(step, self.total_steps)
+
     def _entries_to_drop(self, layer: SeftLinear, step: int) -> int:
-        return int(len(layer.indices) * self.config.drop_rate(step, self.total_steps))
+        return int(len(layer.indices) * self._rate(layer, step))
 
     def _open_windows(self, step: int):
         """Open the windows that the gradients after `step` belong to, where they are not open."""
@@ -172,7 +184,7 @@ class Evolver:
 
     def _preference(self, name: str, weight: Tensor, step: int) -> Tensor | None:
         """What growth of a layer prefers after a step, (m * n,); None: a large gradient."""
-        if self.config.growth == "gradient" or not len(self.layers[name].indices):
+        if self.config.growth == "gradient" or self._is_first(self.layers[name], step):
             return None
         return random_scores(weight, self.config.seed, name, step)
 
@@ -189,7 +201,7 @@ class Evolver:
             means = window.means(weight, layer.topology)
             if means is None:
                 return
-            selected = len(layer.indices) > 0
+            rate = self._rate(layer, step)
             preference = self._preference(name, weight, step)
             if preference is not None and means.positions is not None:
                 preference = preference[means.positions]
@@ -214,7 +226,7 @@ class Evolver:
             {
                 "step": step,
                 "layer": name,
-                "rate": config.drop_rate(step, self.total_steps) if selected else 1.0,
+                "rate": rate,
                 "dropped": evolution.dropped,
                 "grown": evolution.grown,
                 "reactivated": evolution.reactivated,

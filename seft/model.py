@@ -290,7 +290,7 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
         layer = layers.pop(name)
         if config.storage == "bitmask" and not isinstance(layer, BitmaskSeftLinear):
             layer = seft_linear(BitmaskLinear(layer), len(layer.delta))
-        if config.init == "random":
+        if config.init in ("random", "replaced"):
             layer.choose(random_scores(layer.weight, config.seed, name, step=0))
         model.set_submodule(name, layer)
         buffers += [f"{name}.{part}" for part, _ in layer.named_buffers()]

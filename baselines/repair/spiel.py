@@ -1,8 +1,9 @@
 """SpIEL (Ansell et al. 2024), the parent of SEFT: a sparse delta whose positions evolve.
 
-Every `evolve_every` steps the entries of the delta with the smallest |delta| are dropped and as
-many grow where the gradient, summed over a window, is largest; the fraction falls linearly to 0
-at the end of training; the first selection places all. A grown entry's moments start from the
+The first positions are random ones inside the base's mask; they train until the first selection,
+after a window, replaces them all. Every `evolve_every` steps the entries of the delta with the
+smallest |delta| are dropped and as many grow where the gradient, summed over a window, is largest;
+the fraction falls linearly to 0 at the end of training. A grown entry's moments start from the
 window's means, at the window's age. On a pruned base entries grow where weights were pruned, and
 nothing is removed in exchange: the merged model is less sparse than its base. `SpielStaticMask`
 grows inside the base's mask alone.
@@ -13,7 +14,7 @@ the default is SEFT's.
 
 from baselines.repair.seft import EvolvingOptions, Seft
 
-PARENT = {"schedule": "linear", "stop_fraction": 1.0, "moments": "seeded"}
+PARENT = {"init": "replaced", "schedule": "linear", "stop_fraction": 1.0, "moments": "seeded"}
 
 
 class SpielOptions(EvolvingOptions):

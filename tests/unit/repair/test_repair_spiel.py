@@ -13,7 +13,7 @@ from baselines.repair import build_repair
 from seft.selection import random_scores
 
 OUTPUTS, INPUTS, TOKENS, STEPS = 5, 6, 4, 12
-# k = OUTPUTS + INPUTS entries, chosen after step 2; evolutions after steps 4 and 8.
+# k = OUTPUTS + INPUTS entries; all are chosen anew after step 2, and some after steps 4 and 8.
 LEARNING_RATE, EVERY, WINDOW, DROP = 0.05, 4, 2, 0.6
 OPTIONS = {"learning_rate": LEARNING_RATE, "match_rank": 1}
 EVOLVING = {"evolve_every": EVERY, "accumulate_steps": WINDOW, "drop_fraction": DROP}
@@ -56,12 +56,12 @@ def train(name: str, **options) -> seft.SeftModel:
     return model
 
 
-def transcribed(allowed, start=(), drop=DROP) -> tuple[np.ndarray, set, list[int]]:
+def transcribed(allowed, start, drop=DROP) -> tuple[np.ndarray, set, list[int]]:
     """The weights in the end, the active entries, and the number dropped at each evolution.
 
     Args:
         allowed: The entries that may grow.
-        start: The first entries; none: chosen by the first window.
+        start: The first entries; all of them are replaced after the first window, if any are.
         drop: Fraction dropped in the beginning.
     """
     base = OneLayer().layers[0].weight.detach().double().numpy()
@@ -82,8 +82,8 @@ def transcribed(allowed, start=(), drop=DROP) -> tuple[np.ndarray, set, list[int
             square = state["square"] / (1 - 0.999 ** state["age"])
             state["delta"] -= LEARNING_RATE * mean / (math.sqrt(square) + 1e-8)
         window = [*window, gradient][-WINDOW:]
-        count = int(k * drop * (1 - step / STEPS)) if entries else 0
-        if (step % EVERY or not count) if entries else step != WINDOW:
+        count = k if step == WINDOW else int(k * drop * (1 - step / STEPS))
+        if not drop or not count or (step != WINDOW and step % EVERY):
             continue
         weakest = sorted(entries, key=lambda entry: abs(entries[entry]["delta"]))[:count]
         kept = entries.keys() - set(weakest)
@@ -125,8 +125,12 @@ def mask() -> list:
     ("name", "allowed"), [("spiel", everywhere()), ("spiel-static-mask", mask())]
 )
 def test_spiel_is_its_definition(name, allowed):
+    start = active(build_repair(name, **OPTIONS, **EVOLVING).wrap(OneLayer(), seed=0))
+    assert len(start) == OUTPUTS + INPUTS
+    assert start < set(mask())
     model = train(name, **EVOLVING)
-    expected, entries, dropped = transcribed(allowed)
+    expected, entries, dropped = transcribed(allowed, start)
+    assert model.evolution_log[0]["step"] == WINDOW
     assert active(model) == entries
     assert [entry["dropped"] for entry in model.evolution_log] == dropped
     assert any(dropped)
@@ -193,6 +197,7 @@ def test_the_budget_is_that_of_lora(tiny, name):
     ("name", "option", "value"),
     [
         ("spiel", "mask", "evolve"),
+        ("spiel", "init", "gradient"),
         ("spiel", "moments", "reset"),
         ("spiel", "schedule", "cosine"),
         ("spiel-static-mask", "mask", "free"),

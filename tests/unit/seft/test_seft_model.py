@@ -197,6 +197,8 @@ def test_what_was_saved_loads_onto_the_base(trained, tmp_path, dtype):
         (8, {}),
         (11, {}),  # inside a window
         (1, {"moments": "seeded"}),  # inside the window of the first selection
+        (1, {"init": "replaced", "moments": "seeded", "mask": "free"}),
+        (2, {"init": "replaced", "growth": "random"}),
         (11, {"moments": "seeded", "candidates": 3}),
         (6, {"stagger": True, "growth": "random"}),
     ],
