@@ -19,7 +19,9 @@ def candidates(
     """Positions an evolution may need the gradient of, ascending, judged by one micro-batch.
 
     Those are the active and the removed entries, about the `count` best to grow and, where the mask
-    adapts, as many of the least sensitive to remove as lie outside it of these.
+    adapts, as many of the least sensitive to remove as lie outside it of these. "About" is at least
+    four fifths, so that of a `count` of three times the deltas more than the deltas lie inside the
+    mask: enough for any evolution to grow, to remove and to refill.
 
     Args:
         gradient: the micro-batch's dense gradient, (m * n,).

@@ -1,14 +1,16 @@
 """The largest of many scores, and their ranks. Ties go to the lower position."""
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
+from math import gcd
 
 import torch
 from torch import Tensor
 
 from seft.storage import positions_of
 
-# Prime, so that a sample does not run along the columns of a weight.
+# About one score of so many is in a sample.
 SAMPLING_STRIDE = 61
 # Below it, how many are above a quantile of a sample is chance.
 SMALLEST_RANK = 16
@@ -31,10 +33,11 @@ def best(scores: Scores, count: int, eligible: Tensor) -> Tensor:
         count: how many.
         eligible: which positions may be chosen, bool, one entry a position.
     """
-    rank = 16 + 3 * count // (2 * SAMPLING_STRIDE)
-    if 4 * rank * SAMPLING_STRIDE < len(eligible):
+    stride = _stride(eligible)
+    rank = 16 + 3 * count // (2 * stride)
+    if 4 * rank * stride < len(eligible):
         # Most entries are far too small: what exceeds a quantile of a sample holds the largest.
-        bound, _ = _quantile(scores, rank, eligible)
+        bound = _quantile(scores, rank, eligible)
         positions, found = _from(bound, scores, eligible)
         if len(positions) >= count:
             return positions[_highest(found, count)]
@@ -45,34 +48,44 @@ def best(scores: Scores, count: int, eligible: Tensor) -> Tensor:
 def about(scores: Scores, count: int, eligible: Tensor) -> Tensor:
     """Which positions have about the `count` largest of many scores, in one pass over them; bool.
 
-    Those are the ones above a quantile of a sample. Where that says little, of few positions or of
-    many equal scores, they are the positions of `best`.
+    Those are the ones above a quantile of a sample, if they are as many as asked but for a fifth.
+    Where the sample says less, of few positions or of many equal scores, say, they are the
+    positions of `best`.
 
     Args:
         scores: of the positions.
         count: how many.
         eligible: as in `best`.
     """
-    rank = count // SAMPLING_STRIDE
+    stride = _stride(eligible)
+    rank = count // stride
     flags = torch.zeros_like(eligible)
-    if SMALLEST_RANK <= rank <= len(eligible) // SAMPLING_STRIDE:
-        bound, above = _quantile(scores, rank, eligible)
-        if bound > -torch.inf and above <= 2 * rank:
-            for span in _spans(eligible):
-                flags[span] = _at_least(bound, scores(span), eligible[span])
+    if SMALLEST_RANK <= rank <= len(eligible) // stride:
+        bound = _quantile(scores, rank, eligible)
+        for span in _spans(eligible):
+            flags[span] = _at_least(bound, scores(span), eligible[span])
+        if abs(int(flags.sum()) - count) <= count // 5:
             return flags
+        flags.zero_()
     flags[best(scores, count, eligible)] = True
     return flags
 
 
-def _quantile(scores: Scores, rank: int, eligible: Tensor) -> tuple[float, int]:
-    """The score of a rank in a sample, and how many of it are no smaller."""
-    sample = slice(None, None, SAMPLING_STRIDE)
+def _stride(eligible: Tensor) -> int:
+    """From one position of a sample to the next.
+
+    It has no factor with the number of positions in common, hence none with the width of a weight:
+    a sample does not run along some of its columns, but has of each as many as of any other.
+    """
+    positions = max(1, len(eligible))
+    return next(n for n in itertools.count(SAMPLING_STRIDE) if gcd(n, positions) == 1)
+
+
+def _quantile(scores: Scores, rank: int, eligible: Tensor) -> float:
+    """The score of a rank in a sample."""
+    sample = slice(None, None, _stride(eligible))
     values = torch.where(eligible[sample], scores(sample), -torch.inf).nan_to_num_(nan=-torch.inf)
-    bound = values.topk(rank).values[-1]
-    # Together, so that a GPU is waited for once.
-    bound, above = torch.stack([bound, (values >= bound).sum().to(bound)]).tolist()
-    return bound, int(above)
+    return values.topk(rank).values[-1].item()
 
 
 def _from(bound: float, scores: Scores, eligible: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import torch
 
 from seft.candidates import candidates
 from seft.selection import about, highest
-from seft.topology import Topology
+from seft.topology import Topology, evolve
 from seft.window import Window
 
 COUNT = 12
@@ -80,6 +80,45 @@ def test_of_many_scores_those_above_a_quantile_are_about_as_many_as_asked(dtype)
     assert int(flags.sum()) == pytest.approx(5000, rel=0.25)
     assert scores[flags].min() > scores[eligible & ~flags].max()
     assert not flags[~eligible].any()
+
+
+@pytest.mark.parametrize("sampled", [-1.0, 1.0])
+def test_of_scores_that_a_sample_says_little_about_the_best_are_flagged(sampled):
+    scores = torch.rand(200_000, generator=torch.Generator().manual_seed(0))
+    scores[::61] *= sampled * 1000
+    flags = about(scores.__getitem__, 5000, torch.ones_like(scores, dtype=torch.bool))
+    assert flags.nonzero().view(-1).tolist() == highest(scores, 5000).tolist()
+
+
+def of_few_columns(rows: int, columns: int):
+    """A pruned weight, and gradients that are large in a few columns, as a model's are."""
+    generator = torch.Generator().manual_seed(0)
+    weight, gradient = (torch.randn(rows, columns, generator=generator) for _ in range(2))
+    weight[torch.rand(rows, columns, generator=generator) < 0.6] = 0
+    gradient[:, ::61] *= 20
+    none = torch.empty(0, dtype=torch.int32)
+    return weight, gradient.view(-1), Topology(none, weight[:0, 0], none, weight[:0, 0])
+
+
+@pytest.mark.parametrize("mask", ["evolve", "fixed", "free"])
+@pytest.mark.parametrize("shape", [(128, 244), (122, 976), (61, 610)])
+def test_widths_that_a_sample_could_run_along_have_candidates_enough(shape, mask):
+    weight, gradient, topology = of_few_columns(*shape)
+    k = 400
+    kept = int(weight.count_nonzero())
+    found = candidates(gradient, weight, topology, 3 * k, mask)
+    if mask == "free":
+        assert len(found) == pytest.approx(3 * k, rel=0.2)
+    among = gradient[found.long()]
+    evolution = evolve(weight, topology, torch.zeros(k), among, 0, mask, positions=found.long())
+    active = evolution.topology.indices
+    assert len(active.unique()) == k
+    score = gradient.abs()
+    if mask == "fixed":
+        score[weight.view(-1) == 0] = 0
+    assert active.tolist() == score.topk(k).indices.sort().values.tolist()
+    inside = weight.view(-1).bool().index_fill(0, active.long(), True)
+    assert mask == "free" or int(inside.sum()) == kept
 
 
 @pytest.mark.parametrize("count", [0, 100, 5000, 200_001])
