@@ -75,6 +75,30 @@ def unreached(block: nn.Module, prefix: str) -> dict[str, nn.Module]:
     }
 
 
+def check_unshared(model: nn.Module) -> None:
+    """See that each target of a model is one layer's alone.
+
+    Raises:
+        ValueError: two names in the decoder blocks stand for one matrix: it would be pruned, or
+            trained, as if it were two.
+    """
+    blocks = decoder_blocks(model)
+    targets = {
+        parameter
+        for prefix, block in blocks.items()
+        for layer in target_layers(block, prefix).values()
+        for parameter in layer.parameters()
+    }
+    names: dict[nn.Parameter, str] = {}
+    for prefix, block in blocks.items():
+        for name, parameter in block.named_parameters(prefix=prefix, remove_duplicate=False):
+            if is_matrix(parameter) and parameter in targets:
+                if other := names.get(parameter):
+                    kind = type(model).__name__
+                    raise ValueError(f"{kind} has one matrix for both {other} and {name}")
+                names[parameter] = name
+
+
 def gates(block: nn.Module) -> set[nn.Parameter]:
     """The weights of the routers of a decoder block's mixtures of experts.
 

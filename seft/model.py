@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.nn.parallel import DistributedDataParallel
 
-from seft.blocks import decoder_blocks, target_layers
+from seft.blocks import check_unshared, decoder_blocks, target_layers
 from seft.config import SeftConfig, write_atomically
 from seft.layer import BitmaskSeftLinear, SeftLinear, seft_linear
 from seft.selection import random_scores
@@ -260,8 +260,8 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
         config: the options.
 
     Raises:
-        ValueError: the model is one already, the targets match no layer, or a layer is quantised
-            or has fewer non-zero weights than active entries.
+        ValueError: the model is one already, the targets match no layer, two layers share their
+            weight, or a layer is quantised or has fewer non-zero weights than active entries.
     """
     if isinstance(model, SeftModel):
         raise ValueError("the model is a SEFT model already")
@@ -309,8 +309,9 @@ def chosen_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     """The layers a configuration trains, by name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or two layers of the decoder blocks share their weight.
     """
+    check_unshared(model)
     blocks = decoder_blocks(model)
     chosen = config.layers_to_transform
     chosen = [chosen] if isinstance(chosen, int) else chosen

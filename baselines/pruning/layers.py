@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from torch import nn
 
-from seft.blocks import decoder_blocks, target_layers, unreached
+from seft.blocks import check_unshared, decoder_blocks, target_layers, unreached
 
 # How many matrices an error names.
 NAMED = 3
@@ -30,7 +30,7 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
     Raises:
         ValueError: If the model has no decoder blocks, or they hold matrices that are in no
-            ``nn.Linear`` (see ``check_reachable``).
+            ``nn.Linear`` or in several (see ``check_reachable``).
     """
     check_reachable(model)
     return {
@@ -43,13 +43,14 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Linear]:
 def check_reachable(model: nn.Module) -> None:
     """See that every matrix of the decoder blocks, routers aside, is one that pruners reach.
 
-    A sparsity measured without the others would not be the model's. It looks at shapes alone: a
-    model on the meta device will do.
+    A sparsity measured without the others would not be the model's, nor one that counts a matrix
+    twice. It looks at shapes and names alone: a model on the meta device will do.
 
     Raises:
-        ValueError: If there are others (one line that names the first, and what holds them), or
-            the model has no decoder blocks.
+        ValueError: If there are others (one line that names the first, and what holds them), two
+            layers share a matrix (one line that names both), or the model has no decoder blocks.
     """
+    check_unshared(model)
     others = {
         name: type(module).__name__
         for prefix, block in decoder_blocks(model).items()

@@ -3,8 +3,9 @@
 import pytest
 import torch
 import transformers
-from tiny import tiny_mixture
+from tiny import tiny_llama, tiny_mixture
 
+import seft
 from baselines.pruning import PRUNERS, prunable_layers, prune, sparsity_report, zero_fractions
 from baselines.pruning.layers import check_reachable
 from seft.blocks import decoder_blocks
@@ -122,6 +123,53 @@ def test_experts_in_a_list_are_pruned_and_their_routers_are_not(pruner, allocati
     assert changed == {name for name in before if name.split(".")[-2] in projections}
     # Attention, four experts and a shared one in each of two blocks.
     assert len(changed) == len(report.layers) == 2 * (4 + 3 * (4 + 1))
+
+
+def share_a_module(first, second):
+    second.mlp = first.mlp
+
+
+def share_a_weight(first, second):
+    second.mlp.gate_proj.weight = first.mlp.gate_proj.weight
+
+
+def list_a_module_twice(first, second):
+    first.feed_forward = first.mlp
+
+
+@pytest.mark.parametrize(
+    ("share", "other"),
+    [
+        (share_a_module, "model.layers.1.mlp.gate_proj.weight"),
+        (share_a_weight, "model.layers.1.mlp.gate_proj.weight"),
+        (list_a_module_twice, "model.layers.0.feed_forward.gate_proj.weight"),
+    ],
+)
+def test_a_matrix_of_two_names_is_refused_by_both(share, other):
+    model = tiny_llama()
+    share(*model.model.layers)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for function in (
+        lambda model: prune(model, "magnitude", sparsity=0.5),
+        prunable_layers,
+        sparsity_report,
+        lambda model: seft.get_seft_model(model, seft.SeftConfig(density=0.1)),
+    ):
+        with pytest.raises(ValueError, match="has one matrix for both") as error:
+            function(model)
+        assert str(error.value) == (
+            "LlamaForCausalLM has one matrix for both model.layers.0.mlp.gate_proj.weight and "
+            f"{other}"
+        )
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_what_is_no_target_may_be_shared():
+    model = tiny_llama(tie_word_embeddings=True, attention_bias=True)
+    first, second = model.model.layers
+    second.self_attn.q_proj.bias = first.self_attn.q_proj.bias
+    second.input_layernorm = first.input_layernorm
+    assert prune(model, "magnitude", sparsity=0.5).sparsity == pytest.approx(0.5, abs=1 / 16)
 
 
 def test_an_expert_without_tokens_is_named():
