@@ -207,7 +207,7 @@ def tasks_have_their_metrics(config: Config) -> Iterator[str]:
         if metrics is not None and task.metric not in metrics:
             yield (
                 f"evaluation.tasks.{name}.metric = {shown(task.metric)}: allowed: "
-                f"{', '.join(metrics)}"
+                f"{', '.join(metrics) or 'none: it has none that tables can show'}"
             )
 
 

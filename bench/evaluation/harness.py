@@ -15,7 +15,15 @@ from bench.evaluation.answers import mean_bpb, options_of
 from bench.evaluation.own import load_own
 from bench.evaluation.packed import PackedLM
 from bench.evaluation.perplexity import perplexity, score_windows
-from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, TASKS_FOLDER, UNFILTERED, TaskSpec
+from bench.evaluation.tasks import (
+    ANSWER_BPB,
+    PERPLEXITY,
+    ROLLING,
+    TASKS_FOLDER,
+    UNFILTERED,
+    TaskSpec,
+    is_fraction,
+)
 
 # lm-eval's own, so that the solved examples are those of numbers published with it.
 FEW_SHOT_SEED = 1234
@@ -59,14 +67,14 @@ def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
             raise ValueError(f"task {label}: limit = {spec.limit}: there are {count} items")
     metrics = list(_metrics(name, loaded))
     if spec.metric not in metrics:
-        found = ", ".join(metrics) or "none that is an average over all items"
-        raise ValueError(f"task {name}: metric = {spec.metric!r}: it has {found}")
+        found = ", ".join(metrics) or "none: it has no average over all items that tables can show"
+        raise ValueError(f"task {name}: metric = {spec.metric!r}: allowed: {found}")
     return loaded
 
 
 def own_facts(name: str, folder: Path) -> dict:
-    """What a configuration can ask of a task or group of lm-eval's own: its metrics, and how many
-    items it has at most (of a group, the smallest of its tasks).
+    """What a configuration can ask of a task or group of lm-eval's own: the metrics that tables can
+    show, and how many items it has at most (of a group, the smallest of its tasks).
 
     Args:
         name: name of the task.
@@ -82,12 +90,18 @@ def own_facts(name: str, folder: Path) -> dict:
 def score(
     lm: PackedLM, name: str, loaded: TaskDict, spec: TaskSpec
 ) -> tuple[list[dict], list[dict]]:
-    """The rows of `bench.evaluation.Evaluation` that are of this task: metrics, and samples."""
+    """The rows of `bench.evaluation.Evaluation` that are of this task: metrics, and samples.
+
+    Raises:
+        ValueError: the metric that tables show is no fraction of 1.
+    """
     task, *others = loaded["tasks"].values()
     if spec.windows == "disjoint":
         values, items = score_windows(lm, list(map(task.doc_to_target, task.eval_docs)), spec)
     else:
         values, items = _score(lm, name, loaded, spec)
+    if not _is_text(task):
+        _check_fractions(name, spec.metric, values[spec.metric][0], items)
     group = loaded["groups"].get(name)
     shared = {
         "n": len(items),
@@ -140,27 +154,41 @@ def _score(
     return values, list(items.values())
 
 
+def _check_fractions(name: str, metric: str, value: float, items: list[dict]) -> None:
+    """No definition says what a function of its own can return."""
+    for found in (value, *(item[metric] for item in items if metric in item)):
+        if not 0 <= found <= 1:
+            raise ValueError(
+                f"task {name}: metric = {metric!r}: is {found:g}; allowed: one between 0 and 1"
+            )
+
+
 def _named(metric: str, kind: str) -> str:
     """A metric by the name that the configuration and the records have of it."""
     return metric if kind == UNFILTERED else f"{metric},{kind}"
 
 
 def _metrics(name: str, loaded: TaskDict) -> Iterator[str]:
-    """The metrics that a task has, or that a group averages over all items of its tasks."""
+    """The metrics of a task that tables can show; of a group, those that it averages over all items
+    of its tasks.
+    """
     task, *_ = loaded["tasks"].values()
-    metrics = list(task.aggregation())
+    if _is_text(task):
+        yield from [] if name in loaded["groups"] else [PERPLEXITY]
+        return
+    metrics = [
+        metric for metric, better in task.higher_is_better().items() if is_fraction(metric, better)
+    ]
     if name in loaded["groups"]:
         averages = loaded["groups"][name].aggregate_metric_list or []
         averaged = {average.metric for average in averages if average.weight_by_size}
         metrics = [metric for metric in metrics if metric in averaged]
-    elif _is_text(task):
-        yield PERPLEXITY
     for kind in task.config.filter_list or [{"name": UNFILTERED}]:
         yield from (_named(metric, kind["name"]) for metric in metrics)
 
 
 def _is_text(task: Task) -> bool:
-    return task.OUTPUT_TYPE == "loglikelihood_rolling"
+    return task.OUTPUT_TYPE == ROLLING
 
 
 def _of_text(lm: PackedLM, sample: dict) -> dict:

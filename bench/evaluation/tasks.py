@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StrictBool,
+    TypeAdapter,
+    model_validator,
+)
 
 from bench.documents import read_keys
 from bench.files import UnreadableError
@@ -18,6 +26,10 @@ from bench.typed import Commit, Length, Strict, read_as
 PERPLEXITY = "perplexity"
 # Of every multiple-choice task, beside the metric that it is configured with.
 ANSWER_BPB = "answer_bpb"
+# lm-eval's name of the kind of task that is the likelihood of whole texts.
+ROLLING = "loglikelihood_rolling"
+# Metrics of lm-eval's of which more is better, and which may be below 0 or above 1.
+NO_FRACTIONS = frozenset(["bleu", "bypass", "chrf", "chrf++", "mcc"])
 # lm-eval's name of the filter of a task that has none.
 UNFILTERED = "none"
 # Beside the data of a task of lm-eval's own, and none of them: what a configuration can ask of it.
@@ -66,9 +78,10 @@ class TaskSpec(Strict):
         "latest.",
     )
     metric: str = Field(
-        description="The metric that tables show: `acc`, `acc_norm` (by the length of the answer), "
-        "`perplexity` (a token), or another that the task has; where the task filters its answers, "
-        "metric and filter: `exact_match,strict-match`."
+        description="The metric that tables show: of texts `perplexity` (a token); of other tasks "
+        "`acc`, `acc_norm` (by the length of the answer), or another that the task has, between 0 "
+        "and 1 and the more the better, since it is shown and averaged as an accuracy; where the "
+        "task filters its answers, metric and filter: `exact_match,strict-match`."
     )
     limit: PositiveInt | None = Field(
         default=None,
@@ -149,9 +162,23 @@ def own_tasks() -> frozenset[str]:
     return frozenset(name for file in files for name in defined.findall(file.read_text("utf-8")))
 
 
+def is_fraction(metric: str, higher_is_better: bool | None) -> bool:
+    """Whether tables can show and average a metric as an accuracy.
+
+    Args:
+        metric: its name.
+        higher_is_better: as its task defines it; None where that leaves it to lm-eval.
+    """
+    if higher_is_better is None:
+        from lm_eval.api.registry import is_higher_better
+
+        higher_is_better = is_higher_better(metric)
+    return bool(higher_is_better) and metric not in NO_FRACTIONS
+
+
 def defined_metrics(name: str) -> list[str] | None:
-    """The metrics that a task of ``config/tasks`` has, by the names that a configuration gives
-    them; None where it leaves them to lm-eval.
+    """The metrics of a task of ``config/tasks`` that tables can show, by the names that a
+    configuration gives them; None where it leaves them to lm-eval.
 
     Args:
         name: of the task.
@@ -162,15 +189,18 @@ def defined_metrics(name: str) -> list[str] | None:
     definition: dict = {}
     for layer in _layers(name).values():
         definition |= layer
+    # Of a token, and computed by the benchmark.
+    if definition.get("output_type") == ROLLING:
+        return [PERPLEXITY]
     if "metric_list" not in definition:
         return None
-    metrics = [entry["metric"] for entry in definition["metric_list"]]
+    metrics = [
+        entry["metric"]
+        for entry in definition["metric_list"]
+        if is_fraction(entry["metric"], entry.get("higher_is_better"))
+    ]
     filters = [entry["name"] for entry in definition.get("filter_list") or []]
-    if filters:
-        metrics = [f"{metric},{name}" for name in filters for metric in metrics]
-    # That of a token is computed by the benchmark.
-    of_text = definition.get("output_type") == "loglikelihood_rolling"
-    return [PERPLEXITY, *metrics] if of_text else metrics
+    return [f"{metric},{name}" for name in filters for metric in metrics] if filters else metrics
 
 
 def definition_files(name: str) -> list[Path]:
@@ -194,6 +224,7 @@ _Beside = Annotated[str, Field(pattern="^[^/]+$")]
 
 class _Metric(BaseModel):
     metric: str
+    higher_is_better: StrictBool | None = None
 
 
 class _Filter(BaseModel):

@@ -290,7 +290,13 @@ BAD = [
     (
         "evaluation: {tasks: {wiki: {metric: acc}}}",
         "evaluation.tasks.wiki.metric = 'acc': ",
-        "allowed: perplexity, word_perplexity, byte_perplexity",
+        "allowed: perplexity",
+    ),
+    # Less of it is better: as an accuracy it would be ranked upside down.
+    (
+        "evaluation: {tasks: {wiki: {metric: byte_perplexity}}}",
+        "evaluation.tasks.wiki.metric = 'byte_perplexity': ",
+        "allowed: perplexity",
     ),
     (
         "evaluation: {tasks: {wiki: {context_length: null}}}",

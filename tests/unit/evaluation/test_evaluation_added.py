@@ -137,6 +137,24 @@ def test_a_definition_that_lm_eval_does_not_take_is_one_line(tasks, tmp_path, de
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("points", [50, -1])
+def test_a_metric_that_is_not_between_0_and_1_is_not_shown_as_an_accuracy(
+    tasks, tmp_path, make_model, tokenizer, points
+):
+    (tasks / "scored.py").write_text(
+        f"def points(doc, results):\n    return {{'points': {points}}}\n"
+    )
+    (tasks / "mine.yaml").write_text(
+        "include: _question_yaml\nprocess_results: !function scored.points\n"
+        "metric_list: [{metric: points, aggregation: mean, higher_is_better: true}]\n"
+    )
+    file = write_items(tmp_path / "items.jsonl", [{"id": "a", **ITEM["_question_yaml"]}])
+    spec = TaskSpec(metric="points", data="any")
+    said = rf"^task mine: metric = 'points': is {points}; allowed: one between 0 and 1$"
+    with pytest.raises(ValueError, match=said):
+        evaluate(make_model(), tokenizer, {"mine": spec}, {"mine": file})
+
+
 def test_the_name_of_the_file_is_the_tasks(tasks, tmp_path, make_model, tokenizer):
     (tasks / "mine.yaml").write_text("task: another\ninclude: _question_yaml\n")
     file = write_items(tmp_path / "items.jsonl", [{"id": "a", **ITEM["_question_yaml"]}])

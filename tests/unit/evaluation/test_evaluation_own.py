@@ -44,6 +44,18 @@ ANSWERS = {
 }
 
 
+# As lm-eval's LAMBADA, whose perplexity is none of a text.
+LAST_WORD = {
+    "output_type": "loglikelihood",
+    "doc_to_choice": None,
+    "doc_to_target": " {{question}}",
+    "metric_list": [
+        {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False},
+        {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
+    ],
+}
+
+
 @pytest.fixture(scope="module")
 def model(make_model):
     return make_model()
@@ -61,6 +73,9 @@ def registry(files, tmp_path, monkeypatch):
         "answers": question | ANSWERS,
         # Called like one of config/tasks.
         "winogrande": question,
+        "bets": question | {"metric_list": [{"metric": m} for m in ("acc", "brier_score", "mcc")]},
+        "lambada": question | LAST_WORD,
+        "texts": load_yaml(TASKS_FOLDER / "wiki.yaml") | {"doc_to_target": "question"},
     }
     for name, task in tasks.items():
         data = {"test": str(few if name == "openbook" else files["science"])}
@@ -126,6 +141,9 @@ def test_of_two_tasks_of_one_name_the_data_decide(fetched, files):
         ("school", ["acc"], 7),
         ("unweighted", [], 7),
         ("answers", ["exact_match,word", "exact_match,whole"], 12),
+        ("bets", ["acc"], 12),
+        ("lambada", ["acc"], 12),
+        ("texts", ["perplexity"], 12),
     ],
 )
 def test_what_a_configuration_can_ask_of_a_task(fetched, name, metrics, items):
@@ -191,8 +209,14 @@ def test_limit_of_a_group_is_of_each_task(fetched, model, tokenizer):
 
 
 def test_group_that_is_no_average_over_items(fetched):
-    with pytest.raises(ValueError, match="task unweighted: metric = 'acc': it has none"):
+    with pytest.raises(ValueError, match="task unweighted: metric = 'acc': allowed: none"):
         load_task("unweighted", TaskSpec(metric="acc"), fetched("unweighted"))
+
+
+def test_a_perplexity_that_is_none_of_a_text_is_not_shown(fetched):
+    spec = TaskSpec(metric="perplexity", context_length=8)
+    with pytest.raises(ValueError, match=r"^task lambada: metric = 'perplexity': allowed: acc$"):
+        load_task("lambada", spec, fetched("lambada"))
 
 
 def test_answers_that_are_generated_and_filtered(fetched, registry, model, tokenizer):
@@ -218,7 +242,7 @@ def test_answers_that_are_generated_and_filtered(fetched, registry, model, token
             if sample["filter"] == kind
         ]
     with pytest.raises(
-        ValueError, match="'exact_match': it has exact_match,word, exact_match,whole"
+        ValueError, match="'exact_match': allowed: exact_match,word, exact_match,whole"
     ):
         load_task("answers", TaskSpec(metric="exact_match"), folder["answers"])
 

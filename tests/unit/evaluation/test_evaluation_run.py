@@ -216,8 +216,8 @@ def test_text_is_scored_as_it_is(tmp_path):
 def requests(name, item, folder):
     file = folder / "items.jsonl"
     file.write_text(json.dumps(item) + "\n")
-    metric = {"wiki": "word_perplexity"}.get(name, "acc")
-    task = load_task(name, TaskSpec(metric=metric), file)["tasks"][name]
+    settings = {"wiki": {"metric": "perplexity", "context_length": 64}}.get(name, {"metric": "acc"})
+    task = load_task(name, TaskSpec(**settings), file)["tasks"][name]
     task.build_all_requests()
     return [request.args for request in task.instances]
 
@@ -243,7 +243,7 @@ def test_answers_are_compared_with_the_right_one(model, tokenizer, log_likelihoo
 
 def test_more_items_than_there_are(files):
     with pytest.raises(ValueError, match="task wiki: limit = 7: there are 6 items"):
-        load_task("wiki", TaskSpec(metric="word_perplexity", limit=7), files["wiki"])
+        load_task("wiki", TASKS["wiki"].model_copy(update={"limit": 7}), files["wiki"])
 
 
 def test_no_items(tmp_path):
@@ -253,7 +253,7 @@ def test_no_items(tmp_path):
 
 
 def test_metric_that_the_task_does_not_have(files):
-    with pytest.raises(ValueError, match=r"winogrande: metric = 'acc_norm': it has acc$"):
+    with pytest.raises(ValueError, match=r"winogrande: metric = 'acc_norm': allowed: acc$"):
         load_task("winogrande", TaskSpec(metric="acc_norm"), files["winogrande"])
 
 

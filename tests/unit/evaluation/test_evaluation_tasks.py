@@ -69,9 +69,9 @@ def test_metrics_are_those_that_lm_eval_finds(name, tmp_path):
     ]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     spec = TaskSpec(data="any", metric="none of them")
-    with pytest.raises(ValueError, match="it has ") as error:
+    with pytest.raises(ValueError, match="allowed: ") as error:
         load_task(name, spec, tmp_path / "items.jsonl")
-    assert str(error.value).endswith(f"it has {', '.join(defined_metrics(name))}")
+    assert str(error.value).endswith(f"allowed: {', '.join(defined_metrics(name))}")
 
 
 def test_metrics_of_a_definition_with_functions_filters_and_includes(tmp_path, monkeypatch):
@@ -87,8 +87,30 @@ def test_metrics_of_a_definition_with_functions_filters_and_includes(tmp_path, m
 
 def test_a_metric_that_is_a_function_has_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.evaluation.tasks.TASKS_FOLDER", tmp_path)
-    (tmp_path / "one.yaml").write_text("metric_list: [{metric: !function of.mine.best}]\n")
+    (tmp_path / "one.yaml").write_text(
+        "metric_list: [{metric: !function of.mine.best, higher_is_better: true}]\n"
+    )
     assert defined_metrics("one") == ["best"]
+
+
+def test_metrics_that_tables_can_show_are_between_0_and_1_and_the_more_the_better(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("bench.evaluation.tasks.TASKS_FOLDER", tmp_path)
+    listed = [
+        "acc",
+        "brier_score",
+        "mcc",
+        "f1",
+        "{metric: !function my.loss, higher_is_better: false}",
+    ]
+    listed += ["{metric: !function my.share, higher_is_better: true}", "bleu"]
+    metrics = ", ".join(one if one.startswith("{") else f"{{metric: {one}}}" for one in listed)
+    (tmp_path / "one.yaml").write_text(f"metric_list: [{metrics}]\n")
+    assert defined_metrics("one") == ["acc", "f1", "share"]
+    text = "include: one.yaml\noutput_type: loglikelihood_rolling\n"
+    (tmp_path / "two.yaml").write_text(text)
+    assert defined_metrics("two") == ["perplexity"]
 
 
 def test_what_a_definition_is_made_of(tmp_path, monkeypatch):
