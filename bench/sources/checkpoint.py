@@ -13,6 +13,8 @@ from bench.typed import read_as
 
 # No file is looked for elsewhere, and no code of a model's repository is run or asked about.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
+# PEFT's, which `transformers` puts into the model that it loads without being asked.
+ADAPTER = "adapter_config.json"
 SHOWN = 3
 
 
@@ -61,10 +63,15 @@ def load_whole(folder: str | Path, name: str | Path, **options):
 
     Raises:
         SourceError: Weights are missing or have another shape, or a layer has tensors that the
-            model does not take: one line that names them.
+            model does not take: one line that names them; or an adapter lies beside them.
     """
     from transformers import AutoModelForCausalLM
 
+    if (Path(folder) / ADAPTER).exists():
+        raise SourceError(
+            f"{name}: {ADAPTER}: an adapter beside the weights; allowed: a model that it is merged "
+            "into, or a folder without it"
+        )
     model, info = AutoModelForCausalLM.from_pretrained(
         folder, output_loading_info=True, ignore_mismatched_sizes=True, **LOCAL, **options
     )

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -140,6 +141,17 @@ def test_a_tied_head_is_not_missing_and_any_other_is(user, family, tmp_path):
 def test_a_tensor_that_is_not_right(llama, tmp_path, change, message):
     rewrite(llama, change)
     assert refusal(llama, tmp_path / "out") == message
+
+
+def test_an_adapter_beside_the_weights(llama, tmp_path):
+    """PEFT, which is installed, puts it into its own base, whatever weights lie beside it."""
+    other = shutil.copytree(llama, tmp_path / "other")
+    rewrite(other, lambda tensors: {name: t + 1 for name, t in tensors.items()})
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(other), LoraConfig(r=2))
+    adapted.save_pretrained(llama)
+    assert (llama / "adapter_model.safetensors").exists()
+    said = refusal(llama, tmp_path / "out")
+    assert said.startswith("adapter_config.json: an adapter beside the weights; allowed: ")
 
 
 def test_tensors_of_nothing_that_the_model_has_are_let_pass(llama, tmp_path):
