@@ -142,8 +142,16 @@ def check_special_tokens(tokenizer, rows: int, name: str | Path) -> None:
     without a row, such as one for padding, does no harm unless a text has it.
 
     Raises:
-        SourceError: One has no row; one line that names it.
+        SourceError: One has no row, or the tokenizer puts one behind a text, which is no beginning
+            of a longer one any more; one line that names it.
     """
+    text, alone = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
+    if text[len(text) - len(alone) :] != alone:
+        last = tokenizer.convert_ids_to_tokens(text[-1])
+        raise SourceError(
+            f"{name}: the tokenizer puts {last!r} behind a text; allowed: special tokens before it "
+            "alone (add_eos_token = false)"
+        )
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id, *tokenizer("")["input_ids"]}
     for token in sorted(special - {None}):
         if token >= rows:

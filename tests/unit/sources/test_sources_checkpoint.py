@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.models.loading import load_model
@@ -141,6 +142,23 @@ def test_a_tied_head_is_not_missing_and_any_other_is(user, family, tmp_path):
 def test_a_tensor_that_is_not_right(llama, tmp_path, change, message):
     rewrite(llama, change)
     assert refusal(llama, tmp_path / "out") == message
+
+
+def test_a_tokenizer_that_ends_each_text(llama, tmp_path):
+    """A context that ends is no beginning of its continuation, and what follows an end is new."""
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>",
+        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>")],
+    )
+    tokenizer.save_pretrained(llama)
+    # Else its class makes the template, as it is told to.
+    for settings in ({"tokenizer_class": "PreTrainedTokenizerFast"}, {"add_eos_token": True}):
+        reconfigure(llama, "tokenizer_config.json", **settings)
+        ids = AutoTokenizer.from_pretrained(llama)("the cup").input_ids
+        assert (ids[0], ids[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
+        said = refusal(llama, tmp_path / "out")
+        assert said.startswith("the tokenizer puts '</s>' behind a text; allowed: special tokens ")
 
 
 def test_an_adapter_beside_the_weights(llama, tmp_path):
