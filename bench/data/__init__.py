@@ -10,7 +10,8 @@ The items of a set have one of these forms, each with a unique ``id``:
 
 An item may have a ``group`` (the article of a paragraph, the pair of a twin sentence): items of one
 group are never divided between splits. It may have fields of its own, each of one type in all items
-of the set, for the prompt of a task. What is allowed in each field is in :mod:`bench.data.forms`.
+of the set, for the prompt of a task; they are part of what it says. What is allowed in each field
+is in :mod:`bench.data.forms`.
 """
 
 from bench.data.disjoint import OverlapRule, Parts, check

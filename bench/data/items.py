@@ -5,42 +5,50 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from bench.data.forms import folded, form_of
+from bench.data.forms import Item, folded, form_of
 
 
 def content(item: dict) -> dict:
-    """The fields that make up the form of ``item``, without ``id``, ``group`` and others.
+    """All that ``item`` says, its own fields too: a task may ask of them."""
+    return {field: value for field, value in item.items() if field not in Item.model_fields}
 
-    Raises:
-        ItemError: when it has none of the forms.
-    """
-    return {field: item[field] for field in form_of(item)}
+
+def own_texts(item: dict) -> list[str]:
+    """The texts of the fields of its own."""
+    form = form_of(item)
+    others = (value for field, value in content(item).items() if field not in form)
+    return [value for value in others if isinstance(value, str)]
 
 
 def document(item: dict) -> tuple[str, str]:
     """An item as text to learn: what is given, and what follows; the right answer filled in.
 
     A text and a sentence have nothing that is given.
+
+    Raises:
+        ItemError: when it has none of the forms.
     """
-    fields = content(item)
-    if "text" in fields:
-        return "", fields["text"]
-    if "prompt" in fields:
-        return fields["prompt"], fields["response"]
-    if "sentence" in fields:
-        return "", fields["sentence"].replace("_", fields["options"][fields["answer"]])
-    return fields["question"], " " + fields["choices"][fields["answer"]]
+    form = form_of(item)
+    if "text" in form:
+        return "", item["text"]
+    if "prompt" in form:
+        return item["prompt"], item["response"]
+    if "sentence" in form:
+        return "", item["sentence"].replace("_", item["options"][item["answer"]])
+    return item["question"], " " + item["choices"][item["answer"]]
 
 
 def same_text(item: dict) -> str:
     """Equal for items that are repeats: all of their content, as :func:`folded`."""
-    parts = content(item).values()
-    return json.dumps([folded(part) if isinstance(part, str) else part for part in parts])
+    parts = content(item).items()
+    alike = {field: folded(part) if isinstance(part, str) else part for field, part in parts}
+    return json.dumps(alike, sort_keys=True)
 
 
 def digest(text: str) -> str:
     """Sixteen hexadecimal digits that depend on ``text`` alone."""
-    return blake2b(text.encode(), digest_size=8).hexdigest()
+    # Half a character, which who checks the item refuses by its field, is no reason to fail here.
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def identifier(item: dict) -> str:

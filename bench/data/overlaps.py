@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 import regex
 
-from bench.data.items import document
+from bench.data.items import document, own_texts
 
 # What is compared: a word with its marks; a character, in scripts without spaces between words; a
 # sign, where sums differ by it. White space and punctuation are no difference.
@@ -59,10 +59,10 @@ def find_overlaps(
 ) -> list[Overlap]:
     """Each pair of items of which one has a text that occurs in the other.
 
-    A text occurs where one of its paragraphs does (but no heading, as WikiText marks it), any other
-    item where all of it does: a sentence with the right word filled in, a question or a prompt
-    without the answer. What has fewer than five words, or 13 characters in a script without spaces,
-    is not looked for.
+    A text, and each text in a field of an item's own, occurs where one of its paragraphs does (but
+    no heading, as WikiText marks it), any other item where all of it does: a sentence with the
+    right word filled in, a question or a prompt without the answer. What has fewer than five words,
+    or 13 characters in a script without spaces, is not looked for.
 
     Args:
         seen: items that are trained on, by the name of their part.
@@ -109,9 +109,9 @@ def _occurring(text: list[str], starts: Mapping[tuple[str, ...], list]) -> Itera
 def _measured(item: dict) -> list[str]:
     """The pieces of an item that must not occur in training text."""
     given, rest = document(item)
-    if "text" in item:
-        return [text for text in rest.split("\n\n") if not text.strip().startswith("= ")]
-    return [given or rest]
+    wholes, texts = ([], [rest]) if "text" in item else ([given or rest], [])
+    paragraphs = [part for text in [*texts, *own_texts(item)] for part in text.split("\n\n")]
+    return wholes + [text for text in paragraphs if not text.strip().startswith("= ")]
 
 
 @cache

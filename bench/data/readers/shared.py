@@ -20,9 +20,10 @@ def jsonl(path: Path, skipped: Counter) -> Iterator[dict]:
                     line = line.removeprefix(BOM_UTF8)
                 item = json.loads(_decoded(line), object_pairs_hook=each_once)
                 check_item(item)
+                item = {"id": identifier(item), **item}
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: {error}") from error
-            yield {"id": identifier(item), **item}
+            yield item
 
 
 def _decoded(line: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from hashlib import blake2b
 
 import pytest
 
@@ -301,6 +302,15 @@ def test_identifiers_depend_on_content_alone(tmp_path):
     assert first == second[::-1]
 
 
+def test_identifiers_tell_fields_of_ones_own_apart(tmp_path):
+    asked = [QUESTION | {"review": review} for review in ("It broke.", "It held.")]
+    items, _ = read(tmp_path, "jsonl", "\n".join(map(json.dumps, [*asked, QUESTION])))
+    assert len({item["id"] for item in items}) == 3
+    # Those without such fields are what they were before fields of one's own counted.
+    text = json.dumps(dict(sorted(QUESTION.items())), ensure_ascii=False)
+    assert items[2]["id"] == blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def test_documents():
     assert document({"id": "1", "text": "t"}) == ("", "t")
     assert document({"prompt": "p", "response": " r"}) == ("p", " r")
@@ -308,3 +318,4 @@ def test_documents():
     assert document(sentence) == ("", "The box fell.")
     question = {"question": "Who?", "choices": ["I", "you"], "answer": 0}
     assert document(question) == ("Who?", " I")
+    assert document(question | {"prompt": "p", "sentence": "It is _."}) == ("Who?", " I")

@@ -132,12 +132,15 @@ QUESTION = {"question": "Which falls?", "choices": ["cup", "box"], "answer": 0}
             {"sentence": "The cup and a _ fell.", "options": ["cup", "box"], "answer": 1},
         ),
         ({"prompt": "a", "response": "b c"}, {"prompt": "a b", "response": "c"}),
+        (QUESTION | {"review": "It broke."}, QUESTION | {"review": "It held."}),
+        (QUESTION | {"year": 1999}, QUESTION | {"year": 2000}),
+        (QUESTION | {"prompt": "It broke."}, QUESTION | {"text_b": "It broke."}),
     ],
 )
 def test_items_that_differ_anywhere_are_no_repeats(first, second):
     items = [{"id": "1", **first}, {"id": "2", **second}]
     assert without_repeats(items) == (items, 0)
-    again = {"id": "3", **first}
+    again = {"id": "3", "group": "g", **dict(reversed(first.items()))}
     assert without_repeats([*items, again]) == (items, 1)
 
 
@@ -225,6 +228,10 @@ def asked(question: str) -> dict:
         asked("แมวตัวนี้ชื่ออะไร"),
         asked("用python写一个web服务器吗?"),
         asked("3 + 4 - 5 + 6 - 7"),
+        asked("Is it broken?") | {"review": "The red cup fell; nobody saw it!"},
+        asked("Is it broken?") | {"review": "It was\n\nThe red cup fell; nobody saw it!"},
+        # The name of a field of another form.
+        asked("Is it broken?") | {"sentence": "The red cup fell; nobody saw it!"},
     ],
     ids=str,
 )
@@ -255,6 +262,8 @@ def test_a_leak_is_named(item):
         asked("แมวตัวนั้นชื่ออะไร"),
         asked("3 + 4 + 5 + 6 + 7"),
         asked("3 4 5 6 7"),
+        # The name of a set, and numbers.
+        asked("Is it broken?") | {"group": "The red cup fell nobody saw it", "years": [3, 4]},
     ],
     ids=str,
 )
