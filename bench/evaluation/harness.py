@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
+from jinja2.meta import find_undeclared_variables
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.manager import TaskDict
+from lm_eval.utils import env
 
 from bench.evaluation.answers import mean_bpb, options_of
 from bench.evaluation.own import load_own
@@ -27,6 +29,8 @@ from bench.evaluation.tasks import (
 
 # lm-eval's own, so that the solved examples are those of numbers published with it.
 FEW_SHOT_SEED = 1234
+# What a definition fills in with fields of an item.
+FILLED_IN = ("doc_to_text", "doc_to_target", "doc_to_choice", "gen_prefix")
 
 
 class LocalTask(ConfigurableTask):
@@ -229,4 +233,20 @@ def _local(name: str, file: Path) -> Task:
         # lm-eval takes a name that is no field for the text itself.
         if isinstance(value, str) and value.isidentifier() and value not in task.features:
             raise ValueError(f"task {name}: {key} = {value!r}: allowed: a field of items: {fields}")
+    _check_fields(name, task)
     return task
+
+
+def _check_fields(name: str, task: Task) -> None:
+    """For a field that an item lacks and another one has, lm-eval writes the word None."""
+    filled_in = (getattr(task.config, key) for key in FILLED_IN)
+    templates = [template for template in filled_in if isinstance(template, str)]
+    named = {field for text in templates for field in find_undeclared_variables(env.parse(text))}
+    fields = [field for field in task.features if field in named.union(templates)]
+    for number, item in enumerate(task.eval_docs):
+        for field in fields:
+            if item[field] is None:
+                raise ValueError(
+                    f"task {name}: item {item.get('id', number)!r}: {field}: missing; allowed: a "
+                    "value in each item, since the task names it"
+                )

@@ -137,6 +137,29 @@ def test_a_definition_that_lm_eval_does_not_take_is_one_line(tasks, tmp_path, de
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "doc_to_text: 'Hint: {{hint}} {{question}}'",
+        "doc_to_text: '{% for word in hint.split() %}{{word}} {% endfor %}{{question}}'",
+        "doc_to_text: hint",
+        "doc_to_choice: '{{[hint] + choices}}'",
+        "gen_prefix: '{{hint}}'",
+    ],
+)
+@pytest.mark.parametrize("other", [{}, {"hint": None}])
+def test_an_item_without_a_field_that_the_prompt_names(tasks, tmp_path, definition, other):
+    (tasks / "mine.yaml").write_text(f"include: _question_yaml\n{definition}\n")
+    item, spec = ITEM["_question_yaml"], TaskSpec(metric="acc", data="any")
+    items = [{"id": "a", **item, "hint": "It flies."}, {"id": "b", **item} | other]
+    file = write_items(tmp_path / "items.jsonl", items)
+    with pytest.raises(ValueError, match=r"^task mine: item 'b': hint: missing; allowed: a value"):
+        load_task("mine", spec, file)
+    (tasks / "mine.yaml").write_text("include: _question_yaml\n")
+    task = load_task("mine", spec, file)["tasks"]["mine"]
+    assert [task.doc_to_text(item) for item in task.eval_docs] == ["Question: Who?\nAnswer:"] * 2
+
+
 @pytest.mark.parametrize("points", [50, -1])
 def test_a_metric_that_is_not_between_0_and_1_is_not_shown_as_an_accuracy(
     tasks, tmp_path, make_model, tokenizer, points
