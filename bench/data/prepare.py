@@ -95,7 +95,8 @@ def prepare(
         and digest of its file.
 
     Raises:
-        DataError: one line, when a file is missing or malformed, or when a split is empty.
+        DataError: one line, when a file is missing or malformed, when a split is empty, or when two
+            items have one id.
         OriginError: what was fetched has changed since, or is of another source.
     """
     fetched = verify(source, None if asked is None else {"source": asked})
@@ -104,14 +105,16 @@ def prepare(
     for part, members in parts.items():
         if not members:
             raise DataError(f"data.{name}.splits: {part!r} gets none of {len(items)} items")
-    counts = {}
+    if spec.article_characters is not None:
+        parts = {p: articles(members, spec.article_characters) for p, members in parts.items()}
+    ids = Counter(item["id"] for members in parts.values() for item in members)
+    identifier, times = ids.most_common(1)[0]
+    if times > 1:
+        raise DataError(f"data.{name}: {times} items have the id {identifier!r}")
     with whole(destination) as folder:
         folder.mkdir()
         for part, members in parts.items():
-            if spec.article_characters is not None:
-                members = articles(members, spec.article_characters)
             write_items(folder / f"{part}.jsonl", members)
-            counts[part] = len(members)
         manifest = {
             "made_from": {
                 "spec": spec.model_dump(mode="json"),
@@ -120,7 +123,7 @@ def prepare(
                 "seed": seed,
             },
             "skipped": skipped,
-            "items": counts,
+            "items": {part: len(members) for part, members in parts.items()},
             "files": describe(folder),
         }
         write_json(folder / MANIFEST, manifest)
@@ -163,9 +166,6 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
     items, repeats = without_repeats(items)
     if repeats:
         skipped["repeated"] = repeats
-    identifier, times = Counter(item["id"] for item in items).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"data.{name}: {times} items have the id {identifier!r}")
     return items, dict(skipped)
 
 

@@ -3,7 +3,7 @@
 from bisect import bisect
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from itertools import accumulate, groupby
+from itertools import accumulate
 from operator import itemgetter
 
 from bench.data.items import digest, document, same_text
@@ -78,14 +78,16 @@ def merged_groups(items: Iterable[dict]) -> dict[str, str]:
 
 
 def articles(items: Iterable[dict], characters: int) -> list[dict]:
-    """One text an article: its paragraphs from the first, cut at the last boundary of a paragraph,
-    else of a sentence, else of a word, before ``characters`` characters.
+    """One text an article: its paragraphs from the first, wherever they stand, cut at the last
+    boundary of a paragraph, else of a sentence, else of a word, before ``characters`` characters.
     """
-    documents = []
-    for group, paragraphs in groupby(items, key=group_of):
-        text = "\n\n".join(paragraph["text"] for paragraph in paragraphs)
-        documents.append({"id": group, "text": _cut(text, characters)})
-    return documents
+    paragraphs: dict[str, list[str]] = {}
+    for item in items:
+        paragraphs.setdefault(group_of(item), []).append(item["text"])
+    return [
+        {"id": group, "text": _cut("\n\n".join(texts), characters)}
+        for group, texts in paragraphs.items()
+    ]
 
 
 def _cut(text: str, characters: int) -> str:

@@ -197,6 +197,21 @@ def test_one_text_an_article():
     }
 
 
+def test_the_paragraphs_of_an_article_need_not_stand_together():
+    everything = [
+        {"id": "1", "group": "A", "text": "The cup is in the old house."},
+        {"id": "2", "group": "B", "text": "The CUP is in the old house!"},
+        {"id": "3", "group": "A", "text": "Birds."},
+        {"id": "4", "group": "B", "text": "Bags."},
+    ]
+    # A paragraph that both have keeps them together, and in the order of the file.
+    (ordered,) = split(everything, {"test": 1.0}, seed=0).values()
+    assert articles(ordered, 1000) == [
+        {"id": "A", "text": "The cup is in the old house.\n\nBirds."},
+        {"id": "B", "text": "The CUP is in the old house!\n\nBags."},
+    ]
+
+
 TRAIN = {
     "text/train": [{"id": "t", "text": "Long ago, the red cup\nfell: nobody saw it. The end."}],
     "qa/train": [{"id": "q", "prompt": "Fact: ice is so cold.\nAnswer:", "response": " ice."}],
