@@ -123,7 +123,7 @@ class SeftOptions(
     nm: Literal["fixed", "evolve"] = Field(
         "fixed",
         description="On an N:M base: grow inside the mask alone, as the paper does, or let zeros "
-        "move inside their group.",
+        "move inside their group, which takes `mask: evolve` and no limit of `candidates`.",
     )
 
     def config(self, seed: int, pattern: Pattern | None = None) -> seft.SeftConfig:
@@ -132,7 +132,11 @@ class SeftOptions(
             return config
         if self.nm == "fixed":
             return replace(config, mask="fixed")
-        return replace(config, pattern=(pattern.n, pattern.m))
+        try:
+            return replace(config, pattern=(pattern.n, pattern.m))
+        except ValueError as error:
+            given = f"mask={self.mask!r} and candidates={self.candidates}"
+            raise ValueError(f"nm='evolve' with {given} on {pattern}: {error}") from None
 
 
 class Seft(Repair):
@@ -145,8 +149,12 @@ class Seft(Repair):
     held_bytes = 25  # A generation, the position and the base's weight, and those removed.
     saved_bytes = 12  # A delta, its position, and one that was removed for it.
 
+    def __init__(self, *, pattern: Pattern | None = None, **options):
+        super().__init__(pattern=pattern, **options)
+        self.config = self.options.config(seed=0, pattern=pattern)
+
     def wrap(self, model: nn.Module, *, seed: int) -> nn.Module:
-        return seft.get_seft_model(model, self.options.config(seed, self.pattern))
+        return seft.get_seft_model(model, replace(self.config, seed=seed))
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """AdamW with a step count for each delta, since deltas grow at different times."""
@@ -162,13 +170,13 @@ class Seft(Repair):
 
     @property
     def evolution_schedule(self) -> EvolutionSchedule | None:
-        config = self.options.config(seed=0)
+        config = self.config
         if config.init == "random" and config.drop_fraction == 0:
             return None
         return EvolutionSchedule(config.evolve_every, config.accumulate_steps, config.stagger)
 
     def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
-        schedule, config = self.evolution_schedule, self.options.config(seed=0)
+        schedule, config = self.evolution_schedule, self.config
         if schedule is None:
             return 0
         windows = [config.window_bytes(*layer) for layer in layers]

@@ -7,6 +7,7 @@ what is named.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 
 from pydantic import TypeAdapter
 
@@ -243,17 +244,36 @@ def processes_share_a_batch(config: Config) -> Iterator[str]:
             )
 
 
-def positions_evolve_before_a_training_ends(config: Config) -> Iterator[str]:
-    for name in config.grid.repairs:
-        for budget in config.grid.budgets if training_of(name) is not None else []:
-            schedule = config.built(name, budget).evolution_schedule
-            steps = config.training_at(budget).steps
-            if schedule is not None and schedule.every >= steps:
-                at = "" if budget == DEFAULT_BUDGET else f" of budget {budget!r}"
-                yield (
-                    f"repair.{name}.evolve_every = {schedule.every}: allowed: fewer than the "
-                    f"{steps} steps{at}, in which nothing would evolve"
-                )
+def _trainings(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Repair, budget and pattern of each training of the grid, and of the sweep."""
+    grid, tuning = config.grid, config.tuning
+    trained = [name for name in grid.repairs if training_of(name) is not None]
+    yield from product(trained, grid.budgets, grid.patterns)
+    if tuning is not None:
+        swept = product(tuning.learning_rates, config.swept_budgets(), [tuning.pattern])
+        # Of what the default configuration sweeps, a grid without it has no part.
+        yield from (
+            (name, budget, pattern)
+            for name, budget, pattern in swept
+            if name in trained or budget != DEFAULT_BUDGET
+        )
+
+
+def trainings_take_their_patterns_and_evolve(config: Config) -> Iterator[str]:
+    for name, budget, pattern in _trainings(config):
+        key = f"variants.{name}" if name in config.variants else f"repair.{training_of(name)}"
+        at = "" if budget == DEFAULT_BUDGET else f" of budget {budget!r}"
+        try:
+            schedule = config.built(name, budget, pattern).evolution_schedule
+        except ValueError as error:
+            yield f"{key}{at}: {error}"
+            continue
+        steps = config.training_at(budget).steps
+        if schedule is not None and schedule.every >= steps:
+            yield (
+                f"{key}.evolve_every = {schedule.every}: allowed: fewer than the "
+                f"{steps} steps{at}, in which nothing would evolve"
+            )
 
 
 def calibration_is_no_longer_than_its_text(config: Config) -> Iterator[str]:
@@ -318,7 +338,7 @@ FITS: list[Check] = [
     training_is_validated_on_other_text,
     tasks_are_measured_on_other_text,
     processes_share_a_batch,
-    positions_evolve_before_a_training_ends,
+    trainings_take_their_patterns_and_evolve,
     calibration_is_no_longer_than_its_text,
     pruners_take_their_options_and_patterns,
     models_take_a_task_and_the_patterns,

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from baselines.pruning import PRUNERS
+from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 from baselines.repair import REPAIRS, build_repair
 from baselines.repair.base import Repair
@@ -145,9 +146,14 @@ class Config(Strict):
         budgets = [name for name in self.tokens if name in self.tuning.budgets]
         return list(dict.fromkeys([budgets[0], budgets[-1]]))
 
-    def built(self, repair: str, budget: str) -> Repair:
-        """A repair that trains, with its options at a budget, for a base of any pattern."""
-        return build_repair(repair, **self.repair_options(repair, budget))
+    def built(self, repair: str, budget: str, pattern: str) -> Repair:
+        """A repair that trains, with its options at a budget, for a base of a pattern.
+
+        Raises:
+            ValueError: the options cannot go with the pattern (one line).
+        """
+        options = self.repair_options(repair, budget)
+        return build_repair(repair, pattern=Pattern.parse(pattern), **options)
 
     def processes(self, repair: str) -> int:
         """How many processes a training of ``repair`` is shared by."""

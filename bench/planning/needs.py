@@ -149,7 +149,8 @@ def _pruning(config: Config, job: Job, shape: Shape, element: int) -> Needs:
 def _training(
     config: Config, job: Job, shape: Shape, element: int, device: str, available: int | None
 ) -> Needs:
-    repair, settings = config.built(job.repair, job.budget), config.training_at(job.budget)
+    repair = config.built(job.repair, job.budget, job.pattern)
+    settings = config.training_at(job.budget)
     processes = config.processes(job.repair) if job.rule == "repair" else 1
     sparsity = Pattern.parse(job.pattern).sparsity
     memory = training_memory(

@@ -349,6 +349,29 @@ BAD = [
         "repair.seft.evolve_every = 2: ",
         "allowed: fewer than the 2 steps of budget 'short', in which nothing would evolve",
     ),
+    # What cannot be trained on an N:M base, with what stands for it there.
+    (
+        "{grid: {patterns: [s60, 2of4]}, repair: {seft: {nm: evolve, candidates: 4}}}",
+        "repair.seft: nm='evolve' with mask='evolve' and candidates=4 on 2of4: ",
+        "candidates cannot be limited where pattern is given",
+    ),
+    (
+        "{grid: {patterns: [2of4], repairs: [none, fixed]}, "
+        "variants: {fixed: {of: seft, nm: evolve, mask: fixed}}}",
+        "variants.fixed: nm='evolve' with mask='fixed' and candidates=3 on 2of4: ",
+        """mask='fixed' must be "evolve" where pattern is given""",
+    ),
+    (
+        "{budgets: {long: {steps: 24, repair: {seft: {nm: evolve, candidates: 4}}}}, "
+        "grid: {patterns: [2of4], budgets: [default, long]}}",
+        "repair.seft of budget 'long': nm='evolve' with mask='evolve' and candidates=4 on 2of4: ",
+        "candidates cannot be limited",
+    ),
+    (
+        "{tuning: {pattern: 4of8}, repair: {seft: {nm: evolve, candidates: 4}}}",
+        "repair.seft: nm='evolve' with mask='evolve' and candidates=4 on 4of8: ",
+        "candidates cannot be limited",
+    ),
     ("checkpoints: null", "checkpoints = None: ", "allowed: a valid string"),
     ("checkpoints: [a]", "checkpoints = ['a']: ", "allowed: a valid string"),
 ]
@@ -392,6 +415,9 @@ GOOD = [
     "models: {A.b_c-1: {source: {source: synthetic}}}",
     "checkpoints: /scratch/somebody/weights",
     "checkpoints: results/weights",
+    # What is N:M alone is not looked at on other bases, and the default has no limit there.
+    "repair: {seft: {nm: evolve, candidates: 4}}",
+    "{grid: {patterns: [2of4]}, repair: {seft: {nm: evolve}}}",
     # Of a task that is left out.
     MODEL + "band: {wiki: [1, 2]}}}\nevaluation: {tasks: {wiki: null}}",
 ]

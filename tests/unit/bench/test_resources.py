@@ -225,6 +225,18 @@ def test_a_repair_fits_that_fits_with_micro_batches_of_one_block():
     assert line.startswith(f"Does not fit: repair lora of {SMALL} (3 jobs): gpu_memory_mib up to ")
 
 
+def test_windows_of_gradients_are_of_whole_layers_where_zeros_move_in_their_group():
+    def device(nm: str) -> int:
+        values = config(repair={"seft": {"nm": nm}})
+        return needs(values, Job("repair", SMALL, "wanda", "2of4", "seft"), "cuda").device
+
+    layers = SMOLLM2.layers.values()
+    whole = 4 * sum(outputs * inputs for outputs, inputs in layers)
+    # As many candidates as three times the deltas of rank 8, and those, at 6 bytes each.
+    limited = 6 * 4 * 8 * sum(outputs + inputs for outputs, inputs in layers)
+    assert device("evolve") - device("fixed") == 30 * (whole - limited)
+
+
 def test_processes_share_what_a_full_training_holds():
     def of(method: str, processes: int):
         values = config(runtime={"processes": processes}, training={"batch_size": 4})

@@ -2,6 +2,7 @@ from dataclasses import fields
 
 import pytest
 import torch
+from torch import is_tensor
 
 import seft
 from baselines.pruning import Pattern, prunable_layers
@@ -98,6 +99,23 @@ def test_layers_that_gather_gradients_are_counted(tiny):
     assert repair.gathering(model) == 0
     seft.Evolver(model, total_steps=20)
     assert repair.gathering(model) == 1
+
+
+@pytest.mark.parametrize("nm", ["fixed", "evolve"])
+def test_gradients_gathered_on_an_nm_base_are_what_is_estimated(tiny, nm):
+    repair = tiny.build("seft", pattern=Pattern.parse("2of4"), nm=nm, match_rank=1)
+    model = repair.wrap(tiny.pruned_llama(pattern="2of4"), seed=0).train()
+    seft.Evolver(model, total_steps=20)
+    model(input_ids=tiny.tokens(), labels=tiny.tokens()).loss.backward()
+    layers = model.seft_layers.values()
+    held = sum(
+        part.nbytes for layer in layers for part in vars(layer.window).values() if is_tensor(part)
+    )
+    shapes = [tuple(layer.weight.shape) for layer in layers]
+    if nm == "evolve":
+        assert held == 4 * sum(outputs * inputs for outputs, inputs in shapes)
+    # What has trained is a candidate too, from the second time on.
+    assert held <= repair.gathered_bytes(shapes) <= 4 / 3 * held
 
 
 def test_evolving_is_timed(tiny):
