@@ -191,6 +191,12 @@ class Repair(ABC):
         """How often the positions that train evolve; None if they never do."""
         return None
 
+    def evolutions(self, steps: int) -> int | None:
+        """How often each layer evolves, at the least, in so many optimizer steps, after its first
+        positions are chosen; None if none is meant to.
+        """
+        return None
+
     def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
         """Bytes of gradients that are gathered for evolutions, at the most, before they happen.
 

@@ -264,15 +264,15 @@ def trainings_take_their_patterns_and_evolve(config: Config) -> Iterator[str]:
         key = f"variants.{name}" if name in config.variants else f"repair.{training_of(name)}"
         at = "" if budget == DEFAULT_BUDGET else f" of budget {budget!r}"
         try:
-            schedule = config.built(name, budget, pattern).evolution_schedule
+            repair = config.built(name, budget, pattern)
         except ValueError as error:
             yield f"{key}{at}: {error}"
             continue
         steps = config.training_at(budget).steps
-        if schedule is not None and schedule.every >= steps:
+        if repair.evolutions(steps) == 0:
             yield (
-                f"{key}.evolve_every = {schedule.every}: allowed: fewer than the "
-                f"{steps} steps{at}, in which nothing would evolve"
+                f"{key}.evolve_every = {repair.evolution_schedule.every}: allowed: fewer, or more "
+                f"than the {steps} steps{at}, in which not every layer would evolve"
             )
 
 

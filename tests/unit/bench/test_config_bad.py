@@ -341,13 +341,33 @@ BAD = [
     (
         "repair: {seft: {evolve_every: 12}}",
         "repair.seft.evolve_every = 12: ",
-        "allowed: fewer than the 12 steps, in which nothing would evolve",
+        "allowed: fewer, or more than the 12 steps, in which not every layer would evolve",
     ),
     (
         "{budgets: {short: {steps: 2}}, grid: {budgets: [default, short]}, "
         "repair: {seft: {evolve_every: 2, accumulate_steps: 1}}}",
         "repair.seft.evolve_every = 2: ",
-        "allowed: fewer than the 2 steps of budget 'short', in which nothing would evolve",
+        "or more than the 2 steps of budget 'short', in which not every layer would evolve",
+    ),
+    # At step 10 of 12 nothing is dropped any more.
+    (
+        "repair: {seft: {evolve_every: 10, init: random}}",
+        "repair.seft.evolve_every = 10: ",
+        "allowed: fewer, or more than the 12 steps",
+    ),
+    # Of layers in turn the last would evolve at step 2 x 6 - 1.
+    ("repair: {seft: {evolve_every: 6}}", "repair.seft.evolve_every = 6: ", "not every layer"),
+    (
+        "{variants: {seldom: {of: seft, evolve_every: 10}}, grid: {repairs: [none, seldom]}}",
+        "variants.seldom.evolve_every = 10: ",
+        "not every layer",
+    ),
+    (
+        "{budgets: {short: {steps: 3}}, tuning: {budgets: [short], "
+        "learning_rates: {spiel: null, spiel-static-mask: null, random-grow: null}}, "
+        "repair: {seft: {evolve_every: 3}}}",
+        "repair.seft.evolve_every = 3: ",
+        "the 3 steps of budget 'short', in which not every layer would evolve",
     ),
     # What cannot be trained on an N:M base, with what stands for it there.
     (
@@ -415,6 +435,10 @@ GOOD = [
     "models: {A.b_c-1: {source: {source: synthetic}}}",
     "checkpoints: /scratch/somebody/weights",
     "checkpoints: results/weights",
+    "repair: {seft: {evolve_every: 5}}",
+    "repair: {seft: {evolve_every: 9, stagger: false}}",
+    # Positions are chosen once, and are not meant to evolve.
+    "repair: {seft: {evolve_every: 12, drop_fraction: 0}}",
     # What is N:M alone is not looked at on other bases, and the default has no limit there.
     "repair: {seft: {nm: evolve, candidates: 4}}",
     "{grid: {patterns: [2of4]}, repair: {seft: {nm: evolve}}}",

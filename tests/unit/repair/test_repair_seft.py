@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import fields
 
 import pytest
@@ -91,6 +92,42 @@ def test_the_options_are_those_of_the_library():
 )
 def test_what_evolves_and_how_often(name, options, expected):
     assert build_repair(name, **options).evolution_schedule == expected
+
+
+@pytest.mark.filterwarnings("ignore:total_steps")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"evolve_every": 3},
+        {"evolve_every": 5},
+        {"evolve_every": 6},
+        {"evolve_every": 10, "init": "random"},
+        {"evolve_every": 10, "stagger": False},
+        {"evolve_every": 9, "stagger": False},
+        {"evolve_every": 5, "accumulate_steps": 5},
+        {"evolve_every": 5, "accumulate_steps": 5, "init": "random"},
+        {"evolve_every": 10, "stop_fraction": 1.0, "schedule": "linear", "stagger": False},
+    ],
+    ids=str,
+)
+def test_layers_evolve_as_often_as_is_said_beforehand(tiny, options):
+    # Of so few deltas a usual rate rounds to none towards its end.
+    repair = tiny.build("seft", drop_fraction=1.0, **options)
+    model = repair.wrap(tiny.pruned_llama(), seed=0).train()
+    optimizer, evolver = repair.optimizer(model), seft.Evolver(model, total_steps=12)
+    for step in range(1, 13):
+        model(input_ids=tiny.tokens(), labels=tiny.tokens()).loss.backward()
+        optimizer.step()
+        evolver.step(optimizer, step)
+        optimizer.zero_grad()
+    chosen = options.get("init") != "random"
+    layers = Counter(entry["layer"] for entry in model.evolution_log)
+    assert repair.evolutions(12) == min(layers[name] - chosen for name in model.seft_layers)
+
+
+def test_what_is_not_meant_to_evolve_has_no_number_of_evolutions():
+    for name, options in {"static": {}, "seft": {"drop_fraction": 0}, "lora": {}}.items():
+        assert build_repair(name, **options).evolutions(100) is None
 
 
 def test_layers_that_gather_gradients_are_counted(tiny):
