@@ -47,6 +47,8 @@ ITEMS = {
     "rte": 277,
     "winogrande": 1267,
 }
+# Tasks of groups of lm-eval's own.
+GROUPS = {"mmlu": 57}
 # Items of ours, and windows of a text.
 OWN_ITEMS = {
     "science": 250,
@@ -133,7 +135,8 @@ class TaskSpec(Strict):
         known, length = (ITEMS, TOKENS) if self.data is None else (OWN_ITEMS, OWN_TOKENS)
         if self.metric == PERPLEXITY:
             length = self.context_length
-        items = items or self.limit or known.get(name, OTHER_ITEMS)
+        limited = self.limit and self.limit * GROUPS.get(name, 1)
+        items = items or limited or known.get(name, OTHER_ITEMS)
         return items * length * (1 + self.few_shot)
 
     def items(self, name: str, resources: Path) -> Path:

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
 
 import dotted
 import pytest
@@ -13,6 +15,7 @@ from transformers import LlamaConfig
 
 from bench.config import load
 from bench.config.loading import read_files
+from bench.evaluation.tasks import TaskSpec
 from bench.paths import ROOT
 from bench.planning.plan import main, make_plan
 from bench.planning.speeds import CALIBRATION, CORES, EFFICIENCY, Device, device_of, with_records
@@ -199,6 +202,15 @@ def test_a_calibrated_device_comes_before_the_table(tmp_path):
     assert device_of("cuda", None, tmp_path) == device_of("cuda", "H200", tmp_path) == mine
     assert device_of("cuda", "A100", tmp_path).speed == EFFICIENCY * 312e12
     assert device_of("cpu", None, tmp_path).kind == "cpu"
+
+
+def test_a_limit_of_a_group_is_of_each_of_its_tasks():
+    # The subjects of MMLU, of which each has a file among lm-eval's.
+    subjects = Path(find_spec("lm_eval").origin).parent.glob("tasks/mmlu/default/mmlu_*.yaml")
+    limited = TaskSpec(metric="acc", limit=100)
+    of_one = limited.tokens("arc_easy")
+    assert limited.tokens("mmlu") == len(list(subjects)) * of_one == 57 * of_one
+    assert limited.tokens("mmlu", items=7) == 7 * of_one / 100
 
 
 def test_a_variant_is_a_training_of_its_own_that_takes_as_long(tmp_path):
