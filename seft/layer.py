@@ -24,7 +24,8 @@ class SeftLinear(nn.Linear):
     positions are chosen there is no active entry, and the gradient of `delta` is zero.
 
     Args:
-        linear: the layer to take the place of; its weight and bias are used, not copied.
+        linear: the layer to take the place of; its weight and bias are used, not copied, unless
+            the weight is not contiguous.
         k: number of active entries.
 
     Attributes:
@@ -56,6 +57,8 @@ class SeftLinear(nn.Linear):
 
     def _take_weight(self, linear: nn.Linear):
         self.weight = linear.weight
+        # Flat positions are of rows one after another.
+        self.weight.data = self.weight.data.contiguous()
 
     @property
     def stored(self) -> tuple[Tensor, ...]:

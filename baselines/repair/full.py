@@ -63,6 +63,8 @@ class MaskedLinear(RepairedLinear):
 
     def __init__(self, base: nn.Linear):
         super().__init__(base)
+        # `write_back` writes into it by flat positions.
+        base.weight.data = base.weight.data.contiguous()
         index = base.weight.flatten().nonzero().squeeze(1)
         self.values = nn.Parameter(base.weight.flatten()[index].float())
         # int32, since the index is as long as the values; a layer has fewer than 2^31 weights.

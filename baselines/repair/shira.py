@@ -74,6 +74,6 @@ def random_mask(weight: Tensor, count: int, generator: torch.Generator) -> Tenso
     """1 at ``count`` non-zero weights, drawn by a generator on the CPU; 0 elsewhere: (m, n)."""
     positions = weight.flatten().nonzero().squeeze(1)
     chosen = torch.randperm(len(positions), generator=generator)[:count].to(weight.device)
-    mask = torch.zeros_like(weight)
+    mask = torch.zeros_like(weight, memory_format=torch.contiguous_format)
     mask.view(-1)[positions[chosen]] = 1
     return mask

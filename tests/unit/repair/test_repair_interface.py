@@ -49,6 +49,20 @@ def test_wrapping_changes_no_output(tiny, name, dtype):
     assert torch.equal(tiny.logits(tiny.build(name).wrap(tiny.pruned_llama(dtype), seed=0)), base)
 
 
+@every_training
+def test_how_a_weight_lies_in_memory_is_no_matter(tiny, name):
+    merged = []
+    for transposed in (False, True):
+        base, repair = tiny.pruned_llama(), tiny.build(name)
+        for layer in prunable_layers(base).values() if transposed else ():
+            layer.weight.data = layer.weight.data.t().contiguous().t()
+        model = repair.wrap(base, seed=0)
+        tiny.train(repair, model, steps=2)
+        merged.append(repair.merge(model, tiny.reprune).state_dict())
+    for weight, expected in zip(*(state.values() for state in merged), strict=True):
+        torch.testing.assert_close(weight, expected, rtol=1e-3, atol=1e-5)
+
+
 @every_dtype
 @every_trained
 def test_trainables_are_float32_and_counted(tiny, name, dtype):
