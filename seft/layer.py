@@ -48,9 +48,8 @@ class SeftLinear(nn.Linear):
         for name in Topology._fields:
             values = weight.new_empty(0) if "base" in name else no_positions.clone()
             self.register_buffer(name, values, persistent=False)
-        # Values that tell this base from another; integers, so that their order is no matter.
-        bits = weight.float().view(torch.int32).sum(dtype=torch.int64)
-        self.fingerprint = (*weight.shape, int(weight.count_nonzero()), int(bits))
+        # Values that tell this base from another.
+        self.fingerprint = (*weight.shape, int(weight.count_nonzero()), *_sums_of_bits(weight))
         self.window: Window | None = None
         self.has_evolver = False
         self.disabled = False
@@ -228,6 +227,19 @@ def seft_linear(linear: nn.Linear, k: int) -> SeftLinear:
     """The trained layer that takes the place of a plain or of a packed one."""
     kind = BitmaskSeftLinear if isinstance(linear, BitmaskLinear) else SeftLinear
     return kind(linear, k)
+
+
+def _sums_of_bits(weight: Tensor) -> tuple[int, int]:
+    """Sums of the bits of a weight's entries, (m, n), as they are and times their flat positions.
+
+    Of integers, so that the order in which a device sums is no matter; modulo 2^64. A negative zero
+    counts as zero, which packing makes of it.
+    """
+    bits = (weight.float() + 0).view(torch.int32)
+    rows, columns = (bits.sum(dim, dtype=torch.int64) for dim in (1, 0))
+    row, column = (torch.arange(size, device=weight.device) for size in weight.shape)
+    placed = (rows * row).sum() * len(columns) + (columns * column).sum()
+    return int(rows.sum()), int(placed)
 
 
 class _TrainedLinear(torch.autograd.Function):

@@ -115,9 +115,10 @@ class SeftModel(nn.Module):
             )
         for name, layer in layers.items():
             saved = tuple(state_dict[f"{name}.fingerprint"].tolist())
-            if saved != layer.fingerprint:
+            # What version 0.1.0 saved has no sum by position.
+            if saved not in (layer.fingerprint, layer.fingerprint[:4]):
                 raise ValueError(
-                    f"the delta was saved for another base: rows, columns, non-zeros and sum of "
+                    f"the delta was saved for another base: rows, columns, non-zeros and sums of "
                     f"bits of {name} were {saved}, not {layer.fingerprint}"
                 )
         shapes = {f"{name}.delta": layer.delta for name, layer in layers.items()} | parameters

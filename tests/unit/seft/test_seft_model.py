@@ -1,6 +1,8 @@
 """Wrapping, saving, loading and merging."""
 
 import json
+from copy import deepcopy
+from struct import pack
 
 import pytest
 import torch
@@ -267,6 +269,20 @@ def pruned_otherwise():
     return model
 
 
+def with_rows_swapped():
+    model = make_llama()
+    weight = model.model.layers[1].mlp.up_proj.weight.data
+    weight.copy_(weight.flip(0))
+    return model
+
+
+def transposed():
+    model = make_llama()
+    weight = model.model.layers[1].self_attn.q_proj.weight.data
+    weight.copy_(weight.t().clone())
+    return model
+
+
 def of_another_shape():
     return LlamaForCausalLM(type(make_llama().config)(**SMALLER))
 
@@ -285,6 +301,8 @@ SMALLER = {
     ("base", "message"),
     [
         (pruned_otherwise, r"saved for another base: .* model.layers.1.mlp.up_proj were"),
+        (with_rows_swapped, r"saved for another base: .* model.layers.1.mlp.up_proj were"),
+        (transposed, r"saved for another base: .* model.layers.1.self_attn.q_proj were"),
         (of_another_shape, r"saved for another base: .* model.layers.0.self_attn.q_proj were"),
         (lambda: make_llama(torch.float16), "saved for another base"),
     ],
@@ -298,6 +316,28 @@ def test_another_base_is_refused_and_left_alone(trained, tmp_path, base, message
     assert "\n" not in str(error.value)
     assert type(model) is LlamaForCausalLM
     assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_fingerprint_is_of_bits_and_their_places():
+    model = make_llama()
+    weight = model.model.layers[1].mlp.up_proj.weight.data
+    weight[weight == 0] = -0.0
+    bits = [int.from_bytes(pack("<f", value), "little", signed=True) for value in weight.flatten()]
+    bits = [0 if value == -(2**31) else value for value in bits]
+    placed = sum(place * value for place, value in enumerate(bits))
+    expected = (*weight.shape, sum(value != 0 for value in bits), sum(bits), placed)
+    for storage in seft.storage.STORAGES:
+        wrapped = get_seft_model(deepcopy(model), SeftConfig(density=0.1, storage=storage))
+        assert wrapped.seft_layers["model.layers.1.mlp.up_proj"].fingerprint == expected
+
+
+def test_a_delta_from_before_places_counted_loads(trained):
+    model, _, _ = trained()
+    state = model.state_dict()
+    old = {name: t[:4] if "fingerprint" in name else t for name, t in state.items()}
+    loaded = get_seft_model(make_llama(), model.seft_config)
+    loaded.load_state_dict(old)
+    assert all(torch.equal(loaded.state_dict()[name], values) for name, values in state.items())
 
 
 def test_a_bfloat16_delta_loads_onto_the_same_base_in_float32(trained, tmp_path):
