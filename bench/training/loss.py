@@ -110,7 +110,17 @@ def _mean(total: Tensor, here: int, num_items_in_batch) -> Tensor:
 
 @torch.inference_mode()
 def validation_loss(model: nn.Module, blocks: Blocks, batch_size: int) -> float:
-    """Mean loss of the next token over ``blocks``, in nats."""
+    """Mean loss of the next token over ``blocks``, in nats.
+
+    Raises:
+        ValueError: no token of them counts.
+    """
+    if not (blocks.labels[:, 1:] != IGNORED).any():
+        raise ValueError(
+            f"validation: none of the {len(blocks)} blocks has a token after its first that counts: "
+            "take more (training.validation_blocks) or longer ones (training.length), or let prompts "
+            "count (training.prompt_loss)"
+        )
     device = next(model.parameters()).device
     total, count = 0.0, 0
     for rows in torch.arange(len(blocks)).split(batch_size):

@@ -119,6 +119,16 @@ def test_loss_is_the_models_own():
     assert validation_loss(model, batch, 3) == pytest.approx(outputs.loss.item(), rel=1e-5)
 
 
+def test_a_validation_split_of_which_no_token_counts_is_refused():
+    ids = torch.zeros(4, 6, dtype=torch.int64)
+    labels = torch.full_like(ids, -100)
+    labels[:, 0] = 0  # Nothing predicts it.
+    message = "^validation: none of the 4 blocks has a token after its first that counts"
+    with pytest.raises(ValueError, match=message) as error:
+        validation_loss(None, Blocks(ids, labels), 2)
+    assert "\n" not in str(error.value)
+
+
 def test_a_batch_in_which_nothing_counts_has_no_loss_and_no_gradient():
     model, batch = tiny(), blocks(2)
     labels = torch.full_like(batch.labels, -100)

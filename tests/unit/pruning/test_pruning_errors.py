@@ -3,6 +3,7 @@ import torch
 import transformers
 
 from baselines.pruning import PRUNERS, prunable_layers, prune, sparsity_report
+from seft.storage import pack_layers, unpack_layers
 
 CALIBRATED = [name for name in PRUNERS if PRUNERS[name].needs_calibration]
 
@@ -98,6 +99,19 @@ def test_calibration_that_the_model_does_not_take(
     with pytest.raises(ValueError, match=message):
         prune(model, pruner, sparsity=0.5, calibration=calibration)
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_a_packed_layer_is_refused(pruner, make_model, calibration):
+    model = make_model()
+    prune(model, "magnitude", sparsity=0.5)
+    pack_layers(model, ["model.layers.1.mlp.up_proj"])
+    message = r"^model\.layers\.1\.mlp\.up_proj \(BitmaskLinear\) keeps its weight packed: unpack"
+    with pytest.raises(ValueError, match=message):
+        prune(model, pruner, sparsity=0.9, calibration=calibration)
+    assert sparsity_report(model).sparsity == 0.5
+    report = prune(unpack_layers(model), pruner, sparsity=0.75, calibration=calibration)
+    assert report.layers["model.layers.1.mlp.up_proj"] == 0.75
 
 
 def test_no_decoder_blocks():
