@@ -117,9 +117,9 @@ def validation_loss(model: nn.Module, blocks: Blocks, batch_size: int) -> float:
     """
     if not (blocks.labels[:, 1:] != IGNORED).any():
         raise ValueError(
-            f"validation: none of the {len(blocks)} blocks has a token after its first that counts: "
-            "take more (training.validation_blocks) or longer ones (training.length), or let prompts "
-            "count (training.prompt_loss)"
+            f"validation: none of the {len(blocks)} blocks has a token after its first that "
+            "counts: take more (training.validation_blocks) or longer ones (training.length), or "
+            "let prompts count (training.prompt_loss)"
         )
     device = next(model.parameters()).device
     total, count = 0.0, 0
