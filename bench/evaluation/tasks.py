@@ -208,12 +208,14 @@ def defined_metrics(name: str) -> list[str] | None:
 
 def definition_files(name: str) -> list[Path]:
     """The files that decide a task of ``config/tasks``: its definition, those that it includes, and
-    the modules beside them, whose functions they may name.
+    the modules beside them if it names a function of one, which may use the others.
 
     Args:
         name: of the task.
     """
-    return [*_layers(name), *TASKS_FOLDER.glob("*.py")]
+    layers = [*_layers(name)]
+    calls = any("!function" in file.read_text("utf-8") for file in layers)
+    return [*layers, *(TASKS_FOLDER.glob("*.py") if calls else [])]
 
 
 class _Loader(yaml.SafeLoader):

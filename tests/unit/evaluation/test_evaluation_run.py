@@ -207,6 +207,16 @@ def test_prompt_of_a_sentence_with_a_blank(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("words", ["5", "05", "²", "[1,2]", "[note]", "['a']", "{{x}}", "a\\n\"'"])
+def test_what_follows_a_blank_is_text_whatever_it_looks_like(tmp_path, words):
+    options = ["1", "['b']"]
+    item = {"id": "1", "sentence": f"It is _ {words} ", "options": options, "answer": 1}
+    assert requests("winogrande", item, tmp_path) == [
+        ("It is 1", f" {words}"),
+        ("It is ['b']", f" {words}"),
+    ]
+
+
 def test_text_is_scored_as_it_is(tmp_path):
     assert requests("wiki", {"id": "1", "text": " {{a}} \n\n[1]\n"}, tmp_path) == [
         (" {{a}} \n\n[1]\n",)

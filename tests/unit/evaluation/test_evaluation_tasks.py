@@ -127,6 +127,7 @@ def test_what_a_definition_is_made_of(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     names = {path.name for path in definition_files("mine")}
     assert names == {"_base", "_more", "mine.yaml", "prompts.py"}
+    assert [path.name for path in definition_files("other")] == ["_base", "other.yaml"]
 
 
 @pytest.mark.parametrize(
