@@ -173,7 +173,8 @@ def pack(
     counts = {
         "blocks": blocks,
         "length": length,
-        "loss_tokens": int((cut(labels) != IGNORED).sum()),
+        # The first token of a block is not predicted.
+        "loss_tokens": int((cut(labels)[:, 1:] != IGNORED).sum()),
         "documents": documents,
         "document_tokens": tokens,
     }

@@ -1,9 +1,12 @@
 """Calibration sequences and packed blocks against a plain transcription of their definition."""
 
+import math
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from bench.data import DataError
 from bench.data.items import document
@@ -135,7 +138,11 @@ def test_pack_is_its_definition(start, prompt_loss, seed):
     assert packed.input_ids.dtype == packed.labels.dtype == torch.int64
     assert packed.input_ids.tolist() == ids
     assert packed.labels.tolist() == labels
-    assert packed.counts["loss_tokens"] == sum(x != -100 for row in labels for x in row)
+    # Of logits that are all the same, each token that counts has the loss log(vocabulary).
+    same = torch.zeros(100, 16, 2)
+    loss = ForCausalLMLoss(same, packed.labels.clamp(max=1), 2, num_items_in_batch=1)
+    assert packed.counts["loss_tokens"] == pytest.approx(loss.item() / math.log(2), abs=0.1)
+    assert packed.counts["loss_tokens"] == sum(x != -100 for row in labels for x in row[1:])
     assert sum(packed.counts["documents"].values()) == sum(row.count(1) for row in ids) + (
         ids[-1][-1] != 1
     )
