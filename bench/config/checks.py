@@ -279,11 +279,12 @@ def trainings_take_their_patterns_and_evolve(config: Config) -> Iterator[str]:
 def calibration_is_no_longer_than_its_text(config: Config) -> Iterator[str]:
     text = config.data[config.calibration.data].characters
     samples, length = config.calibration.samples, config.calibration.length
-    # A token of text is at least one character: more tokens than characters cannot be.
-    if text is not None and samples * length > text:
+    # A token is at least one byte, and a character, in UTF-8, at most four.
+    if text is not None and samples * length > 4 * text:
         yield (
             f"calibration.samples = {samples}: with length {length} that is {samples * length} "
-            f"tokens; allowed: at most the {text} characters of {config.calibration.data!r}"
+            f"tokens; allowed: at most {4 * text}, the bytes that the {text} characters of "
+            f"{config.calibration.data!r} can have"
         )
 
 

@@ -346,6 +346,20 @@ def test_tasks_and_data_of_one_name_lie_in_folders_of_their_own(tmp_path, monkey
     }
 
 
+def test_calibration_may_have_as_many_tokens_as_its_text_has_bytes():
+    """A tokenizer of bytes may have a token for each."""
+    values = read_layers()
+    values["data"]["squad"]["characters"] = 400
+    bytes_at_most = len("𠀀".encode() * 400)
+    values["calibration"] |= {"samples": bytes_at_most // 16, "length": 16}
+    load(values)
+    values["calibration"]["samples"] += 1
+    with pytest.raises(ConfigError) as error:
+        load(values)
+    (line,) = str(error.value).splitlines()
+    assert f"1616 tokens; allowed: at most {bytes_at_most}, the bytes" in line
+
+
 def test_calibration_longer_than_a_local_text(tmp_path):
     (tmp_path / "text.jsonl").write_text('{"id": "a", "text": "short"}\n')
     values = read_layers()
