@@ -230,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         limits, file = limits_here(config), "this machine"
     kind = "cuda" if takes_gpu(config.runtime.device) else "cpu"
     memory = limits.gpu_memory_mib and limits.gpu_memory_mib * MIB
-    plan = make_plan(config, device_of(kind, limits.gpu), available=memory)
+    device = device_of(kind, limits.gpu, dtype=config.runtime.dtype)
+    plan = make_plan(config, device, available=memory)
     print(plan, plan.table(), *plan.notes(), sep="\n\n")
     print(f"\nLimits of {file}: {limits}.")
     problems = list(misfits(config, plan.jobs, plan.device, limits))

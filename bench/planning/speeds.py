@@ -20,21 +20,37 @@ from bench.models.shape import Shape
 from bench.training.costs import training_work
 
 CALIBRATION = Path("results/calibration.json")
-# Dense operations a second in bfloat16, in 1e12, as vendors state them.
+# Dense operations a second in 1e12, as vendors state them; in float32 without TF32, which torch
+# multiplies in only where it is told to.
 GPUS = {
-    "H200": 989,
-    "H100": 989,
-    "A100": 312,
-    "A6000": 155,
-    "A10": 125,
-    "L40S": 362,
-    "L40": 181,
-    "L4": 121,
-    "RTX 4090": 165,
-    "RTX 3090": 71,
+    torch.bfloat16: {
+        "H200": 989,
+        "H100": 989,
+        "A100": 312,
+        "A6000": 155,
+        "A10": 125,
+        "L40S": 362,
+        "L40": 181,
+        "L4": 121,
+        "RTX 4090": 165,
+        "RTX 3090": 71,
+    },
+    torch.float32: {
+        "H200": 67,
+        "H100": 67,
+        "A100": 19.5,
+        "A6000": 38.7,
+        "A10": 31.2,
+        "L40S": 91.6,
+        "L40": 90.5,
+        "L4": 30.3,
+        "RTX 4090": 82.6,
+        "RTX 3090": 35.6,
+    },
 }
 USUAL_GPU = "A100"
-# The part of them that trainings reach: on an H200, in the 7B shape, 0.27 with LoRA, 0.39 with SPP.
+# The part of them that trainings reach: on an H200, in the 7B shape, 0.27 with LoRA, 0.39 with SPP,
+# in bfloat16.
 EFFICIENCY = 0.3
 # Seconds that a pass of a decoder block (forward, backward or optimizer) takes at the least, to
 # start its kernels: SmolLM2 on an H200.
@@ -56,6 +72,7 @@ class Device:
         source: of its figures, in words.
         speed: floating-point operations a second.
         launch: seconds that a pass of a decoder block takes at the least.
+        dtype: in which these are; None: not known.
         measured: operations a second in earlier jobs, by stage and method.
     """
 
@@ -64,6 +81,7 @@ class Device:
     source: str
     speed: float
     launch: float
+    dtype: str | None = None
     measured: Mapping[Kind, float] = field(default_factory=dict)
 
     def speed_of(self, stage: str, method: str | None) -> float:
@@ -78,41 +96,55 @@ class Device:
 
     def __str__(self) -> str:
         """Its speeds, and where they come from, in words."""
-        parts = [f"{self.speed:.1e} operations a second of one {self.name} ({self.source})"]
+        speed = f"{self.speed:.1e} operations a second{f' in {self.dtype}' if self.dtype else ''}"
+        parts = [f"{speed} of one {self.name} ({self.source})"]
         for (stage, method), speed in sorted(self.measured.items(), key=str):
             if method or stage == "evaluate":
                 parts.append(f"{stage} {method or ''} {speed:.1e} (earlier records)")
         return "; ".join(" ".join(part.split()) for part in parts)
 
 
-def device_of(kind: str, gpu: str | None = None, root: Path = Path()) -> Device:
+def dtype_of(kind: str, dtype: str) -> torch.dtype:
+    """What a ``runtime.dtype`` is on a device, which may be a GPU that this machine has not."""
+    if kind == "cuda" and dtype == "auto":
+        return torch.bfloat16
+    return pick_dtype(dtype, torch.device(kind))
+
+
+def device_of(
+    kind: str, gpu: str | None = None, root: Path = Path(), dtype: str = "auto"
+) -> Device:
     """The device that jobs take: as it was calibrated, else as the table has it.
 
     Args:
         kind: cpu or cuda.
         gpu: name of the GPU; None: that of this machine, else the usual one.
         root: the working folder of the run.
+        dtype: as in ``runtime``.
     """
+    computes = dtype_of(kind, dtype)
+    dtype = str(computes).removeprefix("torch.")
     found = None
     # Damaged, it says as little as if it is not there.
     with suppress(UnreadableError, TypeError):
         found = Device(**read_json(root / CALIBRATION))
-    if found and found.kind == kind and (gpu is None or gpu in found.name):
+    same = found and found.kind == kind and found.dtype in (None, dtype)
+    if same and (gpu is None or gpu in found.name):
         return found
     if kind == "cpu":
-        dtype = pick_dtype("auto", torch.device("cpu"))
-        return Device(kind, "core", f"stated, in {dtype}", CORES[dtype], launch=0.0)
+        return Device(kind, "core", "stated", CORES[computes], launch=0.0, dtype=dtype)
     if gpu is None and torch.cuda.is_available():
         gpu = torch.cuda.get_device_name()
     # The longest name first: an L40S is no L4.
-    names = sorted(GPUS, key=len, reverse=True)
+    stated = GPUS[computes]
+    names = sorted(stated, key=len, reverse=True)
     like = next((name for name in names if name in (gpu or "")), USUAL_GPU)
     source = f"{EFFICIENCY:.0%} of what is stated for {like}"
-    return Device(kind, gpu or like, source, EFFICIENCY * 1e12 * GPUS[like], LAUNCH)
+    return Device(kind, gpu or like, source, EFFICIENCY * 1e12 * stated[like], LAUNCH, dtype)
 
 
 def with_records(device: Device, config: Config, records: Iterable[dict]) -> Device:
-    """The device with the speeds of earlier jobs on its kind.
+    """The device with the speeds of earlier jobs on its kind, in its dtype.
 
     Args:
         device: that jobs take.
@@ -125,6 +157,8 @@ def with_records(device: Device, config: Config, records: Iterable[dict]) -> Dev
         model, provenance = record["cell"]["model"], record["provenance"]
         shape = shape_of(config.models[model], model) if model in config.models else None
         if shape is None or (provenance["accelerator"] is None) != (device.kind == "cpu"):
+            continue
+        if device.dtype not in (None, provenance["dtype"]):
             continue
         cores = provenance["threads"] if device.kind == "cpu" else 1
         try:

@@ -17,7 +17,7 @@ from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
 from bench.config.models import shape_of
 from bench.files import write_json
-from bench.models.loading import pick_device
+from bench.models.loading import pick_device, pick_dtype
 from bench.models.shape import NAMES, Shape
 from bench.planning.speeds import CALIBRATION, Device
 from bench.tools.measured_training import Settings, measure
@@ -63,6 +63,7 @@ def calibrated(shape: Shape, config: Config) -> Device:
         speed=work / many / cores,
         # Forward, backward and optimizer.
         launch=few / (3 * shape.blocks),
+        dtype=str(pick_dtype(config.runtime.dtype, device)).removeprefix("torch."),
     )
 
 

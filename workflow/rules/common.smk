@@ -63,7 +63,7 @@ DROPS = CONFIG.training.overlap == "drop"
 DENSE_CHECKED = "resources/checked/{model}.json"
 # Jobs that compute take the GPU where there is one; the profile lets one have it at a time.
 ACCELERATOR = int(takes_gpu(CONFIG.runtime.device))
-DEVICE = device_of("cuda" if ACCELERATOR else "cpu")
+DEVICE = device_of("cuda" if ACCELERATOR else "cpu", dtype=CONFIG.runtime.dtype)
 ATTEMPTS = CONFIG.runtime.retries + 1
 # On a cluster, the Snakemake inside a job would try again with the memory that was too little.
 RETRIES = CONFIG.runtime.retries if workflow.is_main_process else 0

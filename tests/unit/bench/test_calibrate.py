@@ -43,7 +43,8 @@ def test_the_plan_reads_what_was_measured(grid, monkeypatch, capsys):
     monkeypatch.setattr(calibrate, "STEPS", 2)
     calibrate.main(["--configfile", grid(MODEL | {"shape": SHAPE})])
     found = Device(**json.loads(CALIBRATION.read_text()))
-    assert found == device_of("cpu")
+    assert found == device_of("cpu", dtype="float32")
+    assert found != device_of("cpu", dtype="bfloat16")
     assert found.speed > 0
     assert found.launch > 0
     assert "calibrated with lora and batches of 2 x 16" in capsys.readouterr().out
@@ -58,8 +59,8 @@ def test_the_speed_is_the_work_of_a_step_in_its_seconds(grid, monkeypatch):
     prunable = calibrate.BLOCKS * (16 * 16 + 2 * 8 * 16 + 16 * 16 + 3 * 16 * 24)
     parameters = prunable + 2 * 64 * 16 + (2 * calibrate.BLOCKS + 1) * 16
     # Forward, and the gradient of the input, of two operations a weight and token.
-    assert device_of("cpu").speed == pytest.approx(4 * parameters * 2 * 16 / 0.5)
-    assert device_of("cpu").launch == pytest.approx(0.24 / 3 / calibrate.BLOCKS)
+    assert device_of("cpu", dtype="float32").speed == pytest.approx(4 * parameters * 2 * 16 / 0.5)
+    assert device_of("cpu", dtype="float32").launch == pytest.approx(0.24 / 3 / calibrate.BLOCKS)
 
 
 def test_a_grid_of_unknown_shape_is_one_line(grid, capsys):

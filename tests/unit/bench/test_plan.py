@@ -195,6 +195,29 @@ def test_a_gpu_is_found_in_the_table_by_its_name(gpu, tera):
     assert device_of("cuda", gpu).speed == EFFICIENCY * tera * 1e12
 
 
+# As vendors state them: without tensor cores.
+@pytest.mark.parametrize(("gpu", "tera"), [("A100", 19.5), ("H200", 67), ("L4", 30.3)])
+def test_float32_is_as_slow_as_stated(gpu, tera):
+    float32 = device_of("cuda", gpu, dtype="float32")
+    assert float32.speed == pytest.approx(EFFICIENCY * tera * 1e12)
+    assert "operations a second in float32 of one" in str(float32)
+    assert device_of("cuda", gpu, dtype="bfloat16") == device_of("cuda", gpu)
+
+
+def test_a_core_is_as_fast_as_the_dtype_of_the_grid():
+    for dtype in (torch.bfloat16, torch.float32):
+        name = str(dtype).removeprefix("torch.")
+        assert device_of("cpu", dtype=name).speed == CORES[dtype]
+
+
+def test_records_of_another_dtype_say_nothing(tmp_path):
+    paths = made_up_grid(tmp_path, models=[SMALL], repairs=["lora"], seeds=[0])
+    records = list(read_records(paths).values())
+    assert {record["provenance"]["dtype"] for record in records} == {"bfloat16"}
+    assert with_records(device_of("cpu", dtype="bfloat16"), grid(), records).measured
+    assert not with_records(device_of("cpu", dtype="float32"), grid(), records).measured
+
+
 def test_a_calibrated_device_comes_before_the_table(tmp_path):
     mine = Device("cuda", "NVIDIA H200", "calibrated", speed=2e14, launch=0.001)
     (tmp_path / CALIBRATION).parent.mkdir()
@@ -288,6 +311,15 @@ def test_it_is_said_which_jobs_do_not_fit(plan_of, capsys):
     # What trains is what is too large.
     assert misfit.endswith("; limit 40,000")
     assert "of one H100 (30% of what is stated for H100)" in said
+
+
+def test_the_dtype_of_the_grid_reaches_the_plan(plan_of, capsys):
+    changed = yaml.safe_load(Path("grid.yaml").read_text())
+    changed["runtime"]["dtype"] = "float32"
+    Path("grid.yaml").write_text(yaml.safe_dump(changed))
+    plan_of("gpu: A100\ngpu_memory_mib: 80000\n")
+    # 0.3 of 19.5e12.
+    assert "5.8e+12 operations a second in float32 of one A100" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
