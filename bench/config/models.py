@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from bench.models.shape import Shape, read_shape
-from bench.sources import PathSource, Source
+from bench.sources import HubSource, PartsSource, PathSource, PypiSource, Source
 from bench.typed import Length, Strict
 
 MODELS = Path("resources/models")
@@ -46,6 +46,18 @@ class ModelSpec(Strict):
         ),
     )
 
+    @property
+    def is_gguf(self) -> bool:
+        """Whether what comes is a GGUF file, to be converted, by the names of what is asked for."""
+        match self.source:
+            case PypiSource(members=names) | HubSource(files=names):
+                asked = names
+            case PartsSource(file=name) | PathSource(place=Path(name=name)):
+                asked = [name]
+            case _:
+                asked = []
+        return any(name.endswith(".gguf") for name in asked)
+
     def folder(self, name: str, models: Path = MODELS) -> Path:
         """Where its ``config.json`` lies, or will.
 
@@ -53,10 +65,9 @@ class ModelSpec(Strict):
             name: of the model.
             models: folder of the fetched models.
         """
-        source = self.source
         # What a GGUF file says is known once it is converted.
-        stated = isinstance(source, PathSource) and source.place.suffix != ".gguf"
-        return source.place if stated else models / name
+        stated = isinstance(self.source, PathSource) and not self.is_gguf
+        return self.source.place if stated else models / name
 
 
 def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None:

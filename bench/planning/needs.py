@@ -17,7 +17,6 @@ from bench.config.variants import training_of
 from bench.models.shape import Shape
 from bench.planning.speeds import Device
 from bench.records.measures import MIB
-from bench.sources import PartsSource, PypiSource
 from bench.training.costs import kept_bytes, trained_numbers, training_memory, training_work
 
 GIB = 1024 * MIB
@@ -107,8 +106,7 @@ def needs(config: Config, job: Job, device: str, available: int | None = None) -
         return None
     if job.rule == "fetch_model":
         # What comes as GGUF is converted, in float32.
-        converted = isinstance(spec.source, PypiSource | PartsSource)
-        return Needs(host=8 * shape.parameters * converted, disk=2 * shape.parameters)
+        return Needs(host=8 * shape.parameters * spec.is_gguf, disk=2 * shape.parameters)
     element = element_bytes(config, device)
     model, stays = element * shape.parameters, 0
     if job.rule == "prune":

@@ -50,6 +50,33 @@ def test_disk_is_what_the_default_grid_took(rule, pruner, repair, measured):
     assert need.disk == pytest.approx(measured, rel=0.02)
 
 
+WHEEL = {"package": "a", "version": "1", "file": "a.whl", "sha256": "0" * 64}
+PYPI = {"source": "pypi", **WHEEL}
+PARTS = {"source": "pypi-parts", "sha256": "0" * 64, "parts": [WHEEL | {"members": ["a/part00"]}]}
+HUB = {"source": "hub", "repository": "a/b", "revision": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    ("source", "converted"),
+    [
+        (PYPI | {"members": ["a/model.gguf"]}, True),
+        (PYPI | {"members": ["a/config.json", "a/model.safetensors"]}, False),
+        (PARTS | {"file": "model.gguf"}, True),
+        ({"source": "path", "path": "/models/model.gguf"}, True),
+        ({"source": "path", "path": "/models/model"}, False),
+        (HUB | {"files": ["*.Q4_0.gguf"]}, True),
+        (HUB, False),
+        ({"source": "synthetic"}, False),
+    ],
+    ids=str,
+)
+def test_memory_to_convert_is_asked_for_what_is_converted(source, converted):
+    spec = {"source": source, "shape": SMOLLM2.model_dump()}
+    need = needs(config(models={"mine": spec}), Job("fetch_model", "mine"), "cpu")
+    # Its 134,515,008 parameters in float32, twice.
+    assert need.host == (8 * 134_515_008 if converted else 0)
+
+
 def test_deltas_take_no_more_disk_than_estimated():
     need = needs(config(), Job("repair", **OF_BASE, repair="seft"), "cpu")
     assert 23_894_860 < need.disk < 1.3 * 23_894_860
