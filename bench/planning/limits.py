@@ -75,7 +75,8 @@ def limits_here(config: Config) -> Limits:
 def misfits(
     config: Config, jobs: Mapping[Job, int], device: Device, limits: Limits
 ) -> Iterator[str]:
-    """One line for each kind of jobs that asks for more than there is, and what would make it fit.
+    """One line for each kind of jobs that asks for more than there is, and what would make it fit;
+    and for each thing that cannot be compared.
 
     Args:
         config: the configuration.
@@ -84,13 +85,14 @@ def misfits(
         limits: what there is.
     """
     found: dict[tuple, list[tuple[int, Job]]] = {}
-    disk, unknown = 0, set()
+    disk, unknown, on_gpu = 0, set(), False
     for job, number in jobs.items():
         need = needs(config, job, device.kind)
         if need is None:
             unknown.add(job.model)
             continue
         disk += number * need.disk
+        on_gpu |= need.device > 0
         method = job.pruner if job.rule == "prune" else job.repair
         for what, asked in _too_much(config, job, device, limits).items():
             found.setdefault((job.rule, method, job.model, what), []).append((asked, job))
@@ -107,6 +109,11 @@ def misfits(
         )
     for model in sorted(unknown):
         yield f"Unknown: whether jobs of {model} fit"
+    if on_gpu and limits.gpu_memory_mib is None:
+        yield (
+            "Unknown: whether jobs fit a GPU, whose memory is not known; gpu_memory_mib in a "
+            f"profile's {LIMITS_FILE} says it"
+        )
 
 
 def _too_much(config: Config, job: Job, device: Device, limits: Limits) -> dict[str, int]:

@@ -20,6 +20,7 @@ from bench.cells import NO_BUDGET, Cell, base_folder, dense_cell, record_path
 from bench.config import Config, load_or_exit
 from bench.config.loading import read_files
 from bench.config.models import MODELS
+from bench.config.variants import training_of
 from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
@@ -144,13 +145,23 @@ class Plan:
         for key in ("model", "pruner", "pattern", "repair", "budget"):
             each = hours.groupby(jobs[key]).sum().drop(NO_BUDGET, errors="ignore")
             if len(each) > 1:
-                yield from ((saved, f"grid.{key}s: without {name}") for name, saved in each.items())
+                left_out = self._of_training if key == "repair" else str
+                yield from (
+                    (saved, f"grid.{key}s: without {left_out(name)}")
+                    for name, saved in each.items()
+                )
         yield (1 - 1 / seeds) * hours[jobs["repair"].notna()].sum(), "grid.seeds: one"
         yield hours[rule == "repair"].sum() / 2, "training.steps: half"
         tasks = self.config.evaluation.tasks
         tokens = pd.Series({name: task.tokens(name) for name, task in tasks.items()})
         each = hours[rule.str.startswith("evaluate")].sum() * tokens / tokens.sum()
         yield from ((saved, f"evaluation.tasks: without {name}") for name, saved in each.items())
+
+    def _of_training(self, training: str) -> str:
+        """The repairs of the grid that merge a training: it is made for any one of them."""
+        return " and ".join(
+            repair for repair in self.config.grid.repairs if training_of(repair) == training
+        )
 
 
 def _together(column: pd.Series) -> float:

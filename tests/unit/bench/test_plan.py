@@ -280,6 +280,17 @@ def test_the_largest_savings_are_said(tmp_path):
     assert f"grid.seeds: one ({saved:.3g})" in summary
 
 
+def test_rows_of_one_training_are_saved_together(tmp_path):
+    def plan(*repairs: str):
+        return make_plan(grid(pruners=["wanda"], repairs=["none", *repairs]), CORE, tmp_path)
+
+    *_, summary = plan("lora", "lora-dense", "spp").notes()
+    saved = plan("lora", "lora-dense", "spp").hours - plan("spp").hours
+    assert f"grid.repairs: without lora and lora-dense ({saved:.3g})" in summary
+    *_, summary = plan("lora", "full").notes()
+    assert "grid.repairs: without lora (" in summary
+
+
 @pytest.fixture
 def plan_of(tmp_path, monkeypatch):
     """Runs ``python -m bench plan`` for a grid of a LLaMA-2-7B, with limits."""
@@ -339,6 +350,14 @@ def test_it_is_said_what_makes_a_training_fit(plan_of, capsys, limit, remedy):
     assert [line.partition(f"; limit {limit:,}")[2] for line in found] == (
         [] if remedy is None else [remedy]
     )
+
+
+def test_that_jobs_fit_a_gpu_of_unknown_memory_is_not_said(plan_of, capsys):
+    plan_of("gpu: A100\nminutes: 1000000\n")
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("Unknown: whether jobs fit a GPU, whose memory is not known; ")
+    plan_of("gpu: A100\ngpu_memory_mib: 81000\n")
+    assert capsys.readouterr().out.splitlines()[-1] == "Every job fits."
 
 
 @pytest.mark.parametrize("limits", ["memory_gib: 40\n", "gpu: [A100]\n"])
