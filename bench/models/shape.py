@@ -111,12 +111,24 @@ def _stated_shape(folder: Path) -> Shape | None:
     values = {}
     for key, names in NAMES.items():
         found = next((stated[name] for name in names if stated.get(name) is not None), None)
+        if key == "tied" and found is None:
+            found = _tied_by_default(stated.get("model_type"))
         if found is not None:
             values[key] = found
     try:
         return Shape(**values)
     except ValidationError:
         return None
+
+
+def _tied_by_default(family: str | None) -> bool | None:
+    """Whether models of a family have one embedding where their ``config.json`` leaves it open;
+    None where ``transformers`` does not know the family.
+    """
+    # The import takes seconds, and most files say it.
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[family]().tie_word_embeddings if family in CONFIG_MAPPING else None
 
 
 def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Iterator[str]:

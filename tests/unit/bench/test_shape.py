@@ -1,16 +1,19 @@
 """Widths and parameters of a model, from its shape."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 from layers import read_layers
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from baselines.pruning import prunable_layers
 from bench.config import load
 from bench.config.models import shape_of
 from bench.models.shape import Shape, read_shape
+from bench.paths import ROOT
 from bench.planning.preflight import find_problems
 
 KEYS = {
@@ -34,6 +37,27 @@ def test_numbers_are_those_of_the_model_that_a_config_json_describes(tmp_path, k
     assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert shape.prunable == sum(layer.weight.numel() for layer in layers)
     assert shape.widths == sorted({layer.in_features for layer in layers})
+
+
+@pytest.mark.parametrize("family", ["gemma2", "opt", "llama"])
+def test_an_embedding_that_config_json_leaves_to_its_family_is_the_models(tmp_path, family):
+    settings = KEYS | {"model_type": family, "word_embed_proj_dim": 64, "pad_token_id": 0}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path))
+    tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    assert read_shape(tmp_path).tied == tied == (family != "llama")
+
+
+def test_transformers_is_not_imported_for_what_config_json_says(tmp_path):
+    LlamaConfig(**KEYS).save_pretrained(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from bench.models.shape import read_shape; "
+        f"print(read_shape(Path({str(tmp_path)!r})).blocks, 'transformers' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.split() == ["3", "False"]
 
 
 def test_the_default_model_has_as_many_parameters_as_its_file():
