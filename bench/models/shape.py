@@ -123,12 +123,14 @@ def _stated_shape(folder: Path) -> Shape | None:
 
 def _tied_by_default(family: str | None) -> bool | None:
     """Whether models of a family have one embedding where their ``config.json`` leaves it open;
-    None where ``transformers`` does not know the family.
+    None where ``transformers`` does not know the family, or says as little.
     """
     # The import takes seconds, and most files say it.
     from transformers import CONFIG_MAPPING
 
-    return CONFIG_MAPPING[family]().tie_word_embeddings if family in CONFIG_MAPPING else None
+    if family not in CONFIG_MAPPING:
+        return None
+    return getattr(CONFIG_MAPPING[family], "tie_word_embeddings", None)
 
 
 def length_problems(model: str, folder: Path, lengths: Mapping[str, int]) -> Iterator[str]:
