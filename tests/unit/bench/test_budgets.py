@@ -334,11 +334,13 @@ def test_budgets_have_a_column_to_read_where_there_is_more_than_the_default(grid
 
 def test_claims_are_judged_at_the_largest_budget_and_the_smaller_are_shown(tables):
     claims = tables["claims"].set_index("claim")
-    assert (claims["budget"] == "x16").all()
+    # A profile is of no budget.
+    assert set(claims.index[claims["budget"] != "x16"]) == {"lighter-profiled"}
+    assert claims.loc["lighter-profiled", "budget"] == "none"
     shown = claims.loc["evolution-matters-perplexity", "smaller_budgets"]
     assert shown.startswith("default: ")
     assert "; x4: " in shown
     detail = tables["claims_detail"]
-    assert set(detail["budget"]) == set(BUDGETS)
+    assert set(detail["budget"]) == {*BUDGETS, "none"}
     judged = detail[(detail["claim"] == "repairs-perplexity") & (detail["budget"] == "x16")]
     assert len(judged) == claims.loc["repairs-perplexity", "comparisons"]
