@@ -21,8 +21,9 @@ Samples = dict[str, list[dict]]
 
 
 def read_samples(record_path: str | Path, record: dict) -> Samples | None:
-    """The results item by item that lie beside a record, found to be what its metrics are of; None
-    where there are none, as the cell failed.
+    """The results item by item that lie beside a record, found to be what its metrics are of.
+
+    None where there are none: the cell failed, or its record names no file.
 
     Args:
         record_path: of the record.
@@ -31,7 +32,7 @@ def read_samples(record_path: str | Path, record: dict) -> Samples | None:
     Raises:
         UnreadableError: the file is not there, is damaged, or does not fit the record.
     """
-    if record["status"] != "ok":
+    if record["status"] != "ok" or not record["samples"]:
         return None
     path = Path(record_path).with_name(SAMPLES_FILE)
     with advising(RETRY):

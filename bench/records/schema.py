@@ -226,8 +226,6 @@ class Record(Part):
             raise ValueError(
                 f"status = {self.status!r}: allowed: 'failed' with an error, 'ok' without"
             )
-        if self.status == "ok" and self.samples is None:
-            raise ValueError("samples = None: allowed: the path of its results item by item")
         if self.cell.repair != UNREPAIRED and not (
             self.config.resolved.training and self.config.resolved.repair
         ):

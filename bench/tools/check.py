@@ -106,6 +106,8 @@ def _alone(path: Path, record: dict) -> Iterator[str]:
         yield f"sparsity.requested = {sparsity['requested']:g}: {cell.pattern} is {requested:g}"
     if record["status"] != "ok":
         return
+    if record["samples"] is None:
+        yield "samples = None: allowed: the path of its results item by item"
     layers = (sparsity["layers"] or {}).values()
     if sparsity["achieved"] is None or not layers:
         yield "sparsity.achieved: missing; allowed: as measured on the evaluated weights"
