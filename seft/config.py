@@ -152,6 +152,17 @@ class SeftConfig:
             return self.drop_fraction * (1 - progress)
         return self.drop_fraction * (1 + math.cos(math.pi * progress)) / 2
 
+    def evolutions(self, total_steps: int, offset: int = 0) -> int:
+        """How often a layer evolves in a training, after its first positions are chosen.
+
+        Args:
+            total_steps: Optimizer steps of the training.
+            offset: Steps by which it evolves later than the first of layers that take turns.
+        """
+        chosen = 0 if self.init == "random" else self.accumulate_steps
+        due = range(offset + self.evolve_every, total_steps + 1, self.evolve_every)
+        return sum(step > chosen and self.drop_rate(step, total_steps) > 0 for step in due)
+
     def active_entries(self, out_features: int, in_features: int) -> int:
         """k, the number of active entries of a layer of shape (out_features, in_features)."""
         if self.match_rank is not None:

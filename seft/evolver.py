@@ -111,14 +111,7 @@ class Evolver:
     def _warn_if_too_short(self):
         """Warn where a layer evolves at most once after its first positions are chosen."""
         config, total = self.config, self.total_steps
-        chosen = 0 if config.init == "random" else config.accumulate_steps
-        evolutions = min(
-            sum(
-                step > chosen and config.drop_rate(step, total) > 0
-                for step in range(offset + config.evolve_every, total + 1, config.evolve_every)
-            )
-            for offset in self.offsets.values()
-        )
+        evolutions = min(config.evolutions(total, offset) for offset in self.offsets.values())
         if config.drop_fraction > 0 and evolutions <= 1:
             warnings.warn(
                 f"total_steps={total} is too short to evolve every layer more than once with "

@@ -179,17 +179,9 @@ class Seft(Repair):
         config = self.config
         if config.drop_fraction == 0:
             return None
-        every = config.evolve_every
-        chosen = 0 if config.init == "random" else config.accumulate_steps
         # The last in turn is almost a period behind; the first may be chosen as it would evolve.
-        offsets = (0, every - 1) if config.stagger else (0,)
-        return min(
-            sum(
-                step > chosen and config.drop_rate(step, steps) > 0
-                for step in range(every + offset, steps + 1, every)
-            )
-            for offset in offsets
-        )
+        offsets = (0, config.evolve_every - 1) if config.stagger else (0,)
+        return min(config.evolutions(steps, offset) for offset in offsets)
 
     def gathered_bytes(self, layers: Iterable[tuple[int, int]]) -> int:
         schedule, config = self.evolution_schedule, self.config
