@@ -111,7 +111,8 @@ def test_a_packed_layer_is_refused(pruner, make_model, calibration):
         prune(model, pruner, sparsity=0.9, calibration=calibration)
     assert sparsity_report(model).sparsity == 0.5
     report = prune(unpack_layers(model), pruner, sparsity=0.75, calibration=calibration)
-    assert report.layers["model.layers.1.mlp.up_proj"] == 0.75
+    # A pruner that is added may not look for the zeros that there are.
+    assert report.layers["model.layers.1.mlp.up_proj"] >= 0.75
 
 
 def test_no_decoder_blocks():
