@@ -45,6 +45,7 @@ from bench.figures.style import METADATA
 from bench.files import write_csv
 from bench.jobs.environment import ALLOCATOR
 from bench.models.bases import BASE_FILE, dense_model
+from bench.paths import ROOT
 from bench.records.measures import MIB
 from bench.records.profiles import COLUMNS, CONDITION, KEYS, MEASURED, PARTS, WEIGHTS
 from bench.tools.measured_training import SHAPES, Settings
@@ -272,11 +273,12 @@ def run(settings: Settings) -> dict:
     """
     environment = {**ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(settings.threads)}
     process = subprocess.run(
-        [sys.executable, "-m", "bench.tools.measured_training"],
+        # The working folder may be another checkout, whose code is not what is measured.
+        [sys.executable, "-P", "-m", "bench.tools.measured_training"],
         input=json.dumps(asdict(settings)),
         capture_output=True,
         text=True,
-        env=environment,
+        env=environment | {"PYTHONPATH": str(ROOT)},
     )
     if process.returncode:
         raise RuntimeError(process.stderr.strip().rpartition("\n")[2] or "it was killed")
