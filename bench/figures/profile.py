@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from bench.figures.style import band, key, legend, looks, panels
+from bench.figures.style import band, key, legend, looks, panels, scale
 from bench.records.measures import MIB
 from bench.records.profiles import CONDITION, condition_name
 
@@ -33,9 +33,9 @@ def draw_profile(measured: pd.DataFrame) -> Figure:
                 axis.plot(middle.index, middle, **look[method])
                 band(axis, middle.index, low, high, look[method])
             axis.set_xscale("log", base=2)
-            axis.set_yscale("log")
             axis.set_xticks(lengths, [f"{length:,}" for length in lengths])
             axis.xaxis.set_minor_locator(NullLocator())
+        scale(line, measured[column] / unit)
         line[0].set_ylabel(label)
     for axis in axes[-1]:
         axis.set_xlabel("tokens a sequence")
