@@ -8,7 +8,7 @@ from itertools import product
 import pandas as pd
 
 from bench.cells import DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED, Cell
-from bench.claims.evidence import Difference, Evidence, Largest, Profiled, Ratio, Share
+from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
 from bench.records.measures import ANSWERS, AVERAGE, COSTS, device_of
@@ -68,7 +68,10 @@ class Grid:
         items: dict[Row, Tasks],
         profile: pd.DataFrame | None = None,
     ):
-        self.profile = profile
+        self.profile = {}
+        if profile is not None:
+            conditions = profile.groupby(CONDITION, sort=False)
+            self.profile = {condition_name(*condition): rows for condition, rows in conditions}
         self.rows = by_row(records)
         self.items = items
         self.scores = score_parts(records)
@@ -117,22 +120,18 @@ class Grid:
             return [name] if name in self.scores else []
         if metric == PERPLEXITY:
             return [name for name in self.scores if name.endswith(f"_{PERPLEXITY}")]
-        if metric in PROFILED and self.profile is not None:
-            conditions = self.profile[CONDITION].drop_duplicates()
-            return [condition_name(one) for one in conditions.itertuples(index=False)]
+        if metric in PROFILED:
+            return [*self.profile] or [None]
         return [None]
 
     def _comparison(self, claim: Claim, budget: str, place: dict, places: list[dict]) -> Comparison:
         parts, lacks = [], []
         for one in places:
             base = (one["model"], one["pruner"], one["pattern"])
-            if claim.metric in PROFILED:
-                found = self._profiled(claim, one["against"], one["task"])
-                where = one["task"] or "profile"
-            else:
-                found = self._evidence(claim, budget, base, one["against"], one["task"])
-                where = "-".join(base[1:])
+            found = self._evidence(claim, budget, base, one["against"], one["task"])
             if isinstance(found, Lack):
+                # A profile is of no base.
+                where = "-".join(filter(None, base[1:])) or one["task"] or "profile"
                 lacks.append(replace(found, base=where))
             else:
                 parts.append(found)
@@ -145,6 +144,8 @@ class Grid:
         self, claim: Claim, budget: str, base: tuple, against: str | None, task: str | None
     ) -> Evidence | Lack:
         """The evidence at one base, or why there is none."""
+        if claim.metric in PROFILED:
+            return self._profiled(claim, against, task)
         if len(self.budgets) < claim.budgets:
             return Lack(f"{len(self.budgets)} of at least {claim.budgets} budgets run")
         names = [name for name in (claim.cells.repair, against) if name is not None]
@@ -187,12 +188,11 @@ class Grid:
         lack = "not measured in one seed of both, on one device"
         return Ratio(logarithms) if logarithms else Lack(lack)
 
-    def _profiled(self, claim: Claim, against: str, condition: str | None) -> Profiled | Lack:
+    def _profiled(self, claim: Claim, against: str, condition: str | None) -> Ratio | Lack:
         """The evidence in a profile under one of its conditions, or why there is none."""
-        if self.profile is None:
+        if condition is None:
             return Lack("not run (`make profile`)")
-        named = self.profile[CONDITION].apply(lambda row: condition_name(tuple(row)), axis=1)
-        costs = self.profile[named == condition].set_index(["method", "repetition"])
+        costs = self.profile[condition].set_index(["method", "repetition"])
         costs = costs[PROFILED[claim.metric]].unstack("method")
         for name in (claim.cells.repair, against):
             if name not in costs:
@@ -200,7 +200,7 @@ class Grid:
         ratios = (costs[claim.cells.repair] / costs[against]).dropna()
         if ratios.empty:
             return Lack("no repetition in common")
-        return Profiled({((condition,), number): math.log(r) for number, r in ratios.items()})
+        return Ratio({((condition,), number): math.log(r) for number, r in ratios.items()})
 
     def _drift(self, row: Row) -> Largest | Lack:
         base = next((r for r in self._unrepaired(row) if r["metrics"]), None)

@@ -37,8 +37,6 @@ class Evidence(Protocol):
     estimate: float
     seeds: int
     items: int | None
-    # What ``seeds`` are, in words.
-    counted: str
 
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
         """What the estimate is compatible with; None where that cannot be said."""
@@ -49,8 +47,6 @@ class Evidence(Protocol):
 
 class Difference:
     """A paired difference of scores."""
-
-    counted = "seeds a cell"
 
     def __init__(self, difference: Resampled):
         self.difference = difference
@@ -99,7 +95,6 @@ class Ratio:
     """
 
     items = None
-    counted = "seeds a cell"
 
     def __init__(self, logarithms: dict[tuple, float]):
         self.logarithms = logarithms
@@ -140,17 +135,10 @@ class Ratio:
         return Needed(wanted and math.ceil(wanted / self.bases))
 
 
-class Profiled(Ratio):
-    """A ratio of costs in a profile, over conditions and repetitions."""
-
-    counted = "repetitions"
-
-
 class Largest:
     """The largest of observed values, of which none may be over the threshold."""
 
     items = None
-    counted = "seeds a cell"
 
     def __init__(self, values: Sequence[float]):
         self.values = list(values)

@@ -120,6 +120,11 @@ class Claim(Strict):
         score = SCORES.get(self.metric)
         return score.unit if score else "times" if self.metric in RATIOS else ""
 
+    @property
+    def counted(self) -> str:
+        """What more of would settle it, beside items."""
+        return "repetitions" if self.metric in PROFILED else "seeds a cell"
+
     @model_validator(mode="after")
     def _metric_fits(self):
         observed = self.metric in OBSERVED

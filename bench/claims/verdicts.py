@@ -75,7 +75,7 @@ class Judged:
             self.needed = needed(claim, self.evidence, of=of)
             if judge(claim, self.evidence) is Verdict.REFUTED:
                 why.append(f"refuted by itself, not as one of {of} comparisons")
-        self.to_settle = _to_settle(self.evidence, self.needed) if self.is_open else ""
+        self.to_settle = _to_settle(claim, self.evidence, self.needed) if self.is_open else ""
         self.detail = "; ".join(why)
 
     @property
@@ -144,14 +144,12 @@ def _detail(claim: Claim, judged: Judged) -> dict:
     return row | {"to_settle": judged.to_settle}
 
 
-def _to_settle(evidence: Evidence, needed: Needed) -> str:
+def _to_settle(claim: Claim, evidence: Evidence, needed: Needed) -> str:
     """What would settle a comparison, and how much of it is not there yet."""
     if needed == Needed() and None in evidence.interval():
         return "more than one measurement"
     have = {"seeds": evidence.seeds, "items": evidence.items}
-    return (
-        _in_words(needed, have, evidence.counted) or "no number of measurements that could be run"
-    )
+    return _in_words(needed, have, claim.counted) or "no number of measurements that could be run"
 
 
 def _in_words(needed: Needed, have: dict[str, int | None], counted: str) -> str:
@@ -203,7 +201,7 @@ def _summary(claim: Claim, judged: list[Judged]) -> dict:
         "ci_high": high,
         "needed_seeds": needed.seeds,
         "needed_items": needed.items,
-        "to_settle": _in_words(needed, {}, pooled.counted if pooled else ""),
+        "to_settle": _in_words(needed, {}, claim.counted),
         "detail": "; ".join([*too_few, *_refuted(judged), *_not_tested(judged), *_in_part(judged)]),
     }
 

@@ -178,7 +178,8 @@ def _metrics(name: str, loaded: TaskDict) -> Iterator[str]:
     """
     task, *_ = loaded["tasks"].values()
     if _is_text(task):
-        yield from [] if name in loaded["groups"] else [PERPLEXITY]
+        if name not in loaded["groups"]:
+            yield PERPLEXITY
         return
     metrics = [
         metric for metric, better in task.higher_is_better().items() if is_fraction(metric, better)

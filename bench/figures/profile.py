@@ -6,7 +6,7 @@ from matplotlib.ticker import NullLocator
 
 from bench.figures.style import band, key, legend, looks, panels, scale
 from bench.records.measures import MIB
-from bench.records.profiles import CONDITION, condition_name
+from bench.records.profiles import CONDITION, setting_name
 
 ROWS = {"peak MiB above the base": ("peak_bytes", MIB), "seconds a step": ("step_seconds", 1)}
 
@@ -18,7 +18,7 @@ def draw_profile(measured: pd.DataFrame) -> Figure:
         measured: one row a measurement, as :func:`bench.records.profiles.read_profile` has them.
     """
     conditions = dict(tuple(measured.groupby(CONDITION[1:], sort=False)))
-    titles = [condition_name(("", *kind)).partition(", ")[2] or "dense" for kind in conditions]
+    titles = [setting_name(*kind) or "dense" for kind in conditions]
     methods = list(measured["method"].unique())
     look = looks(methods)
     lengths = sorted(measured["length"].unique())

@@ -54,10 +54,12 @@ def read_profile(path: str | Path) -> pd.DataFrame:
     return profile
 
 
-def condition_name(condition: tuple) -> str:
-    """A length, a storage and whether activations are recomputed, in words."""
-    length, storage, checkpointing = condition
-    parts = [f"{length} tokens"]
-    parts += [storage] if storage != "dense" else []
-    parts += ["checkpointing"] if checkpointing == "on" else []
-    return ", ".join(parts)
+def condition_name(length: int, storage: str, checkpointing: str) -> str:
+    """A length, and what :func:`setting_name` says, in words."""
+    return ", ".join(filter(None, [f"{length} tokens", setting_name(storage, checkpointing)]))
+
+
+def setting_name(storage: str, checkpointing: str) -> str:
+    """A storage that is not dense, and whether activations are recomputed, in words."""
+    parts = [storage if storage != "dense" else "", "checkpointing" * (checkpointing == "on")]
+    return ", ".join(filter(None, parts))

@@ -191,6 +191,7 @@ def joined(
         UnreadableError: a file is not as it should be.
     """
     found, sent = dict(ours), []
+    cells = {Cell(**record["cell"]) for record in ours.values()}
     for submission in submissions:
         theirs = {
             path: _named(record, submission.name)
@@ -200,8 +201,9 @@ def joined(
         about, state = submission.about, submission.state()
         sent.append(Sent(submission.name, about, state, len(theirs), apart))
         if not apart:
-            cells = {Cell(**record["cell"]) for record in found.values()}
-            found |= {p: r for p, r in theirs.items() if Cell(**r["cell"]) not in cells}
+            new = {p: r for p, r in theirs.items() if Cell(**r["cell"]) not in cells}
+            found |= new
+            cells |= {Cell(**record["cell"]) for record in new.values()}
     return found, sent
 
 

@@ -21,7 +21,6 @@ from bench.tables.rendering import Sheet, number, with_ends, with_interval
 BUDGET = ["trainable_parameters", "repair_tokens", "steps", "batch_order"]
 ENDS = {"_low": min, "_high": max}
 WHENCE = [ORIGIN, "device"]
-# Between the devices of a row.
 OF_CHIEF = ["recovery", "recovery_low", "recovery_high", "tie_group"]
 # What the columns of a score end in, and what stands in them of ``scores.csv``.
 OF_A_SCORE = {"": "mean", "_std": "std", "_ci_low": "ci_low", "_ci_high": "ci_high"}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bench.files import whole
 from bench.models.loading import load_tokenizer
+from bench.tools.arguments import Parser
 from bench.tools.card import model_card
 from bench.tools.cell_model import CELLS, NoCellError, load_cell, read_cell
 from bench.tools.formats.write import FORMATS, add_options, export_or_exit
-from bench.tools.profile import Parser
 from seft.storage import STORAGES
 from seft.storage.files import save_bitmask
 

@@ -48,6 +48,7 @@ from bench.models.bases import BASE_FILE, dense_model
 from bench.paths import ROOT
 from bench.records.measures import MIB
 from bench.records.profiles import COLUMNS, CONDITION, KEYS, MEASURED, PARTS, WEIGHTS
+from bench.tools.arguments import Parser, positive
 from bench.tools.measured_training import SHAPES, Settings
 from seft.storage import STORAGES
 
@@ -55,13 +56,6 @@ BASE = Path("results/checkpoints/smollm2-135m/wanda-s60/base")
 REFERENCE = "lora"
 # Arguments that are settings of every measurement.
 SETTINGS = ("sparsity", "batch", "steps", "device", "dtype", "threads")
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
-
-    def error(self, message: str):
-        self.exit(1, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -148,12 +142,6 @@ def parser_of_arguments() -> Parser:
         "--figure", type=figure_file, help=f"file to draw to: .{', .'.join(METADATA)}"
     )
     return parser
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
-    return int(text)
 
 
 def figure_file(text: str) -> Path:
@@ -272,13 +260,14 @@ def run(settings: Settings) -> dict:
         RuntimeError: it failed; the last line it said.
     """
     environment = {**ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+    environment["PYTHONPATH"] = str(ROOT)
     process = subprocess.run(
         # The working folder may be another checkout, whose code is not what is measured.
         [sys.executable, "-P", "-m", "bench.tools.measured_training"],
         input=json.dumps(asdict(settings)),
         capture_output=True,
         text=True,
-        env=environment | {"PYTHONPATH": str(ROOT)},
+        env=environment,
     )
     if process.returncode:
         raise RuntimeError(process.stderr.strip().rpartition("\n")[2] or "it was killed")
