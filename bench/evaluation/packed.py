@@ -9,7 +9,8 @@ the position it has in its own sequence, so the scores are those of the separate
 That holds for a model whose layers see what the mask and the positions say. Not all do: some have a
 window of their own, or carry a state from token to token. No attribute tells which, so some
 requests are scored both ways before the others, and where the two differ by more than rounding each
-request is read alone.
+request is read alone. How much rounding is, such a request shows itself: read alone once more, with
+other tokens behind it, which a causal model does not see.
 """
 
 import inspect
@@ -150,6 +151,11 @@ def rounding(dtype: torch.dtype, largest: float) -> float:
     """
     epsilon = torch.finfo(dtype).eps
     return max(math.sqrt(epsilon), epsilon / 2 * largest)
+
+
+def root_mean_square(parts: Sequence[np.ndarray]) -> float:
+    """Of all numbers of some arrays."""
+    return math.sqrt(np.mean(np.square(np.concatenate(parts))))
 
 
 def cut_by(path: list[int], predicted: int) -> int:
@@ -312,9 +318,10 @@ class PackedLM(HFLM):
         """Predictions of those trees of which requests were scored alone as well, by their index.
 
         None, and a line on standard error, where the two differ by more than rounding, or where the
-        model cannot read a tree.
+        model cannot read a tree. Rounding is what :func:`rounding` expects; or, up to
+        four times that, twice what other tokens behind a request change, which it does not see.
         """
-        scored, differences, largest, reason = {}, [], 0.0, None
+        scored, differences, alone, largest, reason = {}, [], [], 0.0, None
         for number, chosen in tell_tale(trees, targets).items():
             tree, paths = trees[number]
             try:
@@ -327,18 +334,26 @@ class PackedLM(HFLM):
                 break
             together = dict(zip(paths, scored[number].log_probs, strict=True))
             for index in chosen:
-                path = paths[index]
-                alone = PrefixTree()
-                own = {index: alone.add([tree.tokens[node] for node in path])}
-                prediction = self._predict(alone, own, targets)
-                prediction.results()
+                read = [tree.tokens[node] for node in paths[index]]
+                prediction = self._predict_alone(read, targets[index])
                 largest = max(largest, prediction.largest)
-                differences.append(np.subtract(together[index], prediction.log_probs[0]))
+                (log_probs,) = prediction.log_probs
+                differences.append(np.subtract(together[index], log_probs))
+                others = np.delete(tree.tokens, paths[index]).tolist()
+                alone.append((read, others[: self.max_length - len(read)], index, log_probs))
         if reason is None:
             if not differences:
                 return scored
-            apart = math.sqrt(np.mean(np.square(np.concatenate(differences))))
-            if apart <= (allowed := rounding(self.model.dtype, largest)):
+            apart, allowed = root_mean_square(differences), rounding(self.model.dtype, largest)
+            if apart > allowed:
+                followed = [
+                    np.subtract(
+                        self._predict_alone(read, targets[index], behind).log_probs[0], found
+                    )
+                    for read, behind, index, found in alone
+                ]
+                allowed = np.clip(2 * root_mean_square(followed), allowed, 4 * allowed)
+            if apart <= allowed:
                 return scored
             reason = f"{apart:.2g} nats a token apart from alone; rounding is up to {allowed:.2g}"
         print(
@@ -347,6 +362,20 @@ class PackedLM(HFLM):
             file=sys.stderr,
         )
         return None
+
+    def _predict_alone(
+        self, read: list[int], target: list[int], behind: Sequence[int] = ()
+    ) -> Prediction:
+        """What the model gives the target of one request, in a row with other tokens behind it.
+
+        Raises:
+            FloatingPointError: its log-likelihood is not finite.
+        """
+        row = PrefixTree()
+        nodes = row.add([*read, *behind])[: len(read)]
+        prediction = self._predict(row, {0: nodes}, [target])
+        prediction.results()
+        return prediction
 
     def _inputs(self, context: list[int], continuation: list[int]) -> list[int]:
         """What the model reads of a request: all but the last token, cut from the left.

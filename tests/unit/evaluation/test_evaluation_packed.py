@@ -322,6 +322,20 @@ def test_other_scores_are_no_rounding_of_bfloat16(make_model, tokenizer, archite
     assert lm.scoring == "single"
 
 
+def test_rounding_of_a_model_is_what_tokens_behind_a_request_change(
+    make_model, tokenizer, monkeypatch
+):
+    # A model of more layers, or another kernel, rounds more than is expected of its dtype.
+    model = make_model().to(torch.bfloat16)
+    monkeypatch.setattr("bench.evaluation.packed.rounding", lambda dtype, largest: 3e-3)
+    lm = PackedLM(model, tokenizer, batch_tokens=4096)
+    lm.loglikelihood(QUESTIONS)
+    assert lm.scoring == "packed"
+    monkeypatch.setattr("bench.evaluation.packed.rounding", lambda dtype, largest: 1e-3)
+    lm.loglikelihood(QUESTIONS)
+    assert lm.scoring == "single"
+
+
 def test_rounding_grows_with_the_logits():
     # Between 64 and 128 numbers in bfloat16 lie 1/2 apart, and are rounded by up to 1/4.
     assert 0.25 <= rounding(torch.bfloat16, 100.0) == pytest.approx(100 / 2**8)
