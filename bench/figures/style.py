@@ -80,6 +80,16 @@ def bar(look: dict) -> dict:
     return {"color": look["color"], "hatch": LINES[look["linestyle"]], "edgecolor": "white"}
 
 
+def swatch(look: dict) -> str:
+    """The CSS background of a disc that tells this look from all others of its colour."""
+    return {
+        "-": "{0}",
+        "--": "radial-gradient(closest-side, transparent 52%, {0} 58%)",
+        ":": "linear-gradient(90deg, {0} 50%, transparent 50%)",
+        "-.": "radial-gradient(closest-side, {0} 32%, transparent 38% 62%, {0} 68%)",
+    }[look["linestyle"]].format(look["color"])
+
+
 def in_order(repairs: Iterable[str]) -> list[str]:
     """Repairs, each once, in the order of the tables."""
     return sorted(set(repairs), key=place_of)

@@ -11,7 +11,7 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import DEFAULT_BUDGET, sender_of
 from bench.config.variants import changes, method_of, shown, training_of
-from bench.figures.style import in_order
+from bench.figures.style import in_order, swatch
 from bench.report.sources import Sources
 
 
@@ -51,7 +51,7 @@ def _repair_card(name: str, method: str, records: list[dict], sources: Sources) 
         about += f" ({changed})." if changed else "."
         card["definition"] = [about, card["definition"][0]]
     return card | {
-        "colour": sources.results.looks[name]["color"],
+        "swatch": swatch(sources.results.looks[name]),
         "rates": _rates(records, sources.tuning, name, training_of(method)),
     }
 

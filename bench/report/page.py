@@ -15,7 +15,7 @@ from markupsafe import Markup
 from bench.cells import BASE, DEFAULT_BUDGET, UNREPAIRED, suffix
 from bench.claims.verdicts import Verdict
 from bench.figures import OF_BUDGETS, OF_MODEL, OF_PATTERN
-from bench.figures.style import in_order, pattern_label
+from bench.figures.style import in_order, pattern_label, swatch
 from bench.paths import ROOT
 from bench.records.measures import chief_scores, machine_of
 from bench.records.rows import SPARSITY_TOLERANCE
@@ -66,7 +66,9 @@ def build_page(sources: Sources) -> str:
         # By what stands for each in the names of figures.
         budgets={suffix(budget): budget for budget in results.budgets} or {"": DEFAULT_BUDGET},
         captions={name: _caption(name) for name in (*OF_BUDGETS, *OF_PATTERN, *OF_MODEL)},
-        colours={name: results.looks[name]["color"] for name in in_order(results.costs["repair"])},
+        swatches={
+            name: swatch(results.looks[name]) for name in in_order(results.costs["repair"])
+        },
         payload={
             "board": packed(board(sources)),
             "cells": packed(cells(sources)),

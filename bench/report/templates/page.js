@@ -6,7 +6,7 @@ const unpack = async (name) => {
 };
 let unpacked;
 const cells = () => (unpacked ??= unpack("cells"));
-const { colours, keys } = JSON.parse(document.getElementById("facts").textContent);
+const { swatches, keys } = JSON.parse(document.getElementById("facts").textContent);
 
 // What is shown comes from records, which may be anybody's: text, unless html`...` made it.
 class Html {
@@ -46,7 +46,7 @@ const column = (title, value, show, options = {}) => ({
   ...options.more,
 });
 const swatch = (repair) =>
-  html`<span class="swatch" style="background:${colours[repair] ?? "#767676"}"></span>`;
+  html`<span class="swatch" style="background:${swatches[repair] ?? "#767676"}"></span>`;
 
 const settings = {
   autoWidth: false,

@@ -16,7 +16,7 @@ from bench.figures import FORMATS, OF_BUDGETS, OF_MODEL, OF_PATTERN, places
 from bench.figures.draw import draw, write
 from bench.figures.pareto import front
 from bench.figures.results import Results
-from bench.figures.style import SETTINGS, looks, pattern_label, pattern_order
+from bench.figures.style import SETTINGS, looks, pattern_label, pattern_order, swatch
 from bench.figures.training import losses
 from bench.records.measures import ACCURACY, KINDS
 from bench.statistics.comparisons import less
@@ -167,6 +167,7 @@ def test_every_repair_looks_like_no_other():
     styles = list(looks(VARIANTS).values())
     assert len(styles) == len(REPAIRS) + len(VARIANTS)
     assert len({(style["color"], style["linestyle"]) for style in styles}) == len(styles)
+    assert len(set(map(swatch, styles))) == len(styles)
     assert len({style["marker"] for style in styles[:13]}) == len(styles[:13])
     registered = looks([])
     assert registered == {repair: looks(VARIANTS)[repair] for repair in registered}
