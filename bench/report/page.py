@@ -66,9 +66,7 @@ def build_page(sources: Sources) -> str:
         # By what stands for each in the names of figures.
         budgets={suffix(budget): budget for budget in results.budgets} or {"": DEFAULT_BUDGET},
         captions={name: _caption(name) for name in (*OF_BUDGETS, *OF_PATTERN, *OF_MODEL)},
-        swatches={
-            name: swatch(results.looks[name]) for name in in_order(results.costs["repair"])
-        },
+        swatches={name: swatch(results.looks[name]) for name in in_order(results.costs["repair"])},
         payload={
             "board": packed(board(sources)),
             "cells": packed(cells(sources)),
