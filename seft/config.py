@@ -39,16 +39,16 @@ class SeftConfig:
             dtype) and saved with the deltas.
         evolve_every: R, the optimizer steps from one evolution of a layer to the next.
         accumulate_steps: A, the optimizer steps over which the dense gradient is averaged before an
-            evolution, at most R. The first A steps choose the first positions and, unless there are
-            random ones, train nothing.
+            evolution, at most R. Where the gradient chooses the first positions, it is that of the
+            first A steps, which train nothing unless there are random ones before.
         drop_fraction: p0, the fraction of a layer's active entries that an evolution drops at the
             start of training.
         schedule: How that fraction falls to 0: on half a cosine, or on a line.
         stop_fraction: Fraction of training after which nothing is dropped any more.
-        init: The first positions: "gradient", those of the whole layer with the largest accumulated
-            gradient; "inside", those inside the mask, so that later evolutions alone move it;
-            "random", any inside the mask, from the first step on; "replaced", the same, until step
-            A chooses all of them anew by the accumulated gradient.
+        init: The first positions: "random", any inside the mask, from the first step on;
+            "gradient", those of the whole layer with the largest accumulated gradient; "inside",
+            those inside the mask, so that later evolutions alone move it; "replaced", random ones
+            until step A chooses all of them anew by the accumulated gradient.
         growth: What growth prefers: a large accumulated gradient, or nothing (random).
         moments: Optimizer moments and age of a grown entry: "reset", both zero; "ramp", the same,
             and the first moment is let in over 100 steps (the optimizer is
@@ -61,9 +61,9 @@ class SeftConfig:
         pattern: (N, M), with mask "evolve": N of every M consecutive inputs are pruned and growth
             and adaptation keep it so. With the other masks no pattern is needed: "fixed", the
             paper's choice for such bases, keeps any. None: unstructured.
-        stagger: Layers evolve in turn, spread over the R steps, not all at once; their first
-            positions all choose at step A, and the windows of these A steps are the most that SEFT
-            ever takes; in turn, about A / R of them are open at any time.
+        stagger: Layers evolve in turn, spread over the R steps, not all at once: about A / R of
+            their windows are open at any time. Where the gradient chooses the first positions, all
+            layers choose at step A, and their windows until then are the most that SEFT ever takes.
         candidates: c, the windows keep the gradient of about c * k candidates to grow and, where
             the mask adapts, as many to remove as lie outside it of these, chosen from the first
             micro-batch of a window whose gradient is not zero (as SpIEL's public code does, with
@@ -87,7 +87,7 @@ class SeftConfig:
     drop_fraction: float = 0.2
     schedule: Literal["cosine", "linear"] = "cosine"
     stop_fraction: float = 0.8
-    init: Literal["gradient", "inside", "random", "replaced"] = "gradient"
+    init: Literal["random", "gradient", "inside", "replaced"] = "random"
     growth: Literal["gradient", "random"] = "gradient"
     moments: Literal["reset", "seeded", "ramp"] = "reset"
     mask: Literal["evolve", "fixed", "free"] = "evolve"

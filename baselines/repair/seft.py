@@ -2,7 +2,7 @@
 while the least sensitive weights are removed, so that each layer stays as sparse as it was.
 
 By default layers evolve in turn (`stagger`), each as often as in the paper, where all evolve at
-once; their first positions are chosen at the same step. Windows keep the gradient of a few
+once, and start from random positions inside the mask (`init`). Windows keep the gradient of a few
 candidates for each delta (`candidates`): of whole layers, they would be the most that a training
 holds. The first micro-batch chooses them, so positions depend on how a batch is split
 (docs/cluster.md).

@@ -1,7 +1,7 @@
 """A sparse delta at fixed random positions inside the base's mask: a control of SEFT's evolution.
 
 As many deltas as SEFT has, drawn once from the seed among the non-zero weights of each layer: the
-positions that `seft` starts from with `init: random`.
+positions that `seft` starts from.
 """
 
 from baselines.repair.seft import DeltaOptions, Seft
