@@ -16,7 +16,8 @@ def trained(tokens):
     """Trains a SEFT model of the tiny LLaMA for some steps; returns it with its optimizer."""
 
     def run(steps=14, dtype=torch.float32, base_pattern=None, micro_batches=1, **options):
-        defaults = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
+        defaults = {"density": 0.1, "init": "gradient", "evolve_every": 4}
+        defaults |= {"accumulate_steps": 2, "stagger": False}
         model = make_llama(dtype, base_pattern)
         model = seft.get_seft_model(model, seft.SeftConfig(**defaults | options))
         optimizer, evolver = adamw(model), seft.Evolver(model, total_steps=20)

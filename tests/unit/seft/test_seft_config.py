@@ -23,7 +23,7 @@ from seft import SeftConfig
         ({"match_rank": 8, "drop_fraction": 1.1}, "drop_fraction=1.1 must be in"),
         ({"match_rank": 8, "stop_fraction": 0}, "stop_fraction=0 must be in"),
         ({"match_rank": 8, "schedule": "step"}, "schedule='step' must be one of cosine, linear"),
-        ({"match_rank": 8, "init": "zero"}, "init='zero' must be one of gradient, inside, random"),
+        ({"match_rank": 8, "init": "zero"}, "init='zero' must be one of random, gradient, inside"),
         ({"match_rank": 8, "growth": "magnitude"}, "growth='magnitude' must be one of"),
         ({"match_rank": 8, "moments": "kept"}, "moments='kept' must be one of reset, seeded, ramp"),
         ({"match_rank": 8, "mask": "base"}, "mask='base' must be one of evolve, fixed, free"),

@@ -13,7 +13,7 @@ from baselines.pruning import prune, sparsity_report
 from bench.sources import SyntheticSource, fetch_model
 
 README = Path(seft.__file__).with_name("README.md")
-LINES = 64
+LINES = 256
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ def run(tokens, tmp_path):
     data = [{"input_ids": row, "labels": row} for row in tokens.repeat(4, 1)]
 
     def go(folder="run", callbacks=(), resume=False, options=None, **arguments):
-        config = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
+        config = {"density": 0.1, "init": "gradient", "evolve_every": 4}
+        config |= {"accumulate_steps": 2, "stagger": False}
         model = get_seft_model(make_llama(), SeftConfig(**config | (options or {})))
         defaults = {
             "max_steps": 16,

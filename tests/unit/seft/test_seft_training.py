@@ -14,7 +14,8 @@ from seft.selection import random_scores
 
 def start(total_steps=20, dtype=torch.float32, **options):
     """A SEFT model of the tiny LLaMA before its first step, with optimizer and evolver."""
-    defaults = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
+    defaults = {"density": 0.1, "init": "gradient", "evolve_every": 4}
+    defaults |= {"accumulate_steps": 2, "stagger": False}
     model = seft.get_seft_model(make_llama(dtype), seft.SeftConfig(**defaults | options))
     return model, adamw(model), seft.Evolver(model, total_steps)
 

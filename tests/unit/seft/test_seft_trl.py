@@ -35,7 +35,8 @@ def run(tokenizer, tmp_path):
     )
 
     def go(folder="run", resume=None, **arguments):
-        config = {"density": 0.1, "evolve_every": 4, "accumulate_steps": 2, "stagger": False}
+        config = {"density": 0.1, "init": "gradient", "evolve_every": 4}
+        config |= {"accumulate_steps": 2, "stagger": False}
         model = seft.get_seft_model(make_llama(), seft.SeftConfig(**config))
         defaults = {
             "max_steps": 16,
