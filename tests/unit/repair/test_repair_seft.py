@@ -101,18 +101,17 @@ def test_what_evolves_and_how_often(name, options, expected):
         {"evolve_every": 3},
         {"evolve_every": 5},
         {"evolve_every": 6},
-        {"evolve_every": 10, "init": "random"},
         {"evolve_every": 10, "stagger": False},
         {"evolve_every": 9, "stagger": False},
         {"evolve_every": 5, "accumulate_steps": 5},
-        {"evolve_every": 5, "accumulate_steps": 5, "init": "random"},
         {"evolve_every": 10, "stop_fraction": 1.0, "schedule": "linear", "stagger": False},
     ],
     ids=str,
 )
-def test_layers_evolve_as_often_as_is_said_beforehand(tiny, options):
+@pytest.mark.parametrize("init", ["random", "gradient"])
+def test_layers_evolve_as_often_as_is_said_beforehand(tiny, init, options):
     # Of so few deltas a usual rate rounds to none towards its end.
-    repair = tiny.build("seft", drop_fraction=1.0, **options)
+    repair = tiny.build("seft", drop_fraction=1.0, init=init, **options)
     model = repair.wrap(tiny.pruned_llama(), seed=0).train()
     optimizer, evolver = repair.optimizer(model), seft.Evolver(model, total_steps=12)
     for step in range(1, 13):
@@ -120,7 +119,7 @@ def test_layers_evolve_as_often_as_is_said_beforehand(tiny, options):
         optimizer.step()
         evolver.step(optimizer, step)
         optimizer.zero_grad()
-    chosen = options.get("init") != "random"
+    chosen = init != "random"
     layers = Counter(entry["layer"] for entry in model.evolution_log)
     assert repair.evolutions(12) == min(layers[name] - chosen for name in model.seft_layers)
 
@@ -131,7 +130,7 @@ def test_what_is_not_meant_to_evolve_has_no_number_of_evolutions():
 
 
 def test_layers_that_gather_gradients_are_counted(tiny):
-    repair = tiny.build("seft", evolve_every=4, accumulate_steps=2, stagger=False)
+    repair = tiny.build("seft", init="gradient", evolve_every=4, accumulate_steps=2, stagger=False)
     model = repair.wrap(tiny.pruned_llama(), seed=0)
     assert repair.gathering(model) == 0
     seft.Evolver(model, total_steps=20)
@@ -140,7 +139,8 @@ def test_layers_that_gather_gradients_are_counted(tiny):
 
 @pytest.mark.parametrize("nm", ["fixed", "evolve"])
 def test_gradients_gathered_on_an_nm_base_are_what_is_estimated(tiny, nm):
-    repair = tiny.build("seft", pattern=Pattern.parse("2of4"), nm=nm, match_rank=1)
+    start = {"init": "gradient", "match_rank": 1}
+    repair = tiny.build("seft", pattern=Pattern.parse("2of4"), nm=nm, **start)
     model = repair.wrap(tiny.pruned_llama(pattern="2of4"), seed=0).train()
     seft.Evolver(model, total_steps=20)
     model(input_ids=tiny.tokens(), labels=tiny.tokens()).loss.backward()

@@ -322,7 +322,10 @@ def test_an_expert_that_no_token_reaches_chooses_no_candidates():
     many = torch.randint(0, 32, (8, 12), generator=torch.Generator().manual_seed(1))
     prune(model, "magnitude", sparsity=0.5)
     model = seft.get_seft_model(
-        model, seft.SeftConfig(density=0.02, evolve_every=4, accumulate_steps=1, mask="free")
+        model,
+        seft.SeftConfig(
+            density=0.02, init="gradient", evolve_every=4, accumulate_steps=1, mask="free"
+        ),
     )
     optimizer, evolver = adamw(model.train()), seft.Evolver(model, total_steps=20)
     experts = {name: layer for name, layer in model.seft_layers.items() if ".experts." in name}
