@@ -14,6 +14,8 @@ from bench.statistics.items import Items, common_seeds
 RESAMPLES = 10_000
 CHUNK = 1_000
 LEVEL = 0.95
+# Of a number: what its sum may be off by in another order.
+ROUNDING = 1e-12
 # Of what is written: differences that are 0 but for rounding are 0.
 DECIMALS = 10
 
@@ -53,7 +55,8 @@ class Resampled:
     def exp(self) -> "Resampled":
         """Perplexities, of losses in nats a token."""
         # Squares of large ones leave the range of float32.
-        replicates = np.exp(self.replicates.astype(float))
+        with np.errstate(over="ignore"):
+            replicates = np.exp(self.replicates.astype(float))
         return replace(self, values=np.exp(self.values), replicates=replicates)
 
     def __sub__(self, other: "Resampled") -> "Resampled":
@@ -113,15 +116,15 @@ def item_weights(count: int, task: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def seed_weights(count: int) -> np.ndarray:
+def seed_weights(count: int, *, widened: bool) -> np.ndarray:
     """The share of each of ``count`` seeds in each resample, (resamples, count).
 
-    Their distance from equal shares is widened: the mean of resamples varies less than that of
-    samples, by (count - 1) / count.
+    If ``widened``, so is their distance from equal shares: the mean of resamples varies less than
+    that of samples, by (count - 1) / count. A share may then be below 0.
     """
     rng = generator("seeds", count)
     shares = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-    return 1 / count + math.sqrt(count / (count - 1)) * (shares - 1 / count)
+    return 1 / count + math.sqrt(count / (count - 1)) * (shares - 1 / count) if widened else shares
 
 
 def generator(*purpose: str | int) -> np.random.Generator:
@@ -139,7 +142,7 @@ class Spread:
         items: number of items that it is over.
         tasks: number of tasks that they are of.
         se_seeds: its standard error from the seeds; None of one seed.
-        se_items: its standard error from the items; None of one item.
+        se_items: its standard error from the items; None of one item, or out of range.
         draws: the mean over resampled seeds and items.
         geometric: whether the interval is made on a log scale.
     """
@@ -164,7 +167,7 @@ class Spread:
         return sources(self.se_seeds, self.seeds, self.se_items, self.items - self.tasks + 1)
 
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
-        """Lowest and highest of what the estimate is compatible with; None of one item."""
+        """Lowest and highest of what the estimate is compatible with; None without an error."""
         if self.se_items is None:
             return None, None
         if not self.se:
@@ -190,12 +193,16 @@ def spread(score: Resampled, *, geometric: bool = False) -> Spread:
     """How sure the mean over seeds of a score is; ``geometric`` for one that is a ratio."""
     seeds = len(score.values)
     over_items = score.replicates.mean(axis=0)
-    se_items = None if np.isnan(over_items).any() else float(over_items.std(ddof=1))
+    se_items = deviation(over_items)
     se_seeds, draws = None, over_items
     if seeds > 1:
-        draws = np.einsum("rs,sr->r", seed_weights(seeds), score.replicates)
+        # On a log scale no draw may be below 0; the interval is as wide as it should be either way.
+        weights = seed_weights(seeds, widened=not geometric)
+        draws = np.einsum("rs,sr->r", weights, score.replicates)
         if score.seeds is not None:
-            se_seeds = float(score.values.std(ddof=1)) / math.sqrt(seeds)
+            of_seeds = deviation(score.values)
+            se_items = se_items if of_seeds is not None else None
+            se_seeds = of_seeds and of_seeds / math.sqrt(seeds)
     return Spread(
         float(score.values.mean()),
         seeds,
@@ -206,6 +213,18 @@ def spread(score: Resampled, *, geometric: bool = False) -> Spread:
         draws,
         geometric,
     )
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation of a sample; None where a value, or its square, is out of range.
+
+    What differs by rounding alone is equal: the mean of equal numbers is not always one of them.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.ptp(values) <= ROUNDING * np.abs(values).max():
+            return 0.0
+        found = float(np.std(values, ddof=1, dtype=float))
+    return found if math.isfinite(found) else None
 
 
 def sources(

@@ -22,6 +22,7 @@ from bench.statistics.bootstrap import (
     DECIMALS,
     LEVEL,
     critical_value,
+    deviation,
     mean_over_tasks,
     resample,
     spread,
@@ -92,7 +93,7 @@ def _summary(records: list[dict], parts: list[str]) -> dict:
     return {
         "seeds": len(values),
         "mean": np.mean(values) if values else None,
-        "std": np.std(values, ddof=1) if len(values) > 1 else None,
+        "std": deviation(values) if len(values) > 1 else None,
     }
 
 
@@ -105,8 +106,8 @@ def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
         score = score.exp()
     certainty = spread(score, geometric=first.is_perplexity)
     low, high = certainty.interval()
-    if low is not None and not first.is_perplexity:
-        low = max(low, 0.0)
+    if low is not None:
+        low = max(low, 1.0 if first.is_perplexity else 0.0)
         high = high if kind_of(first.metric).lower_is_better else min(high, 100.0)
     return {
         "items": certainty.items,

@@ -79,6 +79,29 @@ def test_the_interval_of_a_perplexity_covers_the_truth():
     assert 0.90 <= covered / runs <= 0.995
 
 
+def test_the_interval_of_a_perplexity_is_above_zero_however_far_seeds_lie_apart():
+    for one, other in ((10, 10.01), (10, 30), (10, 1000)):
+        losses = 100 * np.log([[one] * 20, [other] * 20])
+        items = make_items(losses, metric="perplexity", sizes=[100] * 20)
+        certainty = spread(resample(items).exp(), geometric=True)
+        low, high = certainty.interval()
+        assert 0 < low < certainty.estimate < high
+        if other == 10.01:
+            # There a log scale is a linear one.
+            on_a_line = spread(resample(items).exp()).interval()
+            assert high - low == pytest.approx(on_a_line[1] - on_a_line[0], rel=0.01)
+
+
+def test_an_error_that_leaves_the_range_of_numbers_is_missing():
+    # exp(400), whose square is no float64.
+    losses = 100 * np.random.default_rng(12).normal(400, 0.1, (2, 20))
+    items = make_items(losses, metric="perplexity", sizes=[100] * 20)
+    certainty = spread(resample(items).exp(), geometric=True)
+    assert certainty.estimate == pytest.approx(np.exp(losses.mean(axis=1) / 100).mean())
+    assert certainty.se is None
+    assert certainty.interval() == (None, None)
+
+
 def test_a_perplexity_is_of_all_tokens_and_not_the_mean_of_documents():
     items = make_items([[30.0, 600.0]], metric="perplexity", sizes=[10, 300])
     assert resample(items).values == pytest.approx([630 / 310])
@@ -117,6 +140,14 @@ def test_one_seed_has_the_interval_of_its_items():
 def test_what_never_varies_is_a_point():
     certainty = spread(resample(make_items(np.full((3, 20), 100.0))))
     assert certainty.interval() == (100, 100)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_a_mean_of_what_never_varies_is_a_point_whatever_its_digits(seeds):
+    tasks = [make_items(np.full((seeds, 8), score), task=f"{score}") for score in (100, 0, 99)]
+    certainty = spread(mean_over_tasks([resample(task) for task in tasks]))
+    assert certainty.estimate == pytest.approx(199 / 3)
+    assert certainty.interval() == pytest.approx((199 / 3, 199 / 3))
 
 
 def test_a_difference_of_equals_is_nothing():

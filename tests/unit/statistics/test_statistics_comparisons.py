@@ -96,6 +96,7 @@ def test_intervals_of_accuracies_are_percentages(grid):
     accuracies = scores[~scores["metric"].isin(["perplexity", "answer_bpb"])]
     assert accuracies["ci_low"].ge(0).all()
     assert accuracies["ci_high"].le(100).all()
+    assert scores.loc[scores["metric"] == "perplexity", "ci_low"].ge(1).all()
     assert scores["ci_low"].le(scores["mean"]).all()
     assert scores["ci_high"].ge(scores["mean"]).all()
 
