@@ -67,8 +67,24 @@ def answers(
             "; ".join([said, ", ".join(ends)] if ends else [said]) + ".",
             {name: row["mean"] for name, row in ranked.items()},
             {name: row for name, row in compared.get(reference, {}).items() if name in ranked},
-            frozenset(n for n, row in ranked.items() if row["best"] and seeds.get(base, 1) > 1),
+            frozenset(_standing_out(ranked, compared) if seeds.get(base, 1) > 1 else ()),
         )
+
+
+def _standing_out(ranked: dict[str, dict], compared: dict[str, dict[str, dict]]) -> list[str]:
+    """The best tie group of a base at a budget, where that tells repairs apart.
+
+    What is not trained has one row for all budgets, and so a group that need not be that of this
+    one: here it is in the best group unless the first of that is better.
+    """
+    repairs = [name for name in ranked if name != UNREPAIRED]
+    tied = [name for name in repairs if ranked[name]["tie_group"] == 1]
+    best = [name for name in tied if ranked[name]["best"]]
+    if UNREPAIRED not in ranked or not repairs or (tied and not best):
+        return best
+    gain = compared.get(UNREPAIRED, {}).get(tied[0]) if tied else None
+    is_behind = gain["verdict"] == Verdict.BETTER if gain else ranked[UNREPAIRED]["tie_group"] > 1
+    return best if is_behind else [UNREPAIRED, *best]
 
 
 def _by_base(table: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
@@ -96,6 +112,8 @@ def _best(
 ) -> str:
     """The best repairs of a base, and by how much the first of them leads, at which cost."""
     repairs = [name for name in ranked if name != UNREPAIRED]
+    if not repairs:
+        return "no repair is ranked"
     tied = [name for name in repairs if ranked[name]["tie_group"] == 1]
     gains = {n: row for n, row in compared.get(UNREPAIRED, {}).items() if n in tied}
     # Against the unrepaired base, as they were paired.

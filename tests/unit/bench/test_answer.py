@@ -116,6 +116,12 @@ CASES = {
         "lora is best: 1.9 bits a byte, 0.05 below seft (0.04 to 0.06, p = 0.001), at 0.91 times "
         "its time and 0.67 times its memory; unrepaired 3, dense 1.",
     ),
+    "none is ranked": (
+        [("none", 2.0, 1), ("lora", 1.5, None)],
+        [("none", "lora", 0.5, 0.4, 0.6, 0.001, "worse")],
+        "answers_bpb",
+        "no repair is ranked; unrepaired 2, dense 1.",
+    ),
     "no reference": (
         [("seft", 1.5, 1)],
         [],
@@ -170,3 +176,15 @@ def test_what_is_not_as_sparse_as_was_asked_is_not_ranked():
     (answer,) = answers(scores, compared(*pairs, task=task), COSTS, task)
     assert set(answer.scores) == {"lora", "seft"}
     assert answer.against == {}
+
+
+def test_the_unrepaired_base_is_best_at_the_budgets_where_it_is():
+    repairs, pairs, task, _ = CASES["nothing helps"]
+    scores, comparisons = scores_of(repairs, task), compared(*pairs, task=task)
+    # At the other budget all tie, of which the one row of the base says nothing.
+    tied = scores[scores["repair"] == "lora"].assign(budget="x4", tie_group=1, best=False)
+    level = comparisons.assign(budget="x4", verdict="inconclusive")
+    costs = pd.concat([COSTS, COSTS.assign(budget="x4")])
+    both = pd.concat([scores, tied]), pd.concat([comparisons, level])
+    found = {answer.base[-1]: answer.best for answer in answers(*both, costs, task)}
+    assert found == {"default": {"none"}, "x4": set()}
