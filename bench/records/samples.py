@@ -90,9 +90,10 @@ def _value_problems(entry: dict, items: list[dict]) -> Iterator[str]:
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         yield f"samples of {task}: no {metric}: {type(error).__name__}: {error}"
         return
-    if recorded is not None and not math.isclose(value, recorded, rel_tol=ROUNDING):
+    if recorded is None or not math.isclose(value, recorded, rel_tol=ROUNDING):
         label = f"metrics.{task}" + (f".{metric}" if metric == ANSWER_BPB else "")
-        yield f"{label}.value = {recorded:g}: its samples give {value:g}"
+        shown = "null" if recorded is None else f"{recorded:g}"
+        yield f"{label}.value = {shown}: its samples give {value:g}"
 
 
 def _score(items: list[dict], metric: str) -> float:

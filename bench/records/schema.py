@@ -226,6 +226,12 @@ class Record(Part):
             raise ValueError(
                 f"status = {self.status!r}: allowed: 'failed' with an error, 'ok' without"
             )
+        if self.status == "failed" and self.metrics:
+            raise ValueError("metrics: allowed: none of a cell that failed")
+        known = {"stages.evaluate": self.stages.evaluate, "sparsity.layers": self.sparsity.layers}
+        for name, value in known.items():
+            if self.status == "ok" and value is None:
+                raise ValueError(f"{name}: missing; allowed: that of a cell that is ok")
         if self.cell.repair != UNREPAIRED and not (
             self.config.resolved.training and self.config.resolved.repair
         ):

@@ -97,7 +97,9 @@ def read_items(records: Mapping[str, dict]) -> dict[Row, dict[str, Items]]:
         cell = record["cell"]
         row = tuple(cell[key] for key in IDENTITY)
         tasks = record["config"]["resolved"]["evaluation"]["tasks"]
-        samples = read_samples(path, record) or {}
+        samples = read_samples(path, record)
+        if samples is None:
+            continue
         answers = [task for task in answered_tasks(record) if task in tasks]
         for part in [*tasks, *map(answer_part, answers)]:
             task, metric = part_metric(part, tasks)

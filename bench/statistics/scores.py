@@ -59,8 +59,8 @@ def scores_table(
             "tokens": budget_tokens(group[0]),
             "task": task,
             "metric": metrics[task],
-            **_summary(group, parts),
-            **_certainty(items.get(row, {}), parts),
+            **(summary := _summary(group, parts)),
+            **_certainty(items.get(row, {}), parts, summary["seeds"]),
         }
         for row, group in grouped.items()
         for task, parts in scores.items()
@@ -97,7 +97,8 @@ def _summary(records: list[dict], parts: list[str]) -> dict:
     }
 
 
-def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
+def _certainty(tasks: dict[str, Items], parts: list[str], seeds: int) -> dict:
+    """Errors and interval of a mean over so many seeds; none where items are of others."""
     if any(part not in tasks for part in parts):
         return {}
     first = tasks[parts[0]]
@@ -105,6 +106,8 @@ def _certainty(tasks: dict[str, Items], parts: list[str]) -> dict:
     if first.is_perplexity:
         score = score.exp()
     certainty = spread(score, geometric=first.is_perplexity)
+    if certainty.seeds != seeds:
+        return {}
     low, high = certainty.interval()
     if low is not None:
         low = max(low, 1.0 if first.is_perplexity else 0.0)

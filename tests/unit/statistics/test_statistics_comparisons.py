@@ -340,6 +340,18 @@ def test_a_failed_seed_is_left_out_of_both(tmp_path):
     assert score(scores, "seft")["seeds"] == 2
     assert compared(comparisons, "lora", "seft")["seeds"] == 2
     assert compared(comparisons, "full", "lora")["seeds"] == 3
+    assert compared(comparisons, "lora", "seft", LOW)["seeds"] == 2
+    assert score(scores, "seft", LOW)["tie_group"] == 1
+
+
+def test_an_interval_is_of_the_seeds_that_the_mean_is_of(tmp_path):
+    paths = made_up_grid(tmp_path, pruners=["wanda"], patterns=["s60"], repairs=["none", "seft"])
+    (second,) = (path for path in paths if "seft/seed1" in str(path))
+    write_json(second, read_json(second) | {"samples": None})
+    scores, comparisons = tables(paths)
+    assert score(scores, "seft")["seeds"] == 3
+    assert pd.isna(score(scores, "seft")["ci_low"])
+    assert compared(comparisons, "none", "seft")["seeds"] == 2
 
 
 def test_failed_and_missing_cells_are_rows_without_numbers(tmp_path):
