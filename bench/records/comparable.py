@@ -43,6 +43,9 @@ def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
     for name, task in evaluation["tasks"].items():
         shared = {key: value for key, value in task.items() if key != "context_length"}
         yield "", f"config.resolved.evaluation.tasks.{name}", shared
+    # A task that was defined anew has another version.
+    for task, version in {m["task"]: m["version"] for m in record["metrics"]}.items():
+        yield "", f"metrics.{task}.version", version
     if "calibration" in resolved:
         yield "", "config.resolved.calibration", resolved["calibration"]
     if "training" in resolved:

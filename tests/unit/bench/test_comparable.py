@@ -135,3 +135,10 @@ def test_records_that_name_no_sets_have_the_same_data(records):
         "none",
         f"provenance.manifests.data = {'0' * 12}, but {'2' * 12} in dense",
     )
+
+
+def test_a_task_of_another_version_is_another_task(records):
+    last = [metric["task"] for metric in records["lora"]["metrics"]].index("winogrande") - 1
+    other = changed(records["lora"], f"metrics.{last}.version", 2.0)
+    found = list(differences(records | {"lora": other}))
+    assert found == [("lora", "metrics.social_iqa.version = 2.0, but 1.0 in dense")]
