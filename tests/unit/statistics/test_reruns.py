@@ -69,6 +69,12 @@ def test_what_no_machine_changes_must_be_equal(folders, path, value, line):
     assert any(line in reason for reason in compared(folders))
 
 
+def test_a_base_need_not_be_the_same_to_the_bit(folders):
+    for folder, digest in zip(folders, "ab", strict=True):
+        spoiled(folder, "inputs", {"identities": {"base": digest * 64}})
+    assert compared(folders) == []
+
+
 def test_other_items_are_told(folders):
     file = folders[0] / CELL / "samples.jsonl.gz"
     items = read_json_lines(file)
