@@ -175,6 +175,15 @@ def fewest(count: int, enough: Callable[[int], bool]) -> int | None:
     return numbers[found] if found < len(numbers) else None
 
 
+def least_of(several: Sequence[Needed]) -> Needed:
+    """What would settle a comparison in one of several ways."""
+    seeds = [one.seeds for one in several if one.seeds is not None and not one.both]
+    items = [one.items for one in several if one.items is not None and not one.both]
+    if seeds or items:
+        return Needed(min(seeds, default=None), min(items, default=None))
+    return min((one for one in several if one.both), key=lambda one: one.seeds, default=Needed())
+
+
 def all_of(several: Sequence[Needed]) -> Needed:
     """What would settle every one of several comparisons."""
     if not several or any(one.seeds is None and one.items is None for one in several):

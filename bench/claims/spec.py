@@ -135,6 +135,9 @@ class Claim(Strict):
             raise ValueError(f"against = {self.against}: allowed: other repairs than its own")
         if self.metric in RATIOS and self.threshold <= 0:
             raise ValueError(f"threshold = {self.threshold:g}: allowed for a ratio: above 0")
+        if self.metric in RATIOS and self.margin >= self.threshold:
+            allowed = f"below its threshold, {self.threshold:g}"
+            raise ValueError(f"negligible = {self.margin:g}: allowed for a ratio: {allowed}")
         named = [key for key in AXES[:3] if getattr(self.cells, key) is not None]
         if self.metric in PROFILED and named:
             raise ValueError(f"cells.{named[0]}: allowed with {self.metric}: none")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.cells import BASE
 from bench.claims.comparisons import POOLED, Comparison, Grid
-from bench.claims.evidence import Evidence, Needed, all_of
+from bench.claims.evidence import Evidence, Needed, all_of, least_of
 from bench.claims.spec import OBSERVED, Claim
 from bench.statistics.bootstrap import DECIMALS, LEVEL
 from bench.statistics.significance import is_negligible
@@ -112,12 +112,16 @@ def judge(claim: Claim, evidence: Evidence | None, *, of: int = 1) -> Verdict:
 def needed(claim: Claim, evidence: Evidence, *, of: int) -> Needed:
     """What would settle an open comparison ``of`` so many, around the same estimate.
 
-    On the claim's side it is supported, or equal, whichever takes less; else it is refuted.
+    On the claim's side it is supported, or equal, else it is refuted, or equal: whichever takes
+    less.
     """
     gain = _sign(claim) * (evidence.estimate - claim.threshold)
     worth_naming = claim.threshold + _sign(claim) * claim.margin
     if gain <= 0:
-        return evidence.needed(worth_naming, _level_among(of))
+        ways = [evidence.needed(worth_naming, _level_among(of))]
+        if -gain < claim.margin:
+            ways.append(evidence.needed(claim.threshold - _sign(claim) * claim.margin))
+        return least_of(ways)
     return evidence.needed(claim.threshold if gain >= claim.margin / 2 else worth_naming)
 
 

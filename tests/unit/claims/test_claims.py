@@ -97,6 +97,10 @@ BAD = [
     ({"against": ["seft"]}, ["against = ['seft']", "other repairs"]),
     ({"metric": "diverged"}, ["against = ['lora']", "diverged", "none"]),
     ({"metric": "repair_cost_seconds"}, ["threshold = 0", "above 0"]),
+    (
+        {"metric": "repair_cost_seconds", "threshold": 1, "negligible": 1},
+        ["negligible = 1", "below its threshold"],
+    ),
     ({"at_least": {"seed": 1}}, ["at_least = 'seed'", "model"]),
     ({"cells": {"repair": "seft", "pattern": ["s600"]}}, ["cells.pattern", "s600", "0 < percent"]),
     ({"cells": {"repair": "seft", "pruner": ["wnada"]}}, ["cells.pruner", "wnada", "sparsegpt"]),
@@ -302,6 +306,20 @@ def test_what_is_needed_for_equality_would_indeed_show_it():
     for copies in (2, 3, 5, 8):
         more = Difference(resample(make_items(np.tile(totals, copies))))
         assert (judge(claim, more) == "equal") == (60 * copies >= items)
+
+
+def test_equality_may_take_less_than_a_refutation_among_many_comparisons():
+    claim = Claim.model_validate({**CLAIM, "negligible": 0.5})
+    totals = crossed(np.random.default_rng(6), 3, 60, of_seeds=0.01, of_items=2, of_both=0.3)
+    totals += -0.05 - totals.mean()
+    evidence = Difference(resample(make_items(totals)))
+    assert judge(claim, evidence, of=1000) == "inconclusive"
+    items = needed(claim, evidence, of=1000).items
+    # A refutation takes t = 4.06, not 1.96, for 0.55 in place of 0.45.
+    assert items < 60 * 3 < evidence.needed(0.5, 1 - 0.05 / 1000).items
+    for copies in (2, 3, 5):
+        more = Difference(resample(make_items(np.tile(totals, copies))))
+        assert (judge(claim, more, of=1000) == "equal") == (60 * copies >= items)
 
 
 def test_refuting_one_of_many_comparisons_takes_a_wider_interval():
