@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 
 from baselines.repair import REPAIRS
-from bench.cells import place, sender_of
+from bench.cells import place, sender_of, sent_name
 
 
 def method_of(repair: str, resolved: dict) -> str:
@@ -37,7 +37,8 @@ def changes(records: Iterable[dict]) -> dict[str, tuple[str, str]]:
     """The variants among the repairs of records: of which repair, and in words what they change.
 
     A registered repair can be a variant of another one, too: what makes it the one that it is are
-    options that are no longer its own. Options are compared at the same budget.
+    options that are no longer its own. One of a submission is a variant of the submission's own,
+    if that was sent. Options are compared at the same budget.
     """
     variant_of, options = {}, {}
     for record in records:
@@ -47,11 +48,14 @@ def changes(records: Iterable[dict]) -> dict[str, tuple[str, str]]:
             at = options.setdefault(name, {})
             at[record["cell"]["budget"]] = method.Options.fixed | own
             variant_of[name] = own.get("of", method.variant_of)
-    return {
-        name: (of, _changed(options[name], options.get(of, {})))
-        for name, of in variant_of.items()
-        if of is not None
-    }
+    found = {}
+    for name, of in variant_of.items():
+        if of is not None:
+            submission, _ = sender_of(name)
+            own = sent_name(submission, of)
+            of = own if own in options else of
+            found[name] = of, _changed(options[name], options.get(of, {}))
+    return found
 
 
 def _changed(options: dict[str, dict], default: dict[str, dict]) -> str:

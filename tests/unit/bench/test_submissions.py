@@ -11,6 +11,7 @@ from dotted import change
 from made_up import made_up_grid
 
 from bench.cells import Cell, dense_cell
+from bench.config.variants import changes
 from bench.files import UnreadableError
 from bench.records.record import read_records
 from bench.records.submissions import Submission, joined, submissions_below
@@ -80,6 +81,14 @@ def test_the_same_repair_of_two_groups_is_two_rows(here):
     assert (table.loc["lora", "seeds"], table.loc["acme/lora", "seeds"]) == (3, 3)
     pairs = pd.read_csv(here / "results/comparisons.csv").set_index(["repair_a", "repair_b"])
     assert (pairs.loc[[("lora", "acme/lora")], "difference"] == 0).all()
+
+
+def test_a_variant_that_was_sent_is_one_of_what_was_sent(here):
+    submit(here, repairs=["none", "seft", "seft-random"], seeds=[0])
+    records, _ = together(here)
+    of, said = changes(records.values())["acme/seft-random"]
+    assert of == "acme/seft"
+    assert "init: random instead of gradient" in said
 
 
 def test_what_others_send_changes_nothing_that_is_said_of_what_was_run_here(here):
