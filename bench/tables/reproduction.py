@@ -17,6 +17,7 @@ from bench.records.rows import budgets, by_row, mean
 from bench.typed import Strict
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "few_shot", "windows"]
+COLUMNS += ["split"]
 COLUMNS += ["published", "measured", "difference", "relative_difference", "tolerance", "verdict"]
 COLUMNS += ["source"]
 # Of the row of the tables that measures it, what the published number does not say, and its score.
@@ -44,6 +45,7 @@ class Published(Strict):
     pattern: str
     few_shot: Annotated[NonNegativeInt | None, BeforeValidator(_blank)] = None
     windows: Annotated[Literal["disjoint", "rolling"] | None, BeforeValidator(_blank)] = None
+    split: Annotated[str | None, BeforeValidator(_blank)] = None
     value: Annotated[float, Field(gt=0)]
     tolerance: Annotated[float, Field(gt=0)]
     source: str
@@ -118,8 +120,11 @@ def _score(task: str, metric: str) -> str:
 
 
 def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]]:
-    """What the seeds of a row scored in the setting of a published number, with the task's name."""
-    return [
+    """What the seeds of a row scored in the setting of a published number, with the task's name.
+
+    Of several tasks in that setting it is the first.
+    """
+    found = [
         (entry["task"], entry["value"] * kind_of(reference.metric).scale)
         for record in records
         for entry in record["metrics"]
@@ -128,9 +133,17 @@ def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]
         and reference.context in (None, entry.get("context_length"))
         and entry["few_shot"] == (reference.few_shot or 0)
         and _windows(record, entry) == (reference.windows or "disjoint")
+        and _split(record, entry) in (None, reference.split or "test")
         and entry.get("limit") is None
         and entry["value"] is not None
     ]
+    return [(task, value) for task, value in found if task == found[0][0]]
+
+
+def _split(record: dict, entry: dict) -> str | None:
+    """Of which split of its data set a score is; lm-eval's own tasks say that themselves."""
+    settings = record["config"]["resolved"]["evaluation"]["tasks"].get(entry["task"], {})
+    return settings.get("split") if settings.get("data") is not None else None
 
 
 def _windows(record: dict, entry: dict) -> str:

@@ -1,5 +1,8 @@
 """Published numbers beside measured ones."""
 
+import copy
+import math
+
 import pandas as pd
 import pytest
 from made_up import made_up_grid
@@ -108,6 +111,22 @@ def test_another_setting_is_not_measured(tmp_path, records, row):
     (found,) = table(tmp_path, records, row).to_dict("records")
     assert found["verdict"] == "not measured"
     assert pd.isna(found["measured"])
+
+
+def test_another_split_is_another_setting_and_tasks_are_not_averaged(tmp_path, records):
+    value = measured(records, "wanda", "none", "wiki", "perplexity")
+    found = copy.deepcopy(records)
+    for record in found:
+        (entry,) = (entry for entry in record["metrics"] if entry["task"] == "wiki")
+        record["metrics"].append({**entry, "task": "wiki2", "value": 99.0})
+        tasks = record["config"]["resolved"]["evaluation"]["tasks"]
+        tasks["wiki2"] = tasks["wiki"]
+    (path,) = references(tmp_path)
+    row = "tiny,512,wiki,perplexity,wanda,s60,30,0.01,paper"
+    path.write_text(f"{HEADER.strip()},split\n{row},\n{row},test\n{row},validation\n")
+    rows = reproduction_table(read_references([path]), found)
+    assert rows["measured"].tolist() == pytest.approx([value, value, math.nan], nan_ok=True)
+    assert rows["score"].tolist()[:2] == ["wiki_perplexity"] * 2
 
 
 def test_a_part_of_the_items_is_another_setting(tmp_path):
