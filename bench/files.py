@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Columns of tables that hold names, of which one may look like a number, or like nothing.
-NAMES = ("model", "pruner", "pattern", "budget", "repair", "repair_a", "repair_b", "task")
+NAMES = ("model", "model_here", "pruner", "pattern", "budget", "repair", "repair_a", "repair_b")
+NAMES += ("task", "origin")
 
 
 class UnreadableError(ValueError):
@@ -170,10 +171,13 @@ def advising(advice: str) -> Iterator[None]:
 
 
 def read_table(path: str | Path) -> "pd.DataFrame":
-    """A table that :func:`write_csv` wrote; names stay text, whatever they look like."""
+    """A table that :func:`write_csv` wrote; names stay text, whatever they look like: an empty cell
+    alone is missing.
+    """
     import pandas as pd
 
-    return pd.read_csv(path, converters=dict.fromkeys(NAMES, str))
+    names = dict.fromkeys(NAMES, str)
+    return pd.read_csv(path, converters=names, keep_default_na=False, na_values=[""])
 
 
 def write_csv(path: str | Path, table) -> None:

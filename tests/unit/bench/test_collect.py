@@ -61,8 +61,8 @@ def test_a_cell_that_is_there_twice_is_refused(tmp_path):
         read_records(records_below(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["135", "007", "1e3"])
-def test_a_name_may_look_like_a_number(tmp_path, name):
+@pytest.mark.parametrize("name", ["135", "007", "1e3", "NA", "null"])
+def test_a_name_may_look_like_a_number_or_like_nothing(tmp_path, name):
     made_up_grid(tmp_path, models=[name], pruners=["wanda"], patterns=["s60"], seeds=[0, 1])
     collect(read_records(records_below(tmp_path)), tmp_path)
     tables = [read_table(tmp_path / f"{of}.csv") for of in ("scores", "comparisons", "table1")]

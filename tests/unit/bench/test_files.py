@@ -8,14 +8,17 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.files import (
     UnreadableError,
     read_json,
     read_json_lines,
+    read_table,
     remove,
     whole,
+    write_csv,
     write_json,
     write_json_lines,
 )
@@ -159,3 +162,9 @@ def test_folders_below_are_removed_and_replaced(project):
         temporary.mkdir()
     remove(project / "resources/models/tiny")
     assert not list((project / "resources/models").iterdir())
+
+
+def test_the_names_of_a_table_stay_text_whatever_they_look_like(tmp_path):
+    rows = [{"model": "1.50", "repair": "NA/lora", "origin": "NA", "mean": 0.5}]
+    write_csv(tmp_path / "table.csv", pd.DataFrame(rows))
+    assert read_table(tmp_path / "table.csv").to_dict("records") == rows
