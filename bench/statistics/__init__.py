@@ -13,7 +13,8 @@ stretched, as in Hesterberg (2015), to what Student's t gives for ``sqrt(se_seed
 the tails of the two sources' t are weighted by their variances (Cochran and Cox 1950). The
 interaction of seed and item is in both errors, so that the interval is wide rather than narrow.
 One seed says nothing of other seeds: its interval is that of the items alone. One item gives no
-interval. An accuracy of 0 or 100 % in every seed shows no spread, and its interval is a point.
+interval, nor do items of other seeds than the mean's. An accuracy of 0 or 100 % in every seed shows
+no spread, and its interval is a point.
 
 **Paired comparisons.** Both repairs of a pair are taken on the items and seeds that both have; the
 unrepaired base is the same model for every seed. One seed and a task of right and wrong answers:
