@@ -76,6 +76,17 @@ def contents_identity(files: Mapping[str, dict]) -> str:
     return digest_of({name: entry["sha256"] for name, entry in files.items()})
 
 
+def source_of(folder: str | Path) -> dict | None:
+    """The source, as it was configured then, of a folder that was fetched; None where it does not
+    say so.
+    """
+    try:
+        content = read_json(Path(folder) / MANIFEST)
+    except UnreadableError:
+        return None
+    return content.get("source") if isinstance(content, dict) else None
+
+
 def code_identity(listing: str | Path | None) -> str | None:
     """SHA-256 of a listing of source files; None without one."""
     return None if listing is None else sha256(Path(listing))

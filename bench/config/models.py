@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from bench.models.shape import Shape, read_shape
+from bench.origin import source_of
 from bench.sources import HubSource, PartsSource, PathSource, PypiSource, Source
 from bench.typed import Length, Strict
 
@@ -58,16 +59,22 @@ class ModelSpec(Strict):
                 asked = []
         return any(name.endswith(".gguf") for name in asked)
 
-    def folder(self, name: str, models: Path = MODELS) -> Path:
-        """Where its ``config.json`` lies, or will.
+    def folder(self, name: str, models: Path = MODELS) -> Path | None:
+        """Where its ``config.json`` lies; None until it is there. What was fetched from another
+        source is another model, in whose place it will be.
 
         Args:
             name: of the model.
             models: folder of the fetched models.
         """
         # What a GGUF file says is known once it is converted.
-        stated = isinstance(self.source, PathSource) and not self.is_gguf
-        return self.source.place if stated else models / name
+        if isinstance(self.source, PathSource) and not self.is_gguf:
+            folder = self.source.place
+        else:
+            folder = models / name
+            if source_of(folder) not in (None, self.source.model_dump(mode="json")):
+                return None
+        return folder if (folder / "config.json").is_file() else None
 
 
 def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None:
@@ -78,4 +85,7 @@ def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None
         model: name of the model.
         models: folder of the fetched models.
     """
-    return spec.shape or read_shape(spec.folder(model, models))
+    if spec.shape is not None:
+        return spec.shape
+    folder = spec.folder(model, models)
+    return None if folder is None else read_shape(folder)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from bench.evaluation.tasks import (
 )
 from bench.files import UnreadableError
 from bench.models.shape import length_problems, pattern_problems, read_shape
-from bench.origin import MANIFEST
+from bench.origin import MANIFEST, OriginError, contents_identity, source_of, verify
 from bench.paths import is_there
 from bench.records.measures import ANSWERS, AVERAGE
+from bench.records.record import data_config
 from bench.sources import PathSource
 from bench.sources.checkpoint import causal_problem, read_settings
 from bench.tables.reproduction import ReferencesError, read_references, reference_files
@@ -83,10 +85,9 @@ def find_problems(config: Config) -> Iterator[str]:
     for name in config.grid.models:
         source = config.models[name].source
         problem = _path_problem(source.place) if isinstance(source, PathSource) else None
-        folder = config.models[name].folder(name)
         if problem is not None:
             yield f"models.{name}.source.path = {str(source.path)!r}: {problem}"
-        elif (folder / "config.json").is_file():
+        elif (folder := config.models[name].folder(name)) is not None:
             yield from _model_problems(config, name, folder)
     for name, source in config.sources.items():
         if not isinstance(source, PathSource):
@@ -149,16 +150,31 @@ def _task_problems(config: Config) -> Iterator[str]:
 
 def _facts(config: Config, name: str, task: TaskSpec) -> dict | None:
     """What is known of the items of a task; None while they are not there as configured."""
+    items = task.items(name, RESOURCES)
     if task.data is None:
-        path = task.items(name, RESOURCES) / FACTS
-        return read_as(OWN_FACTS, path) if path.is_file() else None
-    path = task.items(name, RESOURCES).with_name(MANIFEST)
+        same = (source_of(items) or {}).get("revision", task.revision) == task.revision
+        return read_as(OWN_FACTS, items / FACTS) if same and (items / FACTS).is_file() else None
+    path = items.with_name(MANIFEST)
     if not path.is_file():
         return None
     made = read_as(PREPARED, path)
-    configured = config.data[task.data].model_dump(mode="json")
-    same = made["made_from"].get("spec") == configured
+    same = _is_still_made_so(config, task.data, made["made_from"])
     return {"items": made["items"][task.split]} if same else None
+
+
+def _is_still_made_so(config: Config, data: str, made_from: dict) -> bool:
+    """Whether a data set would be made of the same again; of files of the user's own, if these are
+    as they were fetched.
+    """
+    if not data_config(config, [data])[data].items() <= made_from.items():
+        return False
+    source = config.data[data].source
+    if not isinstance(config.sources[source], PathSource):
+        return True
+    with suppress(OriginError):
+        fetched = verify(RESOURCES / "sources" / source)
+        return contents_identity(fetched["files"]) == made_from.get("fetched")
+    return False
 
 
 def _model_problems(config: Config, name: str, folder: Path) -> Iterator[str]:

@@ -14,10 +14,12 @@ from made_up_results import made_up_results
 
 from bench.cells import Cell
 from bench.config import TRAININGS, ConfigError, json_schema, load, load_or_exit
+from bench.data import prepare
 from bench.evaluation.tasks import FACTS
 from bench.paths import ROOT
 from bench.planning.preflight import check_or_exit, check_tasks_or_exit, find_problems
-from bench.records.record import resolved_config
+from bench.records.record import data_config, resolved_config
+from bench.sources import fetch
 from bench.tables.table1 import BESIDE_SCORES
 from bench.tools.reference import README, SCHEMA, reachable, readme_text, schema_text
 
@@ -489,8 +491,8 @@ def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypa
     values = changed("evaluation.tasks.science.limit", 151)
     folder = tmp_path / "resources/data/science"
     folder.mkdir(parents=True)
-    spec = load(values).data["science"].model_dump(mode="json")
-    manifest = {"made_from": {"spec": spec}, "items": {"test": 150}}
+    made_from = data_config(load(values), ["science"])["science"]
+    manifest = {"made_from": made_from, "items": {"test": 150}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     line = "evaluation.tasks.science.limit = 151: allowed: at most 150, the items there are"
     assert list(find_problems(load(values))) == [line]
@@ -500,9 +502,39 @@ def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypa
     few = load(changed("evaluation.tasks.science.few_shot", 150))
     (line,) = find_problems(few)
     assert line == "evaluation.tasks.science.few_shot = 150: allowed: at most 149, the other items"
-    # Those of another data set say nothing.
+    # Those of another data set say nothing, or of another source of the same name.
+    other = changed("evaluation.tasks.science.limit", 151)
+    other["sources"]["bigbench"]["licence"] = "another"
+    assert not list(find_problems(load(other)))
     values["data"]["science"]["limit"] = 900
     assert not list(find_problems(load(values)))
+
+
+def test_items_of_a_file_that_has_grown_since_are_not_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps({"question": f"{n}?", "choices": ["a", "b"], "answer": 0}) for n in (0, 1)]
+    file = tmp_path / "own.jsonl"
+    file.write_text("\n".join(lines))
+    values = changed("evaluation.tasks.science.limit", 3)
+    values["sources"]["own"] = {"source": "path", "path": str(file)}
+    values["data"]["science"] = {
+        "source": "own",
+        "files": ["own.jsonl"],
+        "reader": "jsonl",
+        "splits": {"test": 1.0},
+        "licence": "CC0-1.0",
+    }
+    config = load(values)
+    source, made = config.sources["own"], tmp_path / "resources"
+    fetch(source, made / "sources/own")
+    asked = source.model_dump(mode="json")
+    prepare(
+        "science", config.data["science"], made / "sources/own", made / "data/science", asked=asked
+    )
+    line = "evaluation.tasks.science.limit = 3: allowed: at most 2, the items there are"
+    assert list(find_problems(config)) == [line]
+    file.write_text("\n".join([*lines, lines[0].replace("0?", "2?")]))
+    assert not list(find_problems(config))
 
 
 def test_what_a_task_of_lm_eval_has_is_known_once_it_is_fetched(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from bench.config.models import shape_of
 from bench.models.shape import Shape, read_shape
 from bench.paths import ROOT
 from bench.planning.preflight import find_problems
+from bench.sources import SyntheticSource
 
 KEYS = {
     "hidden_size": 64,
@@ -130,6 +131,23 @@ def test_more_tokens_than_the_model_takes_are_said_before_any_job(tmp_path, stat
     values["models"]["mine"]["context_length"] = 64
     values["evaluation"]["tasks"]["social_iqa"]["context_length"] = 64
     assert not problems(64)
+
+
+def test_a_model_of_another_source_that_was_fetched_before_says_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "resources/models/mine"
+    folder.mkdir(parents=True)
+    settings = KEYS | {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 16}
+    (folder / "config.json").write_text(json.dumps(settings))
+    values = read_layers()
+    values["models"]["mine"] = {"source": {"source": "synthetic"}}
+    values["grid"]["models"] = ["mine"]
+    config = load(values)
+    for seed, known in ((0, True), (1, False)):
+        source = SyntheticSource(source="synthetic", seed=seed).model_dump(mode="json")
+        (folder / "manifest.json").write_text(json.dumps({"source": source}))
+        assert bool(list(find_problems(config))) is known
+        assert (shape_of(config.models["mine"], "mine") is not None) is known
 
 
 def test_a_shape_that_is_not_the_models_is_said_before_any_job(tmp_path):
