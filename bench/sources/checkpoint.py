@@ -24,6 +24,7 @@ class _Settings(BaseModel, extra="allow", strict=True):
     architectures: list[str] | None = None
     model_type: str | None = None
     auto_map: dict[str, Any] | None = None
+    quantization_config: dict[str, Any] | None = None
 
 
 _SETTINGS = TypeAdapter(_Settings)
@@ -39,11 +40,16 @@ def read_settings(folder: Path) -> dict:
 
 
 def causal_problem(settings: dict) -> str | None:
-    """Why settings are not those of a causal language model; None if they are."""
+    """Why settings are not those of a causal language model of plain weights; None if they are."""
     architectures = settings.get("architectures") or []
-    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
-        return None
-    return f"architectures = {architectures}: allowed: a causal language model"
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        return f"architectures = {architectures}: allowed: a causal language model"
+    # Codes are pruned as if they were weights, or come without their scales, as the device has it.
+    quantised = settings.get("quantization_config")
+    if quantised is not None:
+        method = quantised.get("quant_method")
+        return f"quantization_config.quant_method = {method!r}: allowed: weights without one"
+    return None
 
 
 def load_whole(folder: str | Path, name: str | Path, **options):
@@ -117,7 +123,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def check_finite(folder: Path, name: str | Path) -> None:
-    """Look for values that are no numbers, one tensor at a time.
+    """Look for values that are no numbers, and weights that are codes, one tensor at a time.
 
     Raises:
         SourceError: There is one; one line that names the tensor.
@@ -129,6 +135,9 @@ def check_finite(folder: Path, name: str | Path) -> None:
         with safe_open(path, framework="pt") as tensors:
             for key in tensors.keys():  # noqa: SIM118
                 tensor = tensors.get_tensor(key)
+                if key.endswith(".weight") and not tensor.is_floating_point():
+                    kind = str(tensor.dtype).removeprefix("torch.")
+                    raise SourceError(f"{name}: {path.name}: {key} is {kind}; allowed: fractions")
                 if not tensor.is_floating_point() or torch.finfo(tensor.dtype).bits < 16:
                     continue
                 if tensor.numel() and not all(isfinite(end) for end in tensor.aminmax()):

@@ -40,7 +40,8 @@ def fetch_model(source: BaseSource, destination: Path) -> dict:
             converted_from[name.as_posix()] = describe(gguf)[gguf.name]
             convert_gguf(gguf, folder)
             remove(folder / name.parts[0])
-        elif not any(folder.glob("*.safetensors")):
+        # By its names: others, which transformers does not read, may lie beside PyTorch's.
+        elif not any(folder.glob("model*.safetensors*")):
             for path in sorted(folder.glob(f"{PYTORCH}*.bin")):
                 converted_from |= describe(path)
             convert_pytorch(folder)

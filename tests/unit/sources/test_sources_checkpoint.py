@@ -136,12 +136,24 @@ def test_a_tied_head_is_not_missing_and_any_other_is(user, family, tmp_path):
             ),
             f"model.safetensors: {DOWN} has values that are not finite",
         ),
+        (
+            lambda tensors: tensors | {DOWN: tensors[DOWN].to(torch.int8)},
+            f"model.safetensors: {DOWN} is int8; allowed: fractions",
+        ),
     ],
-    ids=["missing", "shape", "bias", "norm", "adapter", "block", "nan", "inf"],
+    ids=["missing", "shape", "bias", "norm", "adapter", "block", "nan", "inf", "codes"],
 )
 def test_a_tensor_that_is_not_right(llama, tmp_path, change, message):
     rewrite(llama, change)
     assert refusal(llama, tmp_path / "out") == message
+
+
+def test_quantised_weights(llama, tmp_path):
+    """What is loaded of them depends on the device, and on a GPU it would be codes."""
+    codes = {"quant_method": "fp8", "weight_block_size": [32, 32]}
+    reconfigure(llama, "config.json", quantization_config=codes)
+    said = "quantization_config.quant_method = 'fp8': allowed: weights without one"
+    assert refusal(llama, tmp_path / "out") == said
 
 
 def test_a_tokenizer_that_ends_each_text(llama, tmp_path):

@@ -1,6 +1,7 @@
 """Synthetic models and data, and the conversion of what was fetched to transformers folders."""
 
 import json
+import math
 import re
 
 import gguf
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.files import read_json
@@ -167,6 +168,16 @@ def test_pytorchs_own_weights_become_safetensors(folder, pytorch, tmp_path):
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_pytorchs_own_weights_are_looked_at_whatever_lies_beside_them(pytorch, tmp_path):
+    save_file({"scale": torch.ones(1)}, pytorch.path / "extra.safetensors")
+    second = pytorch.path / "pytorch_model-00002-of-00002.bin"
+    name, *_ = weights = torch.load(second)
+    torch.save(weights | {name: weights[name].fill_(math.nan)}, second)
+    source = pytorch.model_copy(update={"files": ["*"]})
+    with pytest.raises(SourceError, match=f"{name} has values that are not finite$"):
+        fetch_model(source, tmp_path / "out")
 
 
 def test_pytorch_weights_that_are_none(pytorch, tmp_path):
