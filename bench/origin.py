@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -164,11 +164,12 @@ def _files(path: Path) -> dict[str, Path]:
     if not path.is_dir():
         return {path.name: path} if path.is_file() else {}
     found = ((file.relative_to(path), file) for file in sorted(path.rglob("*")) if file.is_file())
-    return {
-        name.as_posix(): file
-        for name, file in found
-        if name.as_posix() not in MARKERS and not any(part.startswith(".") for part in name.parts)
-    }
+    return {name.as_posix(): file for name, file in found if is_described(name)}
+
+
+def is_described(name: PurePath) -> bool:
+    """Whether a marker says something of a file with this name in its folder."""
+    return name.as_posix() not in MARKERS and not any(part.startswith(".") for part in name.parts)
 
 
 def _compare_files(path: Path, expected: dict[str, dict], whole: bool) -> None:

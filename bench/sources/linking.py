@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bench.origin import MARKERS
+from bench.origin import is_described
 from bench.sources.base import SourceError
 from bench.typed import EachOnce, Text
 
@@ -27,13 +27,14 @@ WANTED = ["*.json", "*.jsonl", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 def matching_files(origin: Path, patterns: list[str]) -> list[str]:
     """Relative paths of the files of the folder ``origin`` that match a pattern, in order.
 
-    Files at the top of ``origin`` that are named as our own markers are left out.
+    Files that a manifest would not name are left out: hidden ones, and those at the top of
+    ``origin`` that are named as our own markers.
     """
     return [
         name
         for path in sorted(origin.rglob("*"))
         if any(fnmatchcase(name := path.relative_to(origin).as_posix(), p) for p in patterns)
-        and name not in MARKERS
+        and is_described(path.relative_to(origin))
         and path.is_file()
     ]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from bench.origin import MARKERS
+from bench.origin import MARKERS, is_described
 from bench.paths import at_home
 from bench.sources.base import BaseSource, SourceError
 from bench.sources.linking import WANTED, Patterns, link_files, matching_files
@@ -47,6 +47,8 @@ class PathSource(BaseSource):
         if path.is_dir():
             link_files(path, self.files, folder)
         elif path.is_file():
+            if not is_described(Path(path.name)):
+                raise SourceError(f"{self.path}: is hidden; allowed: a name without a dot first")
             (folder / path.name).symlink_to(path.resolve())
         else:
             raise SourceError(f"{self.path}: no such file or folder")

@@ -38,6 +38,19 @@ def test_a_file_that_is_named_as_our_own_is_refused(origin, name):
         PathSource(source="path", path=str(origin / name))
 
 
+def test_what_no_manifest_names_is_not_fetched(origin, tmp_path):
+    for name in (".seen.json", ".ipynb_checkpoints/data.jsonl"):
+        (origin / name).parent.mkdir(exist_ok=True)
+        (origin / name).write_text("{}\n")
+    manifest = fetch(PathSource(source="path", path=origin), tmp_path / "out")
+    linked = [path for path in (tmp_path / "out").rglob("*") if path.is_symlink()]
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in linked} == set(
+        manifest["files"]
+    )
+    with pytest.raises(SourceError, match=r"\.seen\.json: is hidden; allowed: "):
+        fetch(PathSource(source="path", path=origin / ".seen.json"), tmp_path / "hidden")
+
+
 def test_replacing_links_leaves_their_targets(origin, tmp_path):
     for _ in range(2):
         fetch(PathSource(source="path", path=origin), tmp_path / "out")
