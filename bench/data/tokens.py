@@ -141,7 +141,7 @@ def pack(
         seed: of the order.
 
     Raises:
-        DataError: when a set is used up before there are enough blocks.
+        DataError: when a set is used up before there are enough blocks, or no token of them counts.
     """
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no end-of-sequence token to separate documents with")
@@ -170,11 +170,17 @@ def pack(
     def cut(stream: list[int]) -> torch.Tensor:
         return torch.tensor(stream[: blocks * length], dtype=torch.long).view(blocks, length)
 
+    # The first token of a block is not predicted.
+    counted = int((cut(labels)[:, 1:] != IGNORED).sum())
+    if not counted:
+        raise DataError(
+            f"repair text: {blocks} blocks of {length} tokens are of prompts alone, which do not "
+            "count (training.prompt_loss = false); allowed: more blocks, or longer ones"
+        )
     counts = {
         "blocks": blocks,
         "length": length,
-        # The first token of a block is not predicted.
-        "loss_tokens": int((cut(labels)[:, 1:] != IGNORED).sum()),
+        "loss_tokens": counted,
         "documents": documents,
         "document_tokens": tokens,
     }

@@ -183,6 +183,20 @@ def test_a_set_that_is_used_up_is_named():
         )
 
 
+def test_blocks_of_prompts_alone_are_refused():
+    """The first prompt has four tokens; the response after it is the first to count."""
+    mixture, tokenizer = {"prompts": (prompts(10), 1.0)}, make_tokenizer(start=False)
+
+    def counted(length: int, prompt_loss: bool) -> int:
+        options = {"length": length, "prompt_loss": prompt_loss, "blocks": 1, "seed": 0}
+        return pack(mixture, tokenizer, **options).counts["loss_tokens"]
+
+    with pytest.raises(DataError, match=r"^repair text: 1 blocks of 4 tokens are of prompts alone"):
+        counted(4, prompt_loss=False)
+    assert counted(5, prompt_loss=False) == 1
+    assert counted(4, prompt_loss=True) == 3
+
+
 def test_tokenizer_without_an_end():
     tokenizer = make_tokenizer(start=False)
     tokenizer.eos_token = None
