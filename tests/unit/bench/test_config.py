@@ -1,6 +1,7 @@
 """The configuration: what is allowed, and that anything else is one line that says so."""
 
 import copy
+import gzip
 import json
 from pathlib import Path
 
@@ -377,6 +378,11 @@ def test_calibration_longer_than_a_local_text(tmp_path):
     (line,) = find_problems(load(values))
     assert "calibration.samples = 16" in line
     assert "at most the 29 bytes of 'text'" in line
+    # What is packed has more.
+    (tmp_path / "text.gz").write_bytes(gzip.compress(b'{"text": "again"}\n' * 100))
+    values["data"]["text"] |= {"files": ["text.gz"], "reader": "c4"}
+    values["sources"]["mine"]["files"] = ["*.gz"]
+    assert not list(find_problems(load(values)))
 
 
 def test_the_hash_follows_what_decides_a_cells_numbers():
