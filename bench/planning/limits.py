@@ -135,12 +135,14 @@ def _remedies(config: Config, job: Job, device: Device, limits: Limits) -> Itera
     recomputing = config.training.model_copy(update={"activation_checkpointing": True})
     changes = {"training.activation_checkpointing: true": {"training": recomputing}}
     options = config.repair_options(job.repair, job.budget) | {"of": config.method(job.repair)}
+    # A name that no variant can have.
+    packed = "storage: bitmask"
     if "storage" in options:
-        packed = Variant(**options | {"storage": "bitmask"})
-        changes["storage: bitmask"] = {"variants": config.variants | {"packed": packed}}
+        variant = Variant(**options | {"storage": "bitmask"})
+        changes[packed] = {"variants": config.variants | {packed: variant}}
     for names in (names for count in (1, 2) for names in combinations(changes, count)):
         update = {key: value for name in names for key, value in changes[name].items()}
         lighter = config.model_copy(update=update)
-        its = replace(job, repair="packed") if "packed" in lighter.variants else job
+        its = replace(job, repair=packed) if packed in names else job
         if not _too_much(lighter, its, device, limits):
             yield f"; with {' and '.join(names)} it fits"

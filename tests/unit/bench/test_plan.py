@@ -352,6 +352,15 @@ def test_it_is_said_what_makes_a_training_fit(plan_of, capsys, limit, remedy):
     )
 
 
+def test_what_makes_a_training_fit_is_not_found_in_a_variant_of_the_users(plan_of, capsys):
+    changed = yaml.safe_load(Path("grid.yaml").read_text())
+    changed["variants"] = {"packed": {"of": "static", "storage": "bitmask"}}
+    Path("grid.yaml").write_text(yaml.safe_dump(changed))
+    plan_of("gpu_memory_mib: 13500\n")
+    (line,) = (line for line in misfits_in(capsys.readouterr().out) if "repair static" in line)
+    assert line.endswith("; limit 13,500; with storage: bitmask it fits")
+
+
 def test_that_jobs_fit_a_gpu_of_unknown_memory_is_not_said(plan_of, capsys):
     plan_of("gpu: A100\nminutes: 1000000\n")
     *_, last = capsys.readouterr().out.splitlines()
