@@ -16,7 +16,7 @@ from bench.data.readers import READERS
 from bench.data.splits import articles, split, without_repeats
 from bench.files import whole, write_json
 from bench.origin import MANIFEST, describe, identity, verify
-from bench.sources.base import RelativePath
+from bench.sources.base import FetchedPath
 from bench.typed import EachOnce, Strict
 
 SplitName = Literal["train", "validation", "test"]
@@ -39,7 +39,7 @@ class DataSpec(Strict):
     """A data set: an entry of the configuration."""
 
     source: str = Field(description="Name of an entry of `sources`.")
-    files: Annotated[list[RelativePath], Field(min_length=1), EachOnce] = Field(
+    files: Annotated[list[FetchedPath], Field(min_length=1), EachOnce] = Field(
         description="Files of that source which the set is read from."
     )
     reader: Annotated[str, AfterValidator(_known)] = Field(

