@@ -65,6 +65,18 @@ class AdamW(Optimizer):
                 parameter.addcdiv_(mean / (1 - beta1**ages)[generation], scale, value=-group["lr"])
         return loss
 
+    def load_state_dict(self, state_dict):
+        """Ages and generations stay what they are: torch gives all states their parameter's dtype,
+        and bfloat16 counts no further than 256.
+        """
+        super().load_state_dict(state_dict)
+        numbers = (n for group in state_dict["param_groups"] for n in group["params"])
+        parameters = (p for group in self.param_groups for p in group["params"])
+        for number, parameter in zip(numbers, parameters, strict=True):
+            for name in {"ages", "generation"} & state_dict["state"].get(number, {}).keys():
+                values = state_dict["state"][number][name]
+                self.state[parameter][name] = values.to(parameter.device, copy=True)
+
 
 def reborn(state: dict[str, Tensor], origin: Tensor, age: float) -> dict[str, Tensor]:
     """The ages and the generations of the entries of a parameter after some were born anew.

@@ -1,6 +1,7 @@
 import copy
 import math
 
+import pytest
 import torch
 
 from seft import AdamW
@@ -58,15 +59,18 @@ def test_a_ramp_lets_the_first_moment_in():
     torch.testing.assert_close(delta, torch.tensor(expected))
 
 
-def test_state_survives_its_state_dict():
-    gradients = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_state_survives_its_state_dict(dtype):
+    gradients = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
 
     def half():
-        delta = torch.nn.Parameter(torch.zeros(3))
+        delta = torch.nn.Parameter(torch.zeros(3, dtype=dtype))
         return delta, AdamW([delta], **OPTIONS)
 
     whole, optimizer = half()
     descend(whole, optimizer, gradients[:4])
+    # Bfloat16 has no number between 300 and 302.
+    optimizer.state[whole]["ages"] += 297
     move_state(optimizer, whole, torch.tensor([0, -1, 2]))
     taken_up, continued = half()
     taken_up.data.copy_(whole.data)
@@ -74,3 +78,6 @@ def test_state_survives_its_state_dict():
     descend(whole, optimizer, gradients[4:])
     descend(taken_up, continued, gradients[4:])
     assert torch.equal(whole, taken_up)
+    for name, values in optimizer.state[whole].items():
+        torch.testing.assert_close(continued.state[taken_up][name], values, rtol=0, atol=0)
+    assert sorted(optimizer.state[whole]["ages"].tolist()) == [4, 305]
