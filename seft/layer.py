@@ -48,11 +48,24 @@ class SeftLinear(nn.Linear):
         for name in Topology._fields:
             values = weight.new_empty(0) if "base" in name else no_positions.clone()
             self.register_buffer(name, values, persistent=False)
-        # Values that tell this base from another.
-        self.fingerprint = (*weight.shape, int(weight.count_nonzero()), *_sums_of_bits(weight))
+        self.fingerprint = _fingerprint(weight)
         self.window: Window | None = None
         self.has_evolver = False
         self.disabled = False
+
+    def _apply(self, fn, recurse=True):
+        """Moves the layer, or casts its base; `delta` stays in float32."""
+        delta, dtype = self.delta.detach(), self.base.dtype
+        super()._apply(fn, recurse)
+        self.delta.data = delta.to(self.delta.device)
+        if self.window is not None:
+            self.window.move(self.delta.device)
+        if self.base.dtype != dtype:
+            self.fingerprint = _fingerprint(self.base_weight())
+            there = self.removed_base != 0  # Where it was not too small for the type.
+            self.removed, self.removed_base = self.removed[there], self.removed_base[there]
+            self.write_back()
+        return self
 
     def _take_weight(self, linear: nn.Linear):
         self.weight = linear.weight
@@ -227,6 +240,11 @@ def seft_linear(linear: nn.Linear, k: int) -> SeftLinear:
     """The trained layer that takes the place of a plain or of a packed one."""
     kind = BitmaskSeftLinear if isinstance(linear, BitmaskLinear) else SeftLinear
     return kind(linear, k)
+
+
+def _fingerprint(weight: Tensor) -> tuple[int, ...]:
+    """Values that tell a base's weight, (m, n), from another's."""
+    return (*weight.shape, int(weight.count_nonzero()), *_sums_of_bits(weight))
 
 
 def _sums_of_bits(weight: Tensor) -> tuple[int, int]:

@@ -93,6 +93,12 @@ class Window:
         if self.squares:
             self.square += gradient.float() ** 2
 
+    def move(self, device: torch.device):
+        """Hold on to the sums on another device."""
+        for name in ("steps", "total", "square"):
+            values = getattr(self, name)
+            setattr(self, name, None if values is None else values.to(device))
+
     def state_dict(self) -> dict[str, Tensor]:
         """The tensors there are so far, by name; none before the first micro-batch."""
         if not self.count:

@@ -346,6 +346,31 @@ def test_a_bfloat16_delta_loads_onto_the_same_base_in_float32(trained, tmp_path)
     assert all(layer.weight.dtype == torch.float32 for layer in loaded.seft_layers.values())
 
 
+@pytest.mark.parametrize("storage", ["dense", "bitmask"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_cast_model_trains_on_as_one_of_the_cast_base(trained, tokens, tmp_path, dtype, storage):
+    model, optimizer, evolver = trained(storage=storage)
+    deltas = {name: layer.delta.detach().clone() for name, layer in model.seft_layers.items()}
+    model.to(dtype)
+    for steps in (range(0), range(15, 18)):
+        train(model, tokens, optimizer, evolver, steps)
+        model.save_pretrained(tmp_path)
+        base = make_llama().to(dtype)
+        loaded = SeftModel.from_pretrained(base, tmp_path)
+        for name, layer in model.seft_layers.items():
+            assert layer.delta.dtype == torch.float32
+            assert steps or torch.equal(layer.delta, deltas[name])
+            assert layer.weight.dtype == dtype
+            assert torch.equal(layer.weight, loaded.seft_layers[name].weight)
+            assert layer.structural_entries == loaded.seft_layers[name].budget
+
+
+def test_open_windows_move_with_the_model(trained):
+    model, _, _ = trained(steps=3)
+    for layer in model.to("meta").seft_layers.values():
+        assert {layer.window.total.device, layer.window.positions.device} == {layer.delta.device}
+
+
 def test_another_configuration_is_refused(trained, tmp_path):
     model, _, _ = trained()
     with pytest.raises(ValueError, match=r"delta was saved with shape .*, not"):
