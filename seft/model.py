@@ -42,6 +42,10 @@ class SeftModel(nn.Module):
     seft_config: SeftConfig
     evolution_log: list[dict]
 
+    def __reduce__(self):
+        # Its class is made by `get_seft_model`, and is nowhere under its name.
+        return empty_seft_model, type(self).__bases__[1:], self.__dict__
+
     @property
     def seft_layers(self) -> dict[str, SeftLinear]:
         """The trained layers by name."""
@@ -253,6 +257,20 @@ class SeftModel(nn.Module):
         return self
 
 
+def seft_class(own: type[nn.Module]) -> type[SeftModel]:
+    """The class of the SEFT model of a model of a class.
+
+    Still of the model's own class, and of its name: libraries look at both.
+    """
+    return type(own.__name__, (SeftModel, own), {"__module__": own.__module__})
+
+
+def empty_seft_model(own: type[nn.Module]) -> SeftModel:
+    """What pickle fills."""
+    kind = seft_class(own)
+    return kind.__new__(kind)
+
+
 def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
     """Make a pruned model a SEFT model: deltas of its target layers train, all else is frozen.
 
@@ -297,9 +315,7 @@ def get_seft_model(model: nn.Module, config: SeftConfig) -> SeftModel:
         buffers += [f"{name}.{part}" for part, _ in layer.named_buffers()]
     # All ranks decide alike, so there is nothing to broadcast.
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)
-    # Still of the model's own class, and of its name: libraries look at both.
-    own = type(model)
-    model.__class__ = type(own.__name__, (SeftModel, own), {"__module__": own.__module__})
+    model.__class__ = seft_class(type(model))
     model.seft_config, model.evolution_log = config, []
     for parameter in model._saved_parameters.values():
         parameter.requires_grad_(True)

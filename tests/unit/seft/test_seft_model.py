@@ -1,6 +1,7 @@
 """Wrapping, saving, loading and merging."""
 
 import json
+import pickle
 from copy import deepcopy
 from struct import pack
 
@@ -363,6 +364,17 @@ def test_a_cast_model_trains_on_as_one_of_the_cast_base(trained, tokens, tmp_pat
             assert layer.weight.dtype == dtype
             assert torch.equal(layer.weight, loaded.seft_layers[name].weight)
             assert layer.structural_entries == loaded.seft_layers[name].budget
+
+
+def test_a_pickled_model_is_the_same_and_trains_on(trained, tokens):
+    model, _, evolver = trained()
+    evolver.close()
+    copy = pickle.loads(pickle.dumps(model))
+    assert type(copy).__mro__[1:] == type(model).__mro__[1:]
+    for one in (model, copy):
+        train(one, tokens, adamw(one), seft.Evolver(one, total_steps=20), range(1, 7))
+    assert all(map(torch.equal, model.parameters(), copy.parameters()))
+    assert type(copy.merge_and_unload()) is LlamaForCausalLM
 
 
 def test_open_windows_move_with_the_model(trained):
