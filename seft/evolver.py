@@ -241,12 +241,21 @@ def move_state(optimizer: Optimizer, delta: Tensor, origin: Tensor, age: float =
     """Let the optimizer's state of `delta` follow its entries.
 
     Grown entries start from zero, with `seft.AdamW` at an age of their own.
+
+    Raises:
+        ValueError: it is of codes, as that of 8-bit optimizers is: of blocks that share a scale.
     """
     state = optimizer.state.get(delta, {})
     if "generation" in state:
         state |= reborn(state, origin, age)
     for name, values in state.items():
         if name not in ("ages", "generation") and getattr(values, "shape", None) == delta.shape:
+            if not values.is_floating_point():
+                raise ValueError(
+                    f"{type(optimizer).__name__} keeps {name} as {values.dtype} codes, which "
+                    "cannot follow entries that move: take one with moments in floating point, "
+                    "such as seft.AdamW"
+                )
             move(values, origin)
 
 

@@ -456,6 +456,17 @@ def test_seeded_moments_need_an_optimizer_that_has_them(tokens):
         train(model, tokens, sgd, evolver, range(1, 3))
 
 
+def test_moments_that_are_codes_are_refused(tokens):
+    model, optimizer, evolver = start()
+    train(model, tokens, optimizer, evolver, range(1, 4))
+    for layer in model.seft_layers.values():
+        # As bitsandbytes has it, with a scale for each 2048 of them.
+        codes = torch.full_like(layer.delta, 127, dtype=torch.uint8)
+        optimizer.state[layer.delta] = {"state1": codes}
+    with pytest.raises(ValueError, match=r"AdamW keeps state1 as torch\.uint8 codes"):
+        evolver.step(optimizer, 4)
+
+
 def test_grown_entries_start_with_no_moments(trained):
     model, optimizer, _ = trained(steps=8)
     for layer in model.seft_layers.values():
