@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
@@ -117,10 +118,16 @@ class SeftConfig:
         self._check("stop_fraction", number, lambda s: 0 < s <= 1, "in (0, 1]")
         self._check("stagger", bool, lambda s: True, "true or false")
         self._check("candidates", whole, lambda c: c >= 3, "a whole number from 3")
+        listed, names = (list, tuple), "a list of names"
+        self._check(
+            "layers_to_transform", (int, *listed), _whole, "whole numbers in a list, or one"
+        )
+        self._check("modules_to_save", listed, _names, names)
+        for name in ("target_modules", "exclude_modules"):
+            self._check(name, (str, *listed), _names, f"{names}, or a regular expression")
+        self._check("pattern", listed, _n_of_m, "(N, M) with 0 < N < M")
         if self.pattern is not None:
             self.pattern = tuple(self.pattern)
-            n, m = self.pattern
-            self._check("pattern", tuple, lambda p: 0 < n < m, "(N, M) with 0 < N < M")
             self._check(
                 "mask", str, lambda mask: mask == "evolve", '"evolve" where pattern is given'
             )
@@ -134,7 +141,7 @@ class SeftConfig:
                 allowed = get_args(field.type)
                 self._check(field.name, str, allowed.__contains__, f"one of {', '.join(allowed)}")
 
-    def _check(self, name: str, kind: type, valid, allowed: str):
+    def _check(self, name: str, kind: type | tuple[type, ...], valid, allowed: str):
         value = getattr(self, name)
         optional = NoneType in get_args(type(self).__dataclass_fields__[name].type)
         if not ((value is None and optional) or (isinstance(value, kind) and valid(value))):
@@ -198,6 +205,23 @@ class SeftConfig:
             return cls(**json.loads(path.read_text()))
         except (OSError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not a SEFT configuration: {error}") from error
+
+
+def _whole(value: int | list) -> bool:
+    return all(type(number) is int for number in ([value] if isinstance(value, int) else value))
+
+
+def _n_of_m(value: list) -> bool:
+    return len(value) == 2 and _whole(value) and 0 < value[0] < value[1]
+
+
+def _names(value: list | str) -> bool:
+    if not isinstance(value, str):
+        return all(isinstance(name, str) for name in value)
+    try:
+        return bool(re.compile(value))
+    except re.error:
+        return False
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]):

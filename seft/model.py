@@ -326,17 +326,32 @@ def chosen_layers(model: nn.Module, config: SeftConfig) -> dict[str, nn.Linear]:
     """The layers a configuration trains, by name.
 
     Raises:
-        ValueError: there is none, or two layers of the decoder blocks share their weight.
+        ValueError: there is none, an option names what is not there, or two layers of the decoder
+            blocks share their weight.
     """
     check_unshared(model)
     blocks = decoder_blocks(model)
     chosen = config.layers_to_transform
     chosen = [chosen] if isinstance(chosen, int) else chosen
+    if missing := set(chosen or []) - set(range(len(blocks))):
+        raise ValueError(
+            f"layers_to_transform={config.layers_to_transform!r}: there is no decoder block "
+            f"{min(missing)}; allowed: 0 to {len(blocks) - 1}"
+        )
+    layers = [target_layers(block, prefix) for prefix, block in blocks.items()]
+    for option in ("target_modules", "exclude_modules"):
+        wanted = getattr(config, option)
+        for suffix in [] if wanted is None or isinstance(wanted, str) else wanted:
+            if not any(matches(name, [suffix]) for block in layers for name in block):
+                raise ValueError(
+                    f"no nn.Linear in the {len(blocks)} decoder blocks matches {suffix!r} of "
+                    f"{option}={wanted!r}"
+                )
     targets = {
         name: layer
-        for number, (prefix, block) in enumerate(blocks.items())
+        for number, block in enumerate(layers)
         if chosen is None or number in chosen
-        for name, layer in target_layers(block, prefix).items()
+        for name, layer in block.items()
         if config.target_modules is None or matches(name, config.target_modules)
         if config.exclude_modules is None or not matches(name, config.exclude_modules)
     }

@@ -57,6 +57,13 @@ def test_targets_that_match_nothing_are_named(target):
     [
         ({"density": 0.9}, "q_proj has [0-9]+ non-zero weights, fewer than its 230 active"),
         ({"density": 0.1, "pattern": (2, 4)}, "has groups of 4 inputs with fewer than 2 pruned"),
+        (
+            {"density": 0.1, "target_modules": ["q_proj", "lm_head"]},
+            "matches 'lm_head' of target_m",
+        ),
+        ({"density": 0.1, "exclude_modules": ["qproj"]}, "matches 'qproj' of exclude_modules"),
+        ({"density": 0.1, "layers_to_transform": [0, 2]}, "no decoder block 2; allowed: 0 to 1"),
+        ({"density": 0.1, "layers_to_transform": -1}, "no decoder block -1; allowed: 0 to 1"),
         ({"density": 0.1, "pattern": (2, 5)}, "has 16 inputs, no multiple of 5"),
         ({"density": 0.1, "modules_to_save": ["head"]}, "modules_to_save='head' names no module"),
         ({"density": 0.1, "modules_to_save": ["mlp"]}, "'mlp' holds the target layer"),
