@@ -43,7 +43,8 @@ class Evolver:
         UserWarning: a layer evolves at most once in so few steps.
 
     Raises:
-        ValueError: the training is too short for the first selection.
+        ValueError: the training is too short for the first selection, or a parameter trains that is
+            not saved with the deltas.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class Evolver:
         micro_batches: int | None = None,
     ):
         self.model, self.config, self.total_steps = model, model.seft_config, total_steps
-        self.micro_batches = micro_batches
+        self.micro_batches, self.taken = micro_batches, step
         self.layers = model.seft_layers
+        self._check_trained()
         period = self.config.evolve_every if self.config.stagger else 1
         self.offsets = {
             name: number * period // len(self.layers) for number, name in enumerate(self.layers)
@@ -82,9 +84,15 @@ class Evolver:
             step: optimizer steps taken so far, this one included.
 
         Raises:
-            ValueError: its `ramp` is not that of the configuration, or it has no moments to seed.
+            ValueError: its `ramp` is not that of the configuration, it has no moments to seed, or
+                ones that cannot follow the deltas; or `step` is not one more than before.
         """
         self._check_ramp(optimizer)
+        if step != self.taken + 1:
+            raise ValueError(
+                f"step={step} must be {self.taken + 1}, the number of optimizer steps taken so far"
+            )
+        self.taken = step
         for name, layer in self.layers.items():
             layer.write_back()
             if layer.window is not None and self._next_evolution(name, step - 1) == step:
@@ -118,6 +126,16 @@ class Evolver:
                 f"evolve_every={config.evolve_every}: lower evolve_every",
                 stacklevel=3,
             )
+
+    def _check_trained(self):
+        deltas = (layer.delta for layer in self.layers.values())
+        saved = {*deltas, *self.model._saved_parameters.values()}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and parameter not in saved:
+                raise ValueError(
+                    f"{name} trains, but is not saved with the deltas: freeze it, or name its "
+                    "module in modules_to_save"
+                )
 
     def _check_ramp(self, optimizer: Optimizer):
         wanted = self.config.ramp

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from seft_loop import adamw, make_llama, train
-from tiny import tiny_mixture
+from tiny import tiny_llama, tiny_mixture
 from torch.nn import functional
 
 import seft
@@ -524,6 +524,29 @@ def test_training_without_an_evolver_is_refused(tokens):
     loss = model(input_ids=tokens, labels=tokens).loss
     with pytest.raises(RuntimeError, match="trains with an Evolver"):
         loss.backward()
+
+
+def test_steps_that_are_no_count_of_optimizer_steps_are_refused(tokens):
+    """Of micro-batches, say: the step at which an evolution is due might never come."""
+    model, optimizer, evolver = start()
+    train(model, tokens, optimizer, evolver, [1])
+    for step in (1, 4):
+        with pytest.raises(ValueError, match=f"step={step} must be 2, the number of optimizer"):
+            evolver.step(optimizer, step)
+    again = seft.Evolver(model, total_steps=20, step=7)
+    with pytest.raises(ValueError, match="step=7 must be 8"):
+        again.step(optimizer, 7)
+
+
+def test_what_trains_beside_the_deltas_has_to_be_saved():
+    model = seft.get_seft_model(
+        tiny_llama(attention_bias=True), seft.SeftConfig(density=0.1, modules_to_save=["norm"])
+    )
+    model.model.norm.weight.requires_grad_(True)
+    seft.Evolver(model, total_steps=1000)
+    model.model.layers[0].self_attn.q_proj.bias.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"layers\.0\.self_attn\.q_proj\.bias trains, but is not"):
+        seft.Evolver(model, total_steps=1000)
 
 
 def test_a_training_too_short_for_a_selection_is_refused():
