@@ -60,10 +60,10 @@ def prune(
     Raises:
         KeyError: If the pruner is unknown.
         ValueError: If the pruner has no such option, an argument is out of its range, the model has
-            no decoder blocks or ones with matrices that are in no ``nn.Linear``, a layer is packed,
-            or the pattern does not fit a layer or the allocation: then the model is unchanged. Also
-            if the calibration gives non-finite activations or a singular Hessian: then earlier
-            blocks are pruned.
+            no decoder blocks or ones with matrices that are in no ``nn.Linear``, a layer is packed
+            or not merged, or the pattern does not fit a layer or the allocation: then the model is
+            unchanged. Also if the calibration gives non-finite activations or a singular Hessian:
+            then earlier blocks are pruned.
     """
     kind = PRUNERS[pruner]
     try:
@@ -77,6 +77,11 @@ def prune(
             raise ValueError(
                 f"{name} ({type(layer).__name__}) keeps its weight packed: unpack the model before "
                 "it is pruned (seft.storage.unpack_layers)"
+            )
+        if more := layer._parameters.keys() - {"weight", "bias"}:
+            raise ValueError(
+                f"{name} ({type(layer).__name__}) trains {', '.join(sorted(more))}: merge the "
+                "model before it is pruned"
             )
         method.check_pattern(targets[name])
         targets[name].check_width(name, layer.in_features)

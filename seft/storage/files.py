@@ -50,9 +50,18 @@ def save_bitmask(
         folder: to write to; made if it is not there.
         max_shard_size: bytes, or such as ``"5GB"``, from which on the weights lie in several
             files, none of them larger, but for a tensor that is so alone.
+
+    Raises:
+        ValueError: a layer is packed or not merged (one line).
     """
     from huggingface_hub import save_torch_state_dict
 
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Linear) and layer._parameters.keys() != {"weight", "bias"}:
+            raise ValueError(
+                f"{name} ({type(layer).__name__}) is no plain layer: merge or unpack the model "
+                "before it is saved"
+            )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = copy(model.config)

@@ -3,6 +3,7 @@ import torch
 import transformers
 
 from baselines.pruning import PRUNERS, prunable_layers, prune, sparsity_report
+from seft import SeftConfig, get_seft_model
 from seft.storage import pack_layers, unpack_layers
 
 CALIBRATED = [name for name in PRUNERS if PRUNERS[name].needs_calibration]
@@ -113,6 +114,17 @@ def test_a_packed_layer_is_refused(pruner, make_model, calibration):
     report = prune(unpack_layers(model), pruner, sparsity=0.75, calibration=calibration)
     # A pruner that is added may not look for the zeros that there are.
     assert report.layers["model.layers.1.mlp.up_proj"] >= 0.75
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_a_layer_that_is_not_merged_is_refused(pruner, make_model, calibration):
+    model = make_model()
+    prune(model, "magnitude", sparsity=0.5)
+    model = get_seft_model(model, SeftConfig(density=0.1))
+    message = r"^model\.layers\.0\.self_attn\.q_proj \(SeftLinear\) trains delta: merge the model"
+    with pytest.raises(ValueError, match=message):
+        prune(model, pruner, sparsity=0.9, calibration=calibration)
+    assert sparsity_report(model.merge_and_unload()).sparsity == 0.5
 
 
 def test_no_decoder_blocks():

@@ -9,6 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny import bits_of, tiny_llama
 from torch import nn
 
+from seft import SeftConfig, get_seft_model
+from seft.storage import pack_layers
 from seft.storage.files import FILE, INDEX, load_bitmask, save_bitmask
 
 NAME = "model.layers.0.mlp.up_proj"
@@ -195,6 +197,14 @@ def test_a_damaged_index_or_a_lost_shard_is_one_line(tmp_path):
     lost = min(folder.glob("bitmask-*"))
     lost.unlink()
     assert refusal(folder).endswith(f"{lost.name} is not there")
+
+
+def test_what_is_not_plain_is_not_saved(tmp_path):
+    unmerged = get_seft_model(sparse_llama(), SeftConfig(density=0.1))
+    for model, kind in ((unmerged, "SeftLinear"), (pack_layers(sparse_llama(), [NAME]), "Bitmask")):
+        with pytest.raises(ValueError, match=rf"_proj \({kind}.* merge or unpack the model"):
+            save_bitmask(model, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
 
 
 def test_transformers_alone_refuses_the_folder(tmp_path):
