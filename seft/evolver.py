@@ -68,6 +68,9 @@ class Evolver:
                 f"total_steps={total_steps} ends before the first positions are chosen, at step "
                 f"{first}: lower accumulate_steps"
             )
+        # A delta that was trained before has no random positions any more.
+        trained = step == 0 and any(bool(layer.delta.any()) for layer in self.layers.values())
+        self.replaces = self.config.init == "replaced" and not trained
         self._warn_if_too_short()
         for layer in self.layers.values():
             layer.has_evolver = True
@@ -147,7 +150,7 @@ class Evolver:
 
     def _is_first(self, layer: SeftLinear, step: int) -> bool:
         """Whether an evolution of a layer after a step would choose all its positions."""
-        start = self.config.init == "replaced" and step <= self.config.accumulate_steps
+        start = self.replaces and step <= self.config.accumulate_steps
         return start or not len(layer.indices)
 
     def _rate(self, layer: SeftLinear, step: int) -> float:

@@ -258,6 +258,17 @@ def test_a_new_training_of_a_saved_delta_starts_with_windows_of_its_own(
     assert all(values.isfinite().all() for values in states[0].values())
 
 
+def test_a_new_training_does_not_replace_what_was_trained(trained, tokens):
+    model, optimizer, _ = trained(init="replaced", mask="free", drop_fraction=0.2)
+    before = {name: layer.indices.clone() for name, layer in model.seft_layers.items()}
+    model.evolution_log.clear()
+    train(model, tokens, optimizer, seft.Evolver(model, total_steps=20), range(1, 5))
+    assert {entry["step"] for entry in model.evolution_log} == {4}
+    for name, layer in model.seft_layers.items():
+        kept = int(torch.isin(layer.indices, before[name]).sum())
+        assert kept >= 0.8 * len(layer.delta)
+
+
 def test_further_modules_train_and_are_saved(trained, tokens, tmp_path):
     model, _, _ = trained(modules_to_save=["lm_head", "input_layernorm", "embed_tokens"])
     base = make_llama()
