@@ -113,9 +113,14 @@ def load_bitmask(folder: str | Path) -> "PreTrainedModel":
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: no whole model as bit masks: {reason}") from error
+    # The configuration has one dtype, which all would be rounded to.
+    others = {name: values for name, values in weights.items() if values.dtype != config.dtype}
     model = type(blank).from_pretrained(
         None, config=config, state_dict=weights, generation_config=generation
     )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in others:
+            tensor.data = others[name]
     model.name_or_path = model.config.name_or_path = str(folder)
     return model
 

@@ -50,6 +50,15 @@ def test_what_is_loaded_is_bit_for_bit_what_was_saved(tmp_path, dtype, tied):
     assert torch.equal(loaded(tokens).logits, model(tokens).logits)
 
 
+def test_a_tensor_of_another_dtype_than_the_models_keeps_it(tmp_path):
+    model = sparse_llama(tie_word_embeddings=True)
+    model.model.norm.float().weight.data.fill_(1.0001)
+    loaded = load_bitmask(saved(model, tmp_path))
+    assert loaded.model.norm.weight.tolist() == model.model.norm.weight.tolist()
+    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
+    assert {t.dtype for t in loaded.state_dict().values()} == {torch.bfloat16, torch.float32}
+
+
 def test_negative_zeros_and_what_is_no_number_are_values(tmp_path):
     model = sparse_llama()
     weight = model.get_submodule(NAME).weight.data
