@@ -57,7 +57,8 @@ def test_the_result_is_that_of_one_process(run, options, shared, reports, tmp_pa
         entry["learning_rate"] for entry in alone.log
     ]
     losses = [[entry["loss"] for entry in log] for log in (report["log"], alone.log)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    # A divergence is a small difference of logarithms, rounded as they are.
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-7)
 
 
 def test_the_batch_is_shared_out(shared, reports):
