@@ -8,7 +8,7 @@ import pandas as pd
 from baselines.repair import REPAIRS
 from bench.cells import BASE
 from bench.config.variants import place_of
-from bench.files import UnreadableError
+from bench.files import UnreadableError, read_table
 from bench.paths import ROOT
 
 SWEEPS = ROOT / "config/tuning"
@@ -49,7 +49,7 @@ def read_sweep(path: Path) -> pd.DataFrame:
         UnreadableError: it is none; one line.
     """
     try:
-        table = pd.read_csv(path)
+        table = read_table(path)
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UnreadableError(path, f"no table in CSV: {reason}") from error

@@ -199,6 +199,16 @@ def test_what_is_no_sweep_is_one_line(tmp_path, edit, said):
         read_sweep(path)
 
 
+def test_names_of_a_sweep_stay_as_they_are(tmp_path):
+    names = {"model": "001", "pattern": "050", "budget": "NA"}
+    tuning_table([one | names for one in TRIALS]).to_csv(tmp_path / "m.csv", index=False)
+    table = read_sweep(tmp_path / "m.csv")
+    for column, name in names.items():
+        assert set(table[column]) == {name}
+    assert table["validation_loss"].isna().sum() == 1
+    assert "`001`, `wanda`, `050`" in sweep_markdown(tmp_path / "m.csv")
+
+
 def test_a_sweep_to_read(tmp_path):
     tuning_table(TRIALS + LONGER).to_csv(tmp_path / "m.csv", index=False)
     lines = sweep_markdown(tmp_path / "m.csv").splitlines()
