@@ -106,13 +106,27 @@ def verify(path: str | Path, asked: dict | None = None, *, whole: bool = False) 
     path = Path(path)
     marker = _read(path)
     _compare_files(path, marker["files"], whole)
+    compare(path, marker["made_from"], asked or {})
+    return marker
+
+
+def compare(path: str | Path, made_from: dict, asked: dict) -> None:
+    """Check that something was made from what is asked.
+
+    Args:
+        path: of it.
+        made_from: what it says.
+        asked: expected entries; those that are not asked for may be anything.
+
+    Raises:
+        OriginError: one line that names the first key that differs, and what to do.
+    """
     # As JSON holds it: lists for tuples.
-    for key, value in json.loads(json.dumps(asked or {})).items():
-        difference = first_difference(marker["made_from"].get(key, ABSENT), value, key)
+    for key, value in json.loads(json.dumps(asked)).items():
+        difference = first_difference(made_from.get(key, ABSENT), value, key)
         if difference is not None:
             what, found, wanted = difference
             raise OriginError(path, f"made with {what} = {found}, asked: {wanted}")
-    return marker
 
 
 def first_difference(one: Any, other: Any, key: str) -> tuple[str, str, str] | None:

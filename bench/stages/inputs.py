@@ -104,6 +104,25 @@ def of_training(cell: Cell, config: dict, *, model: str, base: str, code: str | 
     )
 
 
+def of_trial(cell: Cell, config: dict, *, code: str | None) -> dict:
+    """What a trial of the learning-rate sweep was made from, but for what it reads.
+
+    Args:
+        cell: one that merges its training.
+        config: with the learning rate to try (:func:`bench.records.record.repair_config`).
+        code: listing of the source files that decide it; None for any.
+    """
+    # The model is an identity in what was made from it.
+    decided = {key: value for key, value in config.items() if key != "model"}
+    return _known(
+        **decided,
+        source=config["model"],
+        method=training_of(cell.repair),
+        seed=cell.seed,
+        code=code_identity(code),
+    )
+
+
 def verify_blocks(blocks: str, packing: dict, *, model: str) -> None:
     """Check that blocks are of this model's tokenizer, packed as configured.
 

@@ -10,7 +10,8 @@ from bench.data.tokens import Blocks
 from bench.files import remove, write_json
 from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.models.merging import repruner
-from bench.stages.inputs import verify_blocks, verify_tokens
+from bench.origin import identity, verify
+from bench.stages.inputs import of_trial, verify_blocks, verify_tokens
 from bench.stages.shared_repair import check_gpus, train_in_processes
 from bench.stages.training_job import TrainingJob, train_once
 from bench.training.loss import validation_loss
@@ -59,7 +60,10 @@ def try_learning_rate(job: TrainingJob, validation: str, calibration: str | None
     """
     job.verify()
     verify_blocks(validation, job.config["packing"]["validation"], model=job.model)
-    verify_tokens(calibration, job.config, model=job.model)
+    tokens = verify_tokens(calibration, job.config, model=job.model)
+    verify(job.base, tokens)
+    origin = of_trial(job.cell, job.config, code=job.code) | job.made_from()
+    origin |= {"validation": identity(validation), "tokens": tokens.get("tokens")}
     error = read_outcome(job.base)["error"]
     if error is not None:
         raise RuntimeError(f"{job.base}: {error['class']}: {error['message']}")
@@ -94,5 +98,6 @@ def try_learning_rate(job: TrainingJob, validation: str, calibration: str | None
         "learning_rate": job.config["repair"]["learning_rate"],
         "base_validation_loss": before,
         "validation_loss": after if after is not None and math.isfinite(after) else None,
+        "made_from": origin,
     }
     write_json(job.output, result)

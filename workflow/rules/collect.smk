@@ -29,7 +29,8 @@ rule collect:
 
 rule tuning:
     input:
-        trials=tuning_trials,
+        trials=lambda w: list(tuning_trials()),
+        code=code("tuning"),
     output:
         "results/tuning.csv",
     log:
@@ -37,6 +38,8 @@ rule tuning:
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        asked=lambda w: list(tuning_trials().values()),
     message:
         "Collect {output}"
     script:

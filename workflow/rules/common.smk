@@ -2,6 +2,7 @@ import gc
 import os
 import re
 import sys
+from dataclasses import asdict
 from functools import cache
 
 from baselines.pruning import PRUNERS
@@ -276,21 +277,23 @@ def compared_data(w):
     return used_data() if DROPS else []
 
 
-def trial_config(w):
+def trial_config(cell, rate):
     """What decides a trial of the sweep: its training, with the learning rate to try."""
-    config = repair_config(CONFIG, cell_of(w))
-    return config | {"repair": config["repair"] | {"learning_rate": float(w.rate)}}
+    config = repair_config(CONFIG, cell)
+    return config | {"repair": config["repair"] | {"learning_rate": rate}}
 
 
-def tuning_trials(wildcards):
-    """Results of the sweep's trials."""
+def tuning_trials():
+    """The sweep's trials, by their files: what is asked of each (`bench.stages.tuning`)."""
     tuning = CONFIG.tuning
     if tuning is None:
         sys.exit("config: tuning: missing; make tune needs it")
-    folder = f"results/tuning/{tuning.model}/{tuning.pruner}-{tuning.pattern}"
-    return [
-        f"{folder}/{repair}{suffix(budget)}/lr{rate:g}.json"
-        for budget in CONFIG.swept_budgets()
-        for repair, rates in tuning.learning_rates.items()
-        for rate in rates
-    ]
+    trials = {}
+    for budget in CONFIG.swept_budgets():
+        for repair, rates in tuning.learning_rates.items():
+            cell = Cell(tuning.model, tuning.pruner, tuning.pattern, repair, 0, budget)
+            of = {"cell": asdict(cell), "code": repair_code("try_learning_rate")(cell)}
+            folder = f"results/tuning/{cell.model}/{cell.base}/{repair}{suffix(budget)}"
+            for rate in rates:
+                trials[f"{folder}/lr{rate:g}.json"] = {**of, "config": trial_config(cell, rate)}
+    return trials

@@ -58,7 +58,7 @@ rule try_learning_rate:
         mem_mb=resource(memory_mib, "try_learning_rate"),
         runtime=resource(minutes, "try_learning_rate"),
     params:
-        config=trial_config,
+        config=lambda w: trial_config(cell_of(w), float(w.rate)),
         made_by=made_by,
     message:
         "Try learning rate {wildcards.rate} for {wildcards.repair}{wildcards.budget}"
