@@ -7,7 +7,7 @@ from pathlib import Path
 # A training step on a CPU frees and asks again for the same tensors. The C library by default hands
 # their pages back to the kernel each time, which clears them anew: a quarter of a step. So those
 # below 1 MiB stay. Larger ones in the same heap would leave it in pieces: of deltas at fixed
-# positions the peak was 1,248 MiB where 382 were in use, with this limit it is 498, as fast.
+# positions the peak was 1,223 MiB, with this limit it is 498, as fast; less takes more time.
 ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
     "MALLOC_MMAP_THRESHOLD_": "1048576",
