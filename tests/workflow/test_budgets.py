@@ -51,5 +51,5 @@ def test_a_second_budget_trains_and_shows_what_it_adds(finished):
     }
     evolving = {name: resolved[name]["repair"]["evolve_every"] for name in ("seft", "seft@x2")}
     assert evolving == {"seft": 3, "seft@x2": 4}
-    assert resolved["seft@x2"]["learning_rate_from"] == {"default": 1e-3}
+    assert resolved["seft@x2"]["learning_rate_from"] == {"default": 3e-3}
     assert resolved["lora@x2"]["repair"]["learning_rate"] == 1e-3
