@@ -79,6 +79,7 @@ def test_bytes_of_seft_are_those_of_its_formula(base, storage):
     options = {
         "match_rank": RANK,
         "mask": "fixed",
+        "init": "gradient",
         "evolve_every": 9,
         "accumulate_steps": 2,
         "stagger": False,
