@@ -20,9 +20,9 @@ medians over the repetitions and, as `_spread`, largest minus smallest:
 the length.
 
 Bytes that are held are counted exactly. The peak is the allocator's on a GPU; on a CPU, where torch
-keeps no such count, it is the process's resident memory. The evolution that is timed is the first
-one, which places all entries and takes longer than those that follow. Where layers evolve in turn
-the warm-up lasts A + R steps, for only then do they gather gradients in turn.
+keeps no such count, it is the process's resident memory. The warm-up of what evolves lasts
+A + R steps, in which each layer evolves; first positions that the gradient chooses take longer than
+later evolutions, and count as one.
 """
 
 import argparse
@@ -198,14 +198,14 @@ def settings_of(
     }
     options = {key: value for key, value in common.items() if key in fields} | own
     schedule = build_repair(name, **options).evolution_schedule
-    in_turn = schedule is not None and schedule.in_turn
+    warmup = schedule.window + schedule.every if schedule else given.accumulate_steps
     return Settings(
         method=name,
         options=options,
         model=None if given.shape else str(given.model.resolve()),
         shape=SHAPES.get(given.shape),
         length=length,
-        warmup=given.accumulate_steps + in_turn * given.evolve_every,
+        warmup=warmup,
         checkpointing=checkpointing == "on",
         **{key: getattr(given, key) for key in SETTINGS},
     )

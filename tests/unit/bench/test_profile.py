@@ -1,6 +1,7 @@
 """The profile: bytes against their formulas, and the table."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -145,6 +146,17 @@ def test_all_layers_hold_positions_when_the_timing_begins(base):
     # What a delta of each layer, float32, and its position and base weight take.
     count = sum(RANK * sum(weight.shape) for weight in layers(base)[1])
     assert in_turn["trainable_state_bytes"] >= 12 * count
+
+
+@pytest.mark.parametrize("init", ["random", "gradient"])
+@pytest.mark.parametrize("stagger", ["false", "true"])
+def test_what_evolves_has_evolved_when_the_timing_begins(base, init, stagger):
+    given = parser_of_arguments().parse_args(["--model", str(base), "--rank", str(RANK)])
+    # Its own period, not the one that is given for all.
+    method = f"seft:init={init},stagger={stagger},evolve_every=4,accumulate_steps=2"
+    asked = settings_of(given, method, 128, "dense", "off")
+    assert asked.warmup == 4 + 2
+    assert measure(replace(asked, steps=1))["evolving_seconds"] > 0
 
 
 def test_activations_are_what_is_saved_for_backward(base):
