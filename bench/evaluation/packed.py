@@ -318,8 +318,8 @@ class PackedLM(HFLM):
         """Predictions of those trees of which requests were scored alone as well, by their index.
 
         None, and a line on standard error, where the two differ by more than rounding, or where the
-        model cannot read a tree. Rounding is what :func:`rounding` expects; or, up to
-        four times that, twice what other tokens behind a request change, which it does not see.
+        model cannot read a tree. Rounding is what :func:`rounding` expects; or, up to four times
+        that, twice what other tokens behind a request change, which it does not see.
         """
         scored, differences, alone, largest, reason = {}, [], [], 0.0, None
         for number, chosen in tell_tale(trees, targets).items():
@@ -339,20 +339,14 @@ class PackedLM(HFLM):
                 largest = max(largest, prediction.largest)
                 (log_probs,) = prediction.log_probs
                 differences.append(np.subtract(together[index], log_probs))
-                others = np.delete(tree.tokens, paths[index]).tolist()
-                alone.append((read, others[: self.max_length - len(read)], index, log_probs))
+                alone.append((tree, paths[index], targets[index], log_probs))
         if reason is None:
             if not differences:
                 return scored
             apart, allowed = root_mean_square(differences), rounding(self.model.dtype, largest)
             if apart > allowed:
-                followed = [
-                    np.subtract(
-                        self._predict_alone(read, targets[index], behind).log_probs[0], found
-                    )
-                    for read, behind, index, found in alone
-                ]
-                allowed = np.clip(2 * root_mean_square(followed), allowed, 4 * allowed)
+                unseen = [self._changed_by_what_follows(*request) for request in alone]
+                allowed = np.clip(2 * root_mean_square(unseen), allowed, 4 * allowed)
             if apart <= allowed:
                 return scored
             reason = f"{apart:.2g} nats a token apart from alone; rounding is up to {allowed:.2g}"
@@ -362,6 +356,15 @@ class PackedLM(HFLM):
             file=sys.stderr,
         )
         return None
+
+    def _changed_by_what_follows(
+        self, tree: PrefixTree, path: list[int], target: list[int], alone: list[float]
+    ) -> np.ndarray:
+        """By how much a tree's other tokens, behind a request, change its log-probabilities."""
+        read = [tree.tokens[node] for node in path]
+        others = np.delete(tree.tokens, path).tolist()[: self.max_length - len(read)]
+        (followed,) = self._predict_alone(read, target, others).log_probs
+        return np.subtract(followed, alone)
 
     def _predict_alone(
         self, read: list[int], target: list[int], behind: Sequence[int] = ()

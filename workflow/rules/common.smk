@@ -283,6 +283,7 @@ def trial_config(cell, rate):
     return config | {"repair": config["repair"] | {"learning_rate": rate}}
 
 
+@cache
 def tuning_trials():
     """The sweep's trials, by their files: what is asked of each (`bench.stages.tuning`)."""
     tuning = CONFIG.tuning

@@ -363,17 +363,22 @@ def test_calibration_may_have_as_many_tokens_as_its_text_has_bytes():
     assert f"1616 tokens; allowed: at most {bytes_at_most}, the bytes" in line
 
 
+def add_own_data(values, name, path, file, splits):
+    """Let a data set be of a file of the user's own, by a source `mine` of a path."""
+    values["sources"]["mine"] = {"source": "path", "path": str(path)}
+    values["data"][name] = {
+        "source": "mine",
+        "files": [file],
+        "reader": "jsonl",
+        "splits": splits,
+        "licence": "CC0-1.0",
+    }
+
+
 def test_calibration_longer_than_a_local_text(tmp_path):
     (tmp_path / "text.jsonl").write_text('{"id": "a", "text": "short"}\n')
     values = read_layers()
-    values["sources"]["mine"] = {"source": "path", "path": str(tmp_path)}
-    values["data"]["text"] = {
-        "source": "mine",
-        "files": ["text.jsonl"],
-        "reader": "jsonl",
-        "splits": {"train": 1},
-        "licence": "CC0-1.0",
-    }
+    add_own_data(values, "text", tmp_path, "text.jsonl", {"train": 1})
     values["calibration"]["data"] = "text"
     (line,) = find_problems(load(values))
     assert "calibration.samples = 16" in line
@@ -522,20 +527,13 @@ def test_items_of_a_file_that_has_grown_since_are_not_counted(tmp_path, monkeypa
     file = tmp_path / "own.jsonl"
     file.write_text("\n".join(lines))
     values = changed("evaluation.tasks.science.limit", 3)
-    values["sources"]["own"] = {"source": "path", "path": str(file)}
-    values["data"]["science"] = {
-        "source": "own",
-        "files": ["own.jsonl"],
-        "reader": "jsonl",
-        "splits": {"test": 1.0},
-        "licence": "CC0-1.0",
-    }
+    add_own_data(values, "science", file, file.name, {"test": 1.0})
     config = load(values)
-    source, made = config.sources["own"], tmp_path / "resources"
-    fetch(source, made / "sources/own")
+    source, made = config.sources["mine"], tmp_path / "resources"
+    fetch(source, made / "sources/mine")
     asked = source.model_dump(mode="json")
     prepare(
-        "science", config.data["science"], made / "sources/own", made / "data/science", asked=asked
+        "science", config.data["science"], made / "sources/mine", made / "data/science", asked=asked
     )
     line = "evaluation.tasks.science.limit = 3: allowed: at most 2, the items there are"
     assert list(find_problems(config)) == [line]
