@@ -72,9 +72,9 @@ class Difference:
         def excludes(seeds: int, items: int) -> bool:
             errors = sources(
                 of_seeds * math.sqrt(self.seeds / seeds),
-                seeds,
+                seeds - 1,
                 of_items * math.sqrt(self.items / items),
-                items - self.spread.tasks + 1,
+                self.spread.freedom * items / self.items,
             )
             error = math.sqrt(sum(variance for variance, _ in errors))
             return critical_value(errors, level) * error < distance

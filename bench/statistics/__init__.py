@@ -10,7 +10,8 @@ spread of the mean over seeds is ``se_items``. The deviation of the seeds' score
 Resampling both at once gives the distribution of whose percentiles the 95 % interval is made. With
 three seeds or ten documents percentiles alone are too narrow: their distance from the estimate is
 stretched, as in Hesterberg (2015), to what Student's t gives for ``sqrt(se_seeds² + se_items²)``;
-the tails of the two sources' t are weighted by their variances (Cochran and Cox 1950). The
+the tails of the two sources' t are weighted by their variances (Cochran and Cox 1950). Of a mean
+over tasks the items' degrees of freedom are those of Welch (1947) and Satterthwaite (1946). The
 interaction of seed and item is in both errors, so that the interval is wide rather than narrow.
 One seed says nothing of other seeds: its interval is that of the items alone. One item gives no
 interval, nor do items of other seeds than the mean's. An accuracy of 0 or 100 % in every seed shows

@@ -32,14 +32,14 @@ class Resampled:
         values: float64 (seeds,): the scores.
         replicates: float32 (seeds, resamples): the scores on resampled items.
         items: number of items.
-        tasks: number of tasks that they are of.
+        parts: of a mean over tasks, the score in each.
     """
 
     seeds: tuple[int, ...] | None
     values: np.ndarray
     replicates: np.ndarray
     items: int
-    tasks: int = 1
+    parts: tuple["Resampled", ...] = ()
 
     def at(self, seeds: tuple[int, ...] | None) -> "Resampled":
         """At these seeds alone; what no seed moves is the same at each."""
@@ -49,7 +49,11 @@ class Resampled:
             [0] * len(seeds) if self.seeds is None else [self.seeds.index(seed) for seed in seeds]
         )
         return replace(
-            self, seeds=seeds, values=self.values[rows], replicates=self.replicates[rows]
+            self,
+            seeds=seeds,
+            values=self.values[rows],
+            replicates=self.replicates[rows],
+            parts=tuple(part.at(seeds) for part in self.parts),
         )
 
     def exp(self) -> "Resampled":
@@ -63,27 +67,55 @@ class Resampled:
         """The paired difference, at the seeds that both have."""
         seeds = common_seeds([self.seeds, other.seeds])
         a, b = self.at(seeds), other.at(seeds)
-        return replace(a, values=a.values - b.values, replicates=a.replicates - b.replicates)
+        return replace(
+            a,
+            values=a.values - b.values,
+            replicates=a.replicates - b.replicates,
+            parts=tuple(one - other for one, other in zip(a.parts, b.parts, strict=True)),
+        )
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the error from the items.
+
+        Of a mean over tasks those of Satterthwaite (1946) and Welch (1947): few where most of the
+        error is of a task with few items. NaN where there is no error.
+        """
+        errors = [(deviation(one.mean_replicates), one.items - 1) for one in self.parts or [self]]
+        variances = [(error**2, freedom) for error, freedom in errors if error]
+        if not variances:
+            return math.nan
+        return sum(v for v, _ in variances) ** 2 / sum(v**2 / freedom for v, freedom in variances)
+
+    @property
+    def mean_replicates(self) -> np.ndarray:
+        """The mean over seeds on resampled items, (resamples,)."""
+        return self.replicates.mean(axis=0)
 
 
 def mean_over_tasks(scores: Sequence[Resampled]) -> Resampled:
     """The mean of one row's scores in several tasks, at the seeds that all have."""
-    items, tasks = sum(score.items for score in scores), sum(score.tasks for score in scores)
-    return replace(_mean(scores), items=items, tasks=tasks)
+    seeds = common_seeds(score.seeds for score in scores)
+    parts = tuple(score.at(seeds) for score in scores)
+    return Resampled(
+        seeds,
+        np.mean([part.values for part in parts], axis=0),
+        np.mean([part.replicates for part in parts], axis=0),
+        sum(part.items for part in parts),
+        parts,
+    )
 
 
 def mean_over_rows(scores: Sequence[Resampled]) -> Resampled:
     """The mean of several rows' scores on the same items, at the seeds that all have."""
-    return replace(_mean(scores), items=min(score.items for score in scores))
-
-
-def _mean(scores: Sequence[Resampled]) -> Resampled:
     seeds = common_seeds(score.seeds for score in scores)
-    scores = [score.at(seeds) for score in scores]
-    return replace(
-        scores[0],
-        values=np.mean([score.values for score in scores], axis=0),
-        replicates=np.mean([score.replicates for score in scores], axis=0),
+    rows = [score.at(seeds) for score in scores]
+    return Resampled(
+        seeds,
+        np.mean([row.values for row in rows], axis=0),
+        np.mean([row.replicates for row in rows], axis=0),
+        min(row.items for row in rows),
+        tuple(mean_over_rows(parts) for parts in zip(*(row.parts for row in rows), strict=True)),
     )
 
 
@@ -140,7 +172,7 @@ class Spread:
         estimate: the mean.
         seeds: number of seeds that it is over.
         items: number of items that it is over.
-        tasks: number of tasks that they are of.
+        freedom: degrees of freedom of the error from the items.
         se_seeds: its standard error from the seeds; None of one seed.
         se_items: its standard error from the items; None of one item, or out of range.
         draws: the mean over resampled seeds and items.
@@ -150,7 +182,7 @@ class Spread:
     estimate: float
     seeds: int
     items: int
-    tasks: int
+    freedom: float
     se_seeds: float | None
     se_items: float | None
     draws: np.ndarray
@@ -162,9 +194,9 @@ class Spread:
         return None if self.se_items is None else math.hypot(self.se_seeds or 0, self.se_items)
 
     @property
-    def sources(self) -> list[tuple[float, int]]:
+    def sources(self) -> list[tuple[float, float]]:
         """The variance from seeds and that from items, with their degrees of freedom."""
-        return sources(self.se_seeds, self.seeds, self.se_items, self.items - self.tasks + 1)
+        return sources(self.se_seeds, self.seeds - 1, self.se_items, self.freedom)
 
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
         """Lowest and highest of what the estimate is compatible with; None without an error."""
@@ -192,7 +224,7 @@ class Spread:
 def spread(score: Resampled, *, geometric: bool = False) -> Spread:
     """How sure the mean over seeds of a score is; ``geometric`` for one that is a ratio."""
     seeds = len(score.values)
-    over_items = score.replicates.mean(axis=0)
+    over_items = score.mean_replicates
     se_items = deviation(over_items)
     se_seeds, draws = None, over_items
     if seeds > 1:
@@ -207,7 +239,7 @@ def spread(score: Resampled, *, geometric: bool = False) -> Spread:
         float(score.values.mean()),
         seeds,
         score.items,
-        score.tasks,
+        score.freedom,
         se_seeds,
         se_items,
         draws,
@@ -228,14 +260,21 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def sources(
-    se_seeds: float | None, seeds: int, se_items: float | None, items: int
-) -> list[tuple[float, int]]:
-    """Variance and degrees of freedom of each source of error that there is."""
-    found = ((se_seeds, seeds - 1), (se_items, items - 1))
+    se_seeds: float | None, of_seeds: int, se_items: float | None, of_items: float
+) -> list[tuple[float, float]]:
+    """Variance and degrees of freedom of each source of error that there is.
+
+    Args:
+        se_seeds: the standard error from the seeds.
+        of_seeds: its degrees of freedom.
+        se_items: the standard error from the items.
+        of_items: its degrees of freedom.
+    """
+    found = ((se_seeds, of_seeds), (se_items, of_items))
     return [(se**2, freedom) for se, freedom in found if se]
 
 
-def two_sided_p(t: float, sources: list[tuple[float, int]]) -> float:
+def two_sided_p(t: float, sources: list[tuple[float, float]]) -> float:
     """P-value of an estimate that is ``t`` standard errors away from 0.
 
     Student's tail for the degrees of freedom of each source of error, weighted by its share of the
@@ -251,7 +290,7 @@ def two_sided_p(t: float, sources: list[tuple[float, int]]) -> float:
     return float(2 * tails / total)
 
 
-def critical_value(sources: list[tuple[float, int]], level: float) -> float:
+def critical_value(sources: list[tuple[float, float]], level: float) -> float:
     """The ``t`` of which :func:`two_sided_p` is 1 - ``level``."""
     each = [float(special.stdtrit(freedom, (1 + level) / 2)) for _, freedom in sources]
     # It lies between them: a little wider, in case one source is next to nothing.

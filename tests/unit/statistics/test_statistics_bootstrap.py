@@ -198,8 +198,25 @@ def test_a_mean_over_tasks_weighs_tasks_and_not_items():
     many = resample(make_items(np.zeros((1, 90)), task="b"))
     score = mean_over_tasks([few, many])
     assert score.values == pytest.approx([50])
-    assert (score.items, score.tasks) == (100, 2)
+    assert score.items == 100
     assert mean_over_rows([few, few]).items == 10
+
+
+def test_a_mean_over_tasks_with_few_items_in_one_is_tested_as_welch_does():
+    """Of two tasks, twice the mean of a and -b is the difference of their means."""
+    rng = np.random.default_rng(20)
+    a, b = rng.normal(0, 3, 5), rng.normal(0, 1, 400)
+    parts = [make_items([a], task="a"), make_items([-b], task="b")]
+    score = mean_over_tasks([resample(part) for part in parts])
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    assert spread(score).freedom == pytest.approx(welch.df, rel=0.05)
+    low, high = welch.confidence_interval()
+    assert np.ptp(spread(score).interval()) == pytest.approx((high - low) / 2, rel=0.05)
+    # So it is of the same items in several rows, and of what another row is better by.
+    zeros = [make_items(0 * part.totals, task=part.task) for part in parts]
+    nothing = mean_over_tasks([resample(part) for part in zeros])
+    for same in (mean_over_rows([score, score]), score - nothing, score.at(score.seeds)):
+        assert spread(same).freedom == pytest.approx(spread(score).freedom)
 
 
 def test_tasks_are_resampled_independently_and_equal_items_alike():
