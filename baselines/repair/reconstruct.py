@@ -67,6 +67,8 @@ class Reconstruct(OwnLoop):
 
     def train(self, model: nn.Module, run: Run) -> None:
         model.eval()
+        # Its blocks are handed the masks that the wrapped model makes, which differ by it.
+        run.dense.set_attn_implementation(model.config._attn_implementation)
         blocks, dense_blocks = (list(decoder_blocks(m).values()) for m in (model, run.dense))
         inputs, targets = start(model, run, blocks, dense_blocks)
         for block, dense in zip(blocks, dense_blocks, strict=True):

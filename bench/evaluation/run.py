@@ -59,7 +59,7 @@ def evaluate(
     from bench.evaluation.packed import PACKED, PackedLM
     from bench.models.loading import short_attention
 
-    short_attention(model, batch_tokens)
+    short_attention(model, batch_tokens, model.device)
     loaded = {name: load_task(name, spec, data[name]) for name, spec in tasks.items()}
     models = {
         name: PackedLM(model, tokenizer, max_length=spec.context_length, batch_tokens=batch_tokens)

@@ -65,12 +65,17 @@ def read_layers(folder: str | Path, model: nn.Module) -> Iterator[tuple[str, Ten
 SHORT = 512
 
 
-def short_attention(model: nn.Module, length: int) -> None:
-    """Let a model on a CPU, or what an adapter wraps, compute the attention of ``length`` tokens
-    in the fastest way.
+def short_attention(model: nn.Module, length: int, device: torch.device) -> None:
+    """Let a model, or what an adapter wraps, compute the attention of ``length`` tokens in the
+    fastest way.
+
+    Args:
+        model: on any device.
+        length: tokens a sequence.
+        device: that computes, wherever the model lies.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if base.device.type == "cpu" and length <= SHORT:
+    if device.type == "cpu" and length <= SHORT:
         base.set_attn_implementation("eager")
 
 

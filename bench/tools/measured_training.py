@@ -292,7 +292,7 @@ def measure(settings: Settings) -> dict:
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     model = load(settings, device, dtype)
-    short_attention(model, settings.length)
+    short_attention(model, settings.length, device)
     own = list(model.buffers())
     repair = build_repair(settings.method, **settings.options)
     model = repair.wrap(model, seed=settings.seed).train()
@@ -302,7 +302,7 @@ def measure(settings: Settings) -> dict:
     if repair.needs_dense:
         dense = load_dense(settings, device, dtype)
         dense = dense if repair.objective == "distill" else dense.cpu()
-        short_attention(dense, settings.length)
+        short_attention(dense, settings.length, device)
         page_in(dense)
         beside = held([p for p in dense.parameters() if p.device.type == device.type])
     loop = Loop(settings, repair, model, dense, dtype)

@@ -101,10 +101,10 @@ def train(
     passes = settings.batch_size // (micro_batch * count())
     accumulation = passes * settings.gradient_accumulation
     device = next(model.parameters()).device
-    short_attention(model, settings.length)
+    short_attention(model, settings.length, device)
     if dense is not None:
         dense.requires_grad_(False)
-        short_attention(dense, settings.length)
+        short_attention(dense, settings.length, device)
     trainer_class, rounds = RepairTrainer, 1
     if isinstance(repair, OwnLoop):
         trainer_class, rounds = OwnLoopTrainer, repair.rounds(model)

@@ -15,6 +15,7 @@ from baselines.repair.full import Full
 from baselines.repair.own_loop import OwnLoop
 from bench.config import Training
 from bench.data.tokens import Blocks
+from bench.models.loading import SHORT, short_attention
 from bench.tools.measured_training import SavedForBackward
 from bench.training.blocks import Served
 from bench.training.loss import (
@@ -214,6 +215,17 @@ def test_recomputed_activations_are_not_kept(monkeypatch):
 def test_a_loss_that_is_not_a_number_ends_the_training():
     with pytest.raises(FloatingPointError, match="loss is nan at step"):
         run(learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("device", "length", "chosen"),
+    [("cpu", SHORT, "eager"), ("cpu", SHORT + 1, "sdpa"), ("cuda", SHORT, "sdpa")],
+)
+def test_attention_is_chosen_by_the_device_that_computes(device, length, chosen):
+    """Not by where the model lies: a dense model waits in the host's memory."""
+    model = tiny_llama()
+    short_attention(model, length, torch.device(device))
+    assert model.config._attn_implementation == chosen
 
 
 def test_another_number_of_blocks_than_the_budget_is_refused():

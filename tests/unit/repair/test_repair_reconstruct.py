@@ -38,9 +38,12 @@ class OneStep:
         return nullcontext()
 
 
-@pytest.fixture
-def one_step(tiny):
+@pytest.fixture(params=["sdpa", "eager"])
+def one_step(tiny, request):
+    """The dense model computes attention in another way at times; ``sdpa`` has no causal mask."""
     model, dense = tiny.build("reconstruct").wrap(tiny.pruned_llama(), seed=0), tiny.dense_llama()
+    model.set_attn_implementation("sdpa")
+    dense.set_attn_implementation(request.param)
     run = OneStep(tiny, model, dense)
     tiny.build("reconstruct").train(model, run)
     return run
