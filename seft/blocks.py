@@ -44,7 +44,12 @@ def target_layers(block: nn.Module, prefix: str) -> dict[str, nn.Linear]:
     Args:
         block: the block.
         prefix: its own name.
+
+    Raises:
+        ValueError: a layer has an adapter, whose matrices would be taken for the block's own.
     """
+    for name, module in block.named_modules(prefix=prefix):
+        _check_unadapted(name, module)
     aside = gates(block)
     return {
         name: module
@@ -97,6 +102,30 @@ def check_unshared(model: nn.Module) -> None:
                     kind = type(model).__name__
                     raise ValueError(f"{kind} has one matrix for both {other} and {name}")
                 names[parameter] = name
+
+
+def check_plain(model: nn.Module) -> None:
+    """See that each linear layer of a model is a weight and a bias in floating point, no more.
+
+    Raises:
+        ValueError: one is packed, quantised, or not merged (one line that names it).
+    """
+    for name, module in model.named_modules():
+        _check_unadapted(name, module)
+        if not isinstance(module, nn.Linear):
+            continue
+        own = module._parameters
+        if own.keys() != {"weight", "bias"} or not own["weight"].is_floating_point():
+            raise ValueError(
+                f"{name} ({type(module).__name__}) is no plain layer: merge, unpack or dequantise "
+                "the model first"
+            )
+
+
+def _check_unadapted(name: str, module: nn.Module) -> None:
+    # So PEFT names the layer that an adapter of any kind is put around.
+    if hasattr(module, "base_layer"):
+        raise ValueError(f"{name} ({type(module).__name__}) has an adapter: merge the model first")
 
 
 def gates(block: nn.Module) -> set[nn.Parameter]:

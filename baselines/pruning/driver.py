@@ -20,7 +20,7 @@ from baselines.pruning.layers import (
 from baselines.pruning.pattern import Pattern
 from baselines.pruning.pruner import Pruner
 from baselines.pruning.streaming import resident
-from seft.blocks import decoder_blocks
+from seft.blocks import check_plain, decoder_blocks
 
 # Tokens that go through a block at once: enough to keep the matrix products efficient.
 TOKENS_AT_ONCE = 2048
@@ -60,10 +60,10 @@ def prune(
     Raises:
         KeyError: If the pruner is unknown.
         ValueError: If the pruner has no such option, an argument is out of its range, the model has
-            no decoder blocks or ones with matrices that are in no ``nn.Linear``, a layer is packed
-            or not merged, or the pattern does not fit a layer or the allocation: then the model is
-            unchanged. Also if the calibration gives non-finite activations or a singular Hessian:
-            then earlier blocks are pruned.
+            no decoder blocks or ones with matrices that are in no ``nn.Linear``, a layer is packed,
+            quantised or not merged, or the pattern does not fit a layer or the allocation: then the
+            model is unchanged. Also if the calibration gives non-finite activations or a singular
+            Hessian: then earlier blocks are pruned.
     """
     kind = PRUNERS[pruner]
     try:
@@ -71,18 +71,9 @@ def prune(
     except ValidationError as error:
         raise misfit(f"pruner {pruner!r}", error, kind) from None
     layers = prunable_layers(model)
+    check_plain(model)
     targets = _targets(layers, sparsity, pattern)
     for name, layer in layers.items():
-        if "weight" not in layer._parameters:
-            raise ValueError(
-                f"{name} ({type(layer).__name__}) keeps its weight packed: unpack the model before "
-                "it is pruned (seft.storage.unpack_layers)"
-            )
-        if more := layer._parameters.keys() - {"weight", "bias"}:
-            raise ValueError(
-                f"{name} ({type(layer).__name__}) trains {', '.join(sorted(more))}: merge the "
-                "model before it is pruned"
-            )
         method.check_pattern(targets[name])
         targets[name].check_width(name, layer.in_features)
     if method.reads_calibration:

@@ -296,19 +296,20 @@ def trainables(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class RepairedLinear(nn.Module, ABC):
-    """A frozen linear layer, ``base``, together with what trains in it."""
+    """A frozen linear layer together with what trains in it."""
 
     def __init__(self, base: nn.Linear):
         super().__init__()
-        self.base = base
+        # PEFT's name for it, by which `seft.blocks` tells that a model is not merged.
+        self.base_layer = base
         self.train(base.training)
 
     def random_rows(self, rows: int, generator: torch.Generator) -> nn.Parameter:
         """Of the base's width, as PEFT begins LoRA's A: Kaiming-uniform with a = sqrt(5)."""
         # Drawn on the CPU, so that the seed means the same on every device.
-        values = torch.empty(rows, self.base.in_features)
+        values = torch.empty(rows, self.base_layer.in_features)
         nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=generator)
-        return nn.Parameter(values.to(self.base.weight.device))
+        return nn.Parameter(values.to(self.base_layer.weight.device))
 
     @abstractmethod
     def merge(self) -> nn.Linear:

@@ -71,20 +71,20 @@ class MaskedLinear(RepairedLinear):
         self.register_buffer("index", index.int(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = ValuesInWeight.apply(self.values, self.base.weight, self.index)
-        return F.linear(x, weight, self.base.bias)
+        weight = ValuesInWeight.apply(self.values, self.base_layer.weight, self.index)
+        return F.linear(x, weight, self.base_layer.bias)
 
     def write_back(self) -> None:
         """Bring the base's weight up to date with the values."""
-        weight = self.base.weight
+        weight = self.base_layer.weight
         weight.view(-1).scatter_(0, self.index.long(), self.values.to(weight.dtype))
 
     def shardable(self) -> nn.Module:
         """The layer in a form that FSDP can shard; it takes over the values."""
-        return PackedLinear(self.base, self.values)
+        return PackedLinear(self.base_layer, self.values)
 
     def merge(self) -> nn.Linear:
-        return self.base
+        return self.base_layer
 
 
 @torch.no_grad()

@@ -46,18 +46,18 @@ class DenseLinear(RepairedLinear):
         self.values = nn.Parameter(base.weight.detach().to(torch.float32, copy=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = ValuesInWeight.apply(self.values, self.base.weight, None)
-        return F.linear(x, weight, self.base.bias)
+        weight = ValuesInWeight.apply(self.values, self.base_layer.weight, None)
+        return F.linear(x, weight, self.base_layer.bias)
 
     def write_back(self) -> None:
         """Bring the base's weight up to date with the values."""
-        self.base.weight.copy_(self.values)
+        self.base_layer.weight.copy_(self.values)
 
     def shardable(self) -> nn.Module:
         """The layer in a form that FSDP can shard; it takes over the values."""
         from baselines.repair.sharding import ShardableLinear
 
-        return ShardableLinear(self.base, self.values)
+        return ShardableLinear(self.base_layer, self.values)
 
     def merge(self) -> nn.Linear:
-        return self.base
+        return self.base_layer

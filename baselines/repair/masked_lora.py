@@ -57,13 +57,14 @@ class MaskedLoraLinear(RepairedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         x = autocasted(x)
-        return _Product.apply(x, self.A.to(x.dtype), (self.scale * self.B).to(x.dtype), self.base)
+        A, B = self.A.to(x.dtype), (self.scale * self.B).to(x.dtype)
+        return _Product.apply(x, A, B, self.base_layer)
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
-        weight = self.base.weight
+        weight = self.base_layer.weight
         weight.copy_(updated(weight.float(), self.A, self.scale * self.B))
-        return self.base
+        return self.base_layer
 
 
 def updated(weight: Tensor, A: Tensor, B: Tensor) -> Tensor:

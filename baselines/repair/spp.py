@@ -58,20 +58,20 @@ class SppLinear(RepairedLinear):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.base(x)
+        y = self.base_layer(x)
         # The update has its own product with x, not W + s Delta W one with both: dropout acts on
         # the update alone, and bfloat16 would round a small update of the weight away.
         x = dropout(x, self.dropout, self.training)
         # y.dtype is what autocast computes in, if it is on.
         operands = (x, self.alpha, self.scale * self.beta)
-        return y + _Update.apply(*(tensor.to(y.dtype) for tensor in operands), self.base)
+        return y + _Update.apply(*(tensor.to(y.dtype) for tensor in operands), self.base_layer)
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
-        weight = self.base.weight
+        weight = self.base_layer.weight
         factor = repeat(self.alpha, len(weight)).mul_(self.scale * self.beta).add_(1)
         weight.copy_(factor.mul_(weight))
-        return self.base
+        return self.base_layer
 
 
 def repeat(alpha: Tensor, outputs: int) -> Tensor:

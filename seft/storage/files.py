@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from seft.blocks import check_plain
 from seft.storage import Bitmask, mask_of, unpack_by_torch
 
 if TYPE_CHECKING:
@@ -52,16 +53,11 @@ def save_bitmask(
             files, none of them larger, but for a tensor that is so alone.
 
     Raises:
-        ValueError: a layer is packed or not merged (one line).
+        ValueError: a layer is packed, quantised or not merged (one line).
     """
     from huggingface_hub import save_torch_state_dict
 
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Linear) and layer._parameters.keys() != {"weight", "bias"}:
-            raise ValueError(
-                f"{name} ({type(layer).__name__}) is no plain layer: merge or unpack the model "
-                "before it is saved"
-            )
+    check_plain(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = copy(model.config)

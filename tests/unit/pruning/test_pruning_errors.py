@@ -1,6 +1,7 @@
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 
 from baselines.pruning import PRUNERS, prunable_layers, prune, sparsity_report
 from seft import SeftConfig, get_seft_model
@@ -107,7 +108,7 @@ def test_a_packed_layer_is_refused(pruner, make_model, calibration):
     model = make_model()
     prune(model, "magnitude", sparsity=0.5)
     pack_layers(model, ["model.layers.1.mlp.up_proj"])
-    message = r"^model\.layers\.1\.mlp\.up_proj \(BitmaskLinear\) keeps its weight packed: unpack"
+    message = r"^model\.layers\.1\.mlp\.up_proj \(BitmaskLinear\) is no plain layer: .* unpack"
     with pytest.raises(ValueError, match=message):
         prune(model, pruner, sparsity=0.9, calibration=calibration)
     assert sparsity_report(model).sparsity == 0.5
@@ -121,9 +122,39 @@ def test_a_layer_that_is_not_merged_is_refused(pruner, make_model, calibration):
     model = make_model()
     prune(model, "magnitude", sparsity=0.5)
     model = get_seft_model(model, SeftConfig(density=0.1))
-    message = r"^model\.layers\.0\.self_attn\.q_proj \(SeftLinear\) trains delta: merge the model"
+    message = r"^model\.layers\.0\.self_attn\.q_proj \(SeftLinear\) is no plain layer: merge"
     with pytest.raises(ValueError, match=message):
         prune(model, pruner, sparsity=0.9, calibration=calibration)
+    assert sparsity_report(model.merge_and_unload()).sparsity == 0.5
+
+
+def test_a_quantised_layer_is_refused(model):
+    """Its codes have magnitudes, too."""
+    layer = model.model.layers[1].mlp.up_proj
+    weight, codes = layer.weight, torch.ones(48, 32, dtype=torch.int8)
+    layer.weight = torch.nn.Parameter(codes, requires_grad=False)
+    with pytest.raises(ValueError, match=r"^model\.layers\.1\.mlp\.up_proj \(Linear\) is no plain"):
+        prune(model, "magnitude", sparsity=0.5)
+    layer.weight = weight
+    assert codes.all()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        prunable_layers,
+        sparsity_report,
+        lambda model: prune(model, "magnitude", sparsity=0.9),
+        lambda model: get_seft_model(model, SeftConfig(density=0.1)),
+    ],
+)
+def test_the_matrices_of_an_adapter_are_no_layers_of_the_model(use, make_model):
+    model = make_model()
+    prune(model, "magnitude", sparsity=0.5)
+    model = get_peft_model(model, LoraConfig(target_modules=["down_proj"], task_type="CAUSAL_LM"))
+    message = r"^\S+\.layers\.0\.mlp\.down_proj \(Linear\) has an adapter: merge the model first$"
+    with pytest.raises(ValueError, match=message):
+        use(model)
     assert sparsity_report(model.merge_and_unload()).sparsity == 0.5
 
 

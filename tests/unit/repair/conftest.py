@@ -101,9 +101,9 @@ def assert_autocast_gradients(layer: torch.nn.Module, *names: str) -> None:
         layer: a repaired layer in float32.
         names: of its trained parameters.
     """
-    layer.base.bfloat16()
+    layer.base_layer.bfloat16()
     reference = deepcopy(layer).float()
-    x = torch.randn(6, layer.base.in_features).bfloat16()
+    x = torch.randn(6, layer.base_layer.in_features).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         y = layer(x)
         assert y.dtype == torch.bfloat16

@@ -11,6 +11,7 @@ from baselines.pruning import Pattern, prunable_layers, prune, sparsity_report
 from baselines.repair import REPAIRS, build_repair
 from baselines.repair.base import trainables
 from seft.storage import Bitmask
+from seft.storage.files import save_bitmask
 
 DTYPES = [torch.float32, torch.bfloat16]
 TRAINED = [name for name, repair in REPAIRS.items() if repair.training is not None]
@@ -188,6 +189,22 @@ def test_a_loaded_model_trains_on(tiny, tmp_path, name):
     before = tiny.logits(loaded)
     tiny.train(repair, loaded)
     assert not torch.equal(tiny.logits(loaded), before)
+
+
+@every_training
+def test_what_is_not_merged_is_neither_pruned_nor_saved(tiny, tmp_path, name):
+    """An adapter's matrices would be taken for the model's, its weights for what it computes."""
+    repair = tiny.build(name)
+    model = repair.wrap(tiny.pruned_llama(), seed=0)
+    before = {key: tensor.detach().clone() for key, tensor in model.named_parameters()}
+    for use in (tiny.reprune, lambda model: save_bitmask(model, tmp_path / "saved")):
+        with pytest.raises(ValueError, match=r"^[\w.]*\.layers\.0\.self_attn\.q_proj .* merge"):
+            use(model)
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.named_parameters())
+    assert not (tmp_path / "saved").exists()
+    merged = repair.merge(model, reprune=lambda model: None)
+    save_bitmask(merged, tmp_path / "saved")
+    tiny.reprune(merged)
 
 
 @every_training

@@ -31,7 +31,7 @@ def layer_of(rank: int, bias: bool = True, dtype=torch.float64) -> MaskedLoraLin
 
 def naive_weight(layer: MaskedLoraLinear, A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     """W + s (B A) * 1[W], entry by entry."""
-    weight = layer.base.weight
+    weight = layer.base_layer.weight
     rows = [
         torch.stack(
             [
@@ -47,7 +47,7 @@ def naive_weight(layer: MaskedLoraLinear, A: torch.Tensor, B: torch.Tensor) -> t
 
 
 def naive(layer: MaskedLoraLinear, x: torch.Tensor, A: torch.Tensor, B: torch.Tensor):
-    weight, bias = naive_weight(layer, A, B), layer.base.bias
+    weight, bias = naive_weight(layer, A, B), layer.base_layer.bias
     y = torch.stack([weight @ token for token in x.flatten(0, -2)]).view(*x.shape[:-1], OUTPUTS)
     return y if bias is None else y + bias
 
@@ -82,10 +82,10 @@ def test_gradients_are_finite_differences():
 @every_rank
 def test_the_merged_weight_is_that_of_the_definition(rank, dtype):
     layer = layer_of(rank, dtype=torch.float32)
-    layer.base.to(dtype)
+    layer.base_layer.to(dtype)
     exact = deepcopy(layer).double()
     expected = naive_weight(exact, exact.A, exact.B)
-    zeros = layer.base.weight == 0
+    zeros = layer.base_layer.weight == 0
     merged = layer.merge().weight
     assert merged.dtype == dtype
     torch.testing.assert_close(merged, expected.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-6)
@@ -98,7 +98,7 @@ def test_backward_keeps_nothing_of_the_weights_size():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         layer(x).sum()
     assert saved
-    assert all(tensor.numel() < layer.base.weight.numel() for tensor in saved)
+    assert all(tensor.numel() < layer.base_layer.weight.numel() for tensor in saved)
 
 
 def test_autocast_gives_float32_gradients_of_a_bfloat16_model(tiny):
@@ -113,11 +113,11 @@ def test_the_budget_and_the_start_are_those_of_lora(tiny):
         counts[name] = repair.trainable_parameters(model)
     assert counts["masked-lora"] == counts["lora"]
     for layer in repaired_layers(model).values():
-        assert layer.A.shape == (8, layer.base.in_features)
-        assert layer.B.shape == (layer.base.out_features, 8)
+        assert layer.A.shape == (8, layer.base_layer.in_features)
+        assert layer.B.shape == (layer.base_layer.out_features, 8)
         assert not layer.B.any()
         # Kaiming-uniform with a = sqrt(5): bound sqrt(6 / (1 + a^2)) / sqrt(inputs).
-        assert 0.9 < layer.A.abs().max() * math.sqrt(layer.base.in_features) <= 1
+        assert 0.9 < layer.A.abs().max() * math.sqrt(layer.base_layer.in_features) <= 1
         assert layer.scale == 2
 
 
@@ -125,7 +125,7 @@ def test_the_weights_stay_until_merged_and_zeros_stay_afterwards(tiny):
     base = {name: layer.weight for name, layer in prunable_layers(tiny.pruned_llama()).items()}
     model = tiny.trained("masked-lora")
     for name, layer in repaired_layers(model).items():
-        assert torch.equal(layer.base.weight, base[name])
+        assert torch.equal(layer.base_layer.weight, base[name])
     merged = prunable_layers(tiny.build("masked-lora").merge(model, tiny.reprune))
     for name, layer in merged.items():
         assert torch.equal(layer.weight == 0, base[name] == 0)

@@ -34,7 +34,7 @@ def layer_of(outputs: int, rank: int, dropout: float = 0.0, dtype=torch.float64)
 
 def naive(layer: SppLinear, x: torch.Tensor, alpha: torch.Tensor, beta: torch.Tensor):
     """W x + s Delta W x + b for one token at a time, and W + s Delta W, entry by entry."""
-    weight, bias = layer.base.weight, layer.base.bias
+    weight, bias = layer.base_layer.weight, layer.base_layer.bias
     outputs, inputs = weight.shape
     rows = math.ceil(outputs / len(alpha))
     update = [
@@ -87,7 +87,7 @@ def test_dropout_acts_on_the_update_alone():
     torch.manual_seed(0)
     dropped = dropout(x, 0.5, training=True)
     with_bias, _ = naive(layer, dropped, layer.alpha, layer.beta)
-    torch.testing.assert_close(y, layer.base(x) + with_bias - layer.base(dropped))
+    torch.testing.assert_close(y, layer.base_layer(x) + with_bias - layer.base_layer(dropped))
     layer.eval()
     torch.testing.assert_close(layer(x), naive(layer, x, layer.alpha, layer.beta)[0])
 
@@ -96,10 +96,10 @@ def test_dropout_acts_on_the_update_alone():
 @every_shape
 def test_the_merged_weight_is_that_of_the_definition(outputs, rank, dtype):
     layer = layer_of(outputs, rank, dtype=torch.float32)
-    layer.base.to(dtype)
+    layer.base_layer.to(dtype)
     exact = deepcopy(layer).double()
     _, expected = naive(exact, torch.zeros(1, INPUTS), exact.alpha, exact.beta)
-    zeros = layer.base.weight == 0
+    zeros = layer.base_layer.weight == 0
     merged = layer.merge().weight
     assert merged.dtype == dtype
     precision = torch.finfo(dtype).eps
@@ -112,9 +112,9 @@ def test_backward_keeps_no_product_of_the_weights_size():
     x = torch.randn(4, INPUTS, dtype=torch.float64, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         layer(x).sum()
-    others = [t for t in saved if t.data_ptr() != layer.base.weight.data_ptr()]
+    others = [t for t in saved if t.data_ptr() != layer.base_layer.weight.data_ptr()]
     assert 0 < len(others) < len(saved)
-    assert all(tensor.numel() < layer.base.weight.numel() for tensor in others)
+    assert all(tensor.numel() < layer.base_layer.weight.numel() for tensor in others)
 
 
 def test_autocast_gives_float32_gradients_of_a_bfloat16_model(tiny):
@@ -150,7 +150,7 @@ def test_the_seed_decides_alpha(tiny):
 def test_the_weights_stay_until_merged(tiny):
     base = {name: layer.weight for name, layer in prunable_layers(tiny.pruned_llama()).items()}
     for name, layer in repaired_layers(tiny.trained("spp")).items():
-        assert torch.equal(layer.base.weight, base[name])
+        assert torch.equal(layer.base_layer.weight, base[name])
 
 
 def test_another_rank_is_not_loaded(tiny, tmp_path):
