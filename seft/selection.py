@@ -123,7 +123,9 @@ def highest(score: Tensor, count: int) -> Tensor:
 def _highest(score: Tensor, count: int) -> Tensor:
     if count == 0 or count >= len(score):
         return torch.arange(min(count, len(score)), device=score.device)
-    cut = score.kthvalue(len(score) - count + 1).values.item()
+    # Of topk only the bound: it leaves ties open. (CUDA refuses kthvalue where it is to be
+    # deterministic.)
+    cut = score.topk(count, sorted=False).values.amin().item()
     taken = positions_of(_at_least(cut, score, torch.ones_like(score, dtype=torch.bool)))
     if surplus := len(taken) - count:
         equal = (score[taken] == cut).nonzero().view(-1)
