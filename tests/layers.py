@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 from snakemake.utils import update_config
 
-from bench.config import Config, load
+from bench.config.loading import load
+from bench.config.whole import Config
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 import bench.training.train
 from baselines.pruning import prune
 from baselines.repair import build_repair
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import Blocks
 from bench.files import write_json
 from bench.jobs.measure import StageClock

@@ -12,8 +12,8 @@ import psutil
 from pydantic import PositiveInt, TypeAdapter
 
 from baselines.problems import MisfitError, validated
-from bench.config import Config
 from bench.config.repair import Variant
+from bench.config.whole import Config
 from bench.documents import read_document
 from bench.planning.needs import GIB, MIB, Job, memory_mib, minutes, needs
 from bench.planning.speeds import Device

@@ -11,9 +11,9 @@ from math import ceil
 
 from baselines.pruning.pattern import Pattern
 from bench.cells import DENSE, NO_BUDGET, Cell, base_folder, record_path, training_folder
-from bench.config import Config
 from bench.config.models import shape_of
 from bench.config.variants import training_of
+from bench.config.whole import Config
 from bench.models.shape import Shape
 from bench.planning.speeds import Device
 from bench.records.measures import MIB

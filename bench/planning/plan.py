@@ -17,10 +17,10 @@ from pathlib import Path
 import pandas as pd
 
 from bench.cells import NO_BUDGET, Cell, base_folder, dense_cell, record_path
-from bench.config import Config, load_or_exit
-from bench.config.loading import read_files
+from bench.config.loading import load_or_exit, read_files
 from bench.config.models import MODELS
 from bench.config.variants import training_of
+from bench.config.whole import Config
 from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
-from bench.config import Config
 from bench.config.variants import training_of
+from bench.config.whole import Config
 from bench.evaluation.tasks import (
     ANSWER_BPB,
     FACTS,

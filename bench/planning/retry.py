@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.cells import dense_cell, history_path
-from bench.config import Config
+from bench.config.whole import Config
 from bench.files import UnreadableError
 from bench.jobs.outcome import read_outcome
 from bench.planning.needs import jobs_of

@@ -10,9 +10,9 @@ import torch
 
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
-from bench.config import Config
 from bench.config.models import shape_of
 from bench.config.variants import method_of, training_of
+from bench.config.whole import Config
 from bench.evaluation.tasks import TaskSpec
 from bench.files import UnreadableError, read_json
 from bench.models.loading import pick_dtype

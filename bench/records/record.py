@@ -13,7 +13,7 @@ from bench.origin import digest_of
 from bench.records.schema import RECORD
 
 if TYPE_CHECKING:
-    from bench.config import Config
+    from bench.config.whole import Config
 
 SCHEMA_VERSION = 1
 # Whose a record is: known to readers, by where it lies, and not in its file.

@@ -16,7 +16,7 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
 from bench.cells import Cell
-from bench.config import Evaluation
+from bench.config.evaluation import Evaluation
 from bench.data.disjoint import dropped_identity
 from bench.evaluation import evaluate
 from bench.evaluation.run import Evaluation as Scores

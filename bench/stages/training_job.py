@@ -11,7 +11,7 @@ from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
 from bench.cells import Cell, cell_of
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import Blocks
 from bench.files import write_json
 from bench.jobs.measure import StageClock

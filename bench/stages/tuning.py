@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from bench.cells import IDENTITY, Cell
-from bench.config import Training
+from bench.config.training import Training
 from bench.files import UnreadableError, advising
 from bench.origin import compare, first_difference
 from bench.stages.inputs import of_trial

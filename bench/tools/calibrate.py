@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from baselines.repair import REPAIRS
-from bench.config import Config, load_or_exit
-from bench.config.loading import read_files
+from bench.config.loading import load_or_exit, read_files
 from bench.config.models import shape_of
+from bench.config.whole import Config
 from bench.files import write_json
 from bench.models.loading import pick_device, pick_dtype
 from bench.models.shape import NAMES, Shape

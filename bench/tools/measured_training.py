@@ -34,7 +34,7 @@ from baselines.pruning.layers import sparsity_report
 from baselines.repair import build_repair
 from baselines.repair.base import Repair
 from baselines.repair.own_loop import OwnLoop
-from bench.config import Training
+from bench.config.training import Training
 from bench.jobs.measure import StageClock, page_in
 from bench.jobs.provenance import computed_on
 from bench.models.bases import BASE_FILE, dense_model, load_base

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from bench.config import json_schema
+from bench.config.loading import json_schema
 from bench.files import whole
 from bench.paths import ROOT
 from bench.training.tuning import SWEEPS, sweep_markdown

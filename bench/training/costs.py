@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from baselines.repair.base import Repair
-from bench.config import Training
+from bench.config.training import Training
 from bench.models.loading import SHORT
 from bench.models.shape import Shape
 

@@ -15,7 +15,7 @@ from transformers import ProgressCallback, TrainingArguments
 
 from baselines.repair.base import Repair
 from baselines.repair.own_loop import OwnLoop
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import IGNORED, Blocks
 from bench.models.loading import short_attention
 from bench.training.blocks import Served

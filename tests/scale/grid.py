@@ -22,8 +22,8 @@ from made_up_results import made_up_comparisons, made_up_scores
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import dense_cell, record_path
-from bench.config import Config, load
-from bench.config.loading import read_files
+from bench.config.loading import load, read_files
+from bench.config.whole import Config
 from bench.files import write_csv, write_json, write_json_lines
 from bench.paths import ROOT
 from bench.records.record import read_records

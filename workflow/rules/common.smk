@@ -22,7 +22,7 @@ from bench.cells import (
     suffix,
     training_folder,
 )
-from bench.config import load_or_exit
+from bench.config.loading import load_or_exit
 from bench.config.models import shape_of
 from bench.config.variants import training_of
 from bench.documents import read_or_exit

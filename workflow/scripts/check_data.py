@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.config import load_or_exit
+from bench.config.loading import load_or_exit
 from bench.data import Parts, check
 from bench.jobs.job import Job
 from bench.planning.preflight import check_tasks_or_exit

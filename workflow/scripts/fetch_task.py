@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.config import load_or_exit
+from bench.config.loading import load_or_exit
 from bench.evaluation.harness import own_facts
 from bench.evaluation.own import LmEvalSource
 from bench.evaluation.tasks import FACTS

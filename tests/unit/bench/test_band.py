@@ -3,7 +3,7 @@ import hashlib
 import pytest
 from layers import read_layers
 
-from bench.config import load
+from bench.config.loading import load
 from bench.files import write_json
 from bench.records.band import band_problems, checked, is_checked
 

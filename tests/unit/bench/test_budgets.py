@@ -12,7 +12,7 @@ from snakemake.utils import update_config
 
 from baselines.repair import REPAIRS
 from bench.cells import Cell, budget_of, cell_of, dense_cell, record_path, suffix, training_folder
-from bench.config import load
+from bench.config.loading import load
 from bench.files import UnreadableError
 from bench.planning.plan import read_files
 from bench.records.comparable import differences

@@ -14,7 +14,8 @@ from layers import load_layers, read_layers
 from made_up_results import made_up_results
 
 from bench.cells import Cell
-from bench.config import TRAININGS, ConfigError, json_schema, load, load_or_exit
+from bench.config.loading import ConfigError, json_schema, load, load_or_exit
+from bench.config.repair import TRAININGS
 from bench.data import prepare
 from bench.evaluation.tasks import FACTS
 from bench.paths import ROOT

@@ -10,7 +10,7 @@ import yaml
 from layers import read_layers
 from snakemake.utils import update_config
 
-from bench.config import ConfigError, load
+from bench.config.loading import ConfigError, load
 from bench.documents import DocumentError, read_keys
 from bench.paths import ROOT
 

@@ -8,7 +8,7 @@ from layers import CONFIG, load_layers, read_layers
 
 from baselines.repair import REPAIRS
 from bench.cells import Cell, dense_cell
-from bench.config import ConfigError, load
+from bench.config.loading import ConfigError, load
 from bench.planning.limits import Limits, misfits
 from bench.planning.plan import make_plan
 from bench.planning.speeds import device_of

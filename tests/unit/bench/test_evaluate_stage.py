@@ -8,7 +8,7 @@ from origins import as_fetched
 from safetensors.torch import load_file, save_file
 
 from bench.cells import Cell
-from bench.config import load
+from bench.config.loading import load
 from bench.data import Parts, check
 from bench.files import read_json, read_json_lines, write_json
 from bench.jobs.outcome import Attempt

@@ -7,7 +7,7 @@ from layers import load_layers, read_layers
 
 from baselines.pruning import prunable_layers, prune
 from baselines.repair import REPAIRS, build_repair
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import IGNORED, Blocks
 from bench.files import UnreadableError
 from bench.models.loading import load_model

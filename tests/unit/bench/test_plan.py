@@ -13,8 +13,7 @@ from made_up import made_up_grid
 from snakemake.utils import update_config
 from transformers import LlamaConfig
 
-from bench.config import load
-from bench.config.loading import read_files
+from bench.config.loading import load, read_files
 from bench.evaluation.tasks import TaskSpec
 from bench.paths import ROOT
 from bench.planning.plan import main, make_plan

@@ -13,7 +13,7 @@ from tiny import tiny_llama
 
 import bench.training.train
 from bench.cells import Cell
-from bench.config import Training
+from bench.config.training import Training
 from bench.files import read_json, write_json
 from bench.jobs.outcome import Attempt, read_outcome
 from bench.stages.prune import prune_base

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from baselines.pruning import prune
 from baselines.repair import build_repair
-from bench.config import Training, load
-from bench.config.loading import read_files
+from bench.config.loading import load, read_files
+from bench.config.training import Training
 from bench.models.shape import Shape, read_shape
 from bench.planning.limits import Limits, limits_here, misfits
 from bench.planning.needs import BASE_MIB, BASE_MINUTES, MIB, Job, memory_mib, minutes, needs

@@ -7,8 +7,7 @@ import pytest
 from made_up import made_up_grid
 
 from bench.cells import Cell, base_folder, dense_cell, history_path, record_path, training_folder
-from bench.config import load
-from bench.config.loading import read_files
+from bench.config.loading import load, read_files
 from bench.files import read_json_lines, write_json, write_json_lines
 from bench.jobs.outcome import STAGE_FILE
 from bench.planning.plan import make_plan

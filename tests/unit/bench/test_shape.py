@@ -10,7 +10,7 @@ from layers import read_layers
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from baselines.pruning import prunable_layers
-from bench.config import load
+from bench.config.loading import load
 from bench.config.models import shape_of
 from bench.models.shape import Shape, read_shape
 from bench.paths import ROOT

@@ -13,7 +13,7 @@ from baselines.pruning import prune
 from baselines.repair import build_repair
 from baselines.repair.full import Full
 from baselines.repair.own_loop import OwnLoop
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import Blocks
 from bench.models.loading import SHORT, short_attention
 from bench.tools.measured_training import SavedForBackward

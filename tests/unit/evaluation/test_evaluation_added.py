@@ -13,7 +13,7 @@ from examples import examples
 from layers import read_layers
 from snakemake.utils import update_config
 
-from bench.config import load
+from bench.config.loading import load
 from bench.data.prepare import prepare
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
 from bench.evaluation.harness import load_task

@@ -8,7 +8,7 @@ from layers import read_layers
 from lm_eval.tasks._yaml_loader import load_yaml
 from pydantic import ValidationError
 
-from bench.config import ConfigError, load
+from bench.config.loading import ConfigError, load
 from bench.evaluation import TASKS_FOLDER, TaskSpec
 from bench.evaluation.harness import load_task
 from bench.evaluation.tasks import defined_metrics, definition_files, local_tasks, own_tasks

@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 import bench.training.train
 from baselines.pruning import prune
 from baselines.repair import REPAIRS, build_repair
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import Blocks
 
 LENGTH, VOCABULARY = 12, 48

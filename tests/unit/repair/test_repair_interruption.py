@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from baselines.repair import REPAIRS
 from baselines.repair.base import STATE_FILE, trainables
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import Blocks
 from bench.jobs.measure import StageClock
 from bench.training.checkpoints import Checkpoints

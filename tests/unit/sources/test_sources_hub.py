@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from snakemake.utils import update_config
 from transformers import LlamaConfig
 
-from bench.config import load
-from bench.config.loading import read_files
+from bench.config.loading import load, read_files
 from bench.sources import HubSource, SourceError, fetch
 from bench.tools import pin
 
