@@ -15,15 +15,13 @@ from typing import Any
 
 import yaml
 
+from bench.files import UnreadableError
+
 # Far more than any configuration has; aliases of aliases make a few lines endless.
 DEEPEST, LARGEST = 50, 100_000
 TEXT, MERGE, *NUMBERS = (f"tag:yaml.org,2002:{tag}" for tag in ("str", "merge", "int", "float"))
 # Of 010 and 1:30 YAML 1.1, which Snakemake reads too, makes 8 and 90.
 OCTAL_OR_SEXAGESIMAL = re.compile(r"[-+]?0[0-7_]+|.*:.*")
-
-
-class DocumentError(ValueError):
-    """A file that cannot be read; the message is one line that names it."""
 
 
 def read_document(path: str | Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
@@ -34,7 +32,7 @@ def read_document(path: str | Path, loader: type[yaml.SafeLoader] = yaml.SafeLoa
         loader: of YAML; it says what the tags mean that there may be.
 
     Raises:
-        DocumentError: It is not there, not UTF-8, neither JSON nor YAML, has other tags, gives a
+        UnreadableError: It is not there, not UTF-8, neither JSON nor YAML, has other tags, gives a
             key twice, has one that is no text or a number that begins with 0, or is nested without
             end.
     """
@@ -42,13 +40,13 @@ def read_document(path: str | Path, loader: type[yaml.SafeLoader] = yaml.SafeLoa
         value = _parsed(Path(path).read_text(encoding="utf-8"), loader)
         _check_size(value)
     except OSError as error:
-        raise DocumentError(f"{path}: {error.strerror or error}") from None
+        raise UnreadableError(path, error.strerror or str(error)) from None
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{path}: byte {error.start + 1}: allowed: text in UTF-8") from None
+        raise UnreadableError(path, f"byte {error.start + 1}: allowed: text in UTF-8") from None
     except RecursionError:
-        raise DocumentError(f"{path}: nested too deeply") from None
+        raise UnreadableError(path, "nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise DocumentError(f"{path}: {' '.join(str(error).split())}") from None
+        raise UnreadableError(path, " ".join(str(error).split())) from None
     return value
 
 
@@ -56,12 +54,12 @@ def read_keys(path: str | Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader)
     """:func:`read_document` of a file that has keys at its top.
 
     Raises:
-        DocumentError: It cannot be read, or holds anything else.
+        UnreadableError: It cannot be read, or holds anything else.
     """
     value = read_document(path, loader)
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {type(value).__name__}"
-        raise DocumentError(f"{path}: holds {found}; allowed: keys and their values")
+        raise UnreadableError(path, f"holds {found}; allowed: keys and their values")
     return value
 
 
@@ -71,7 +69,7 @@ def read_or_exit(files: Iterable[str | Path]) -> None:
     for file in files:
         try:
             read_keys(file)
-        except DocumentError as error:
+        except UnreadableError as error:
             problems.append(f"config: {error}")
     if problems:
         sys.exit("\n".join(problems))

@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from bench.files import UnreadableError, advising, read_json, write_json
@@ -220,13 +219,10 @@ class _Seen(Strict):
     sha256: str
 
 
-_SEEN_FILES = TypeAdapter(dict[str, _Seen])
-
-
 def read_seen(path: Path) -> dict[str, dict]:
     """What :func:`seen_files` returned earlier; nothing where that is not there, or damaged."""
     try:
-        return read_as(_SEEN_FILES, path)
+        return read_as(dict[str, _Seen], path)
     except UnreadableError:
         return {}
 

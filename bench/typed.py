@@ -79,18 +79,16 @@ Length = Annotated[int, Field(ge=2)]
 """Tokens of a sequence in which a next one is predicted."""
 
 
-def read_as(
-    kind: TypeAdapter, path: str | Path, read: Callable[[str | Path], Any] = read_json
-) -> Any:
+def read_as(kind: Any, path: str | Path, read: Callable[[str | Path], Any] = read_json) -> Any:
     """What a file holds, as it was read, if it is of a type.
 
     Raises:
         UnreadableError: It is not; one line.
     """
-    found = read(path)
+    found, adapter = read(path), TypeAdapter(kind)
     try:
-        kind.validate_python(found)
+        adapter.validate_python(found)
     except ValidationError as error:
-        problem = str(next(explained(error, kind)))
+        problem = str(next(explained(error, adapter)))
         raise UnreadableError(path, problem.partition("\n")[0]) from None
     return found

@@ -16,8 +16,9 @@ from baselines.problems import MisfitError, Problem, validated
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
-from bench.documents import DocumentError, read_document
+from bench.documents import read_document
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
+from bench.files import UnreadableError
 from bench.paths import ROOT
 from bench.records.measures import ACCURACY, COSTS, KINDS, NEGLIGIBLE_RATIO
 from bench.records.profiles import PROFILED
@@ -157,7 +158,7 @@ def load_claims(path: str | Path) -> list[Claim]:
     try:
         values = read_document(path)
         claims = validated(CLAIMS, values)
-    except DocumentError as error:
+    except UnreadableError as error:
         raise ClaimsError(str(error)) from None
     except MisfitError as error:
         lines = [line for p in error.problems for line in _of_claim(p, values).splitlines()]

@@ -19,7 +19,6 @@ from bench.cells import DEFAULT_BUDGET, NO_BUDGET
 from bench.config.repair import TRAININGS
 from bench.config.variants import training_of
 from bench.config.whole import Config
-from bench.documents import DocumentError
 from bench.evaluation.tasks import defined_metrics, local_tasks, own_tasks
 from bench.files import UnreadableError
 from bench.models.shape import pattern_problems
@@ -189,7 +188,7 @@ def definitions_of_tasks_can_be_read(config: Config) -> Iterator[str]:
         if task.data is not None and name in local:
             try:
                 defined_metrics(name)
-            except (DocumentError, UnreadableError) as error:
+            except UnreadableError as error:
                 yield f"evaluation.tasks.{name}: {error}"
 
 

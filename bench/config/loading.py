@@ -53,7 +53,7 @@ def read_files(files: Iterable[Path]) -> dict:
     """The values of configuration files, each laid over those before it, and over the default.
 
     Raises:
-        DocumentError: a file is not there, or cannot be read.
+        UnreadableError: a file is not there, or cannot be read.
     """
     from snakemake.utils import update_config
 

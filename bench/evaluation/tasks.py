@@ -14,7 +14,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     StrictBool,
-    TypeAdapter,
     model_validator,
 )
 
@@ -187,7 +186,7 @@ def defined_metrics(name: str) -> list[str] | None:
         name: of the task.
 
     Raises:
-        DocumentError, UnreadableError: its definition cannot be read; one line.
+        UnreadableError: its definition cannot be read; one line.
     """
     definition: dict = {}
     for layer in _layers(name).values():
@@ -245,9 +244,6 @@ class _Definition(BaseModel):
     filter_list: list[_Filter] | None = None
 
 
-_DEFINITION = TypeAdapter(_Definition)
-
-
 def _layers(name: str) -> dict[Path, dict]:
     """A task's definition, and below it those that it includes, the last of them on top."""
     file = TASKS_FOLDER / f"{name}.yaml"
@@ -255,7 +251,7 @@ def _layers(name: str) -> dict[Path, dict]:
 
 
 def _laid(file: Path, seen: set[Path]) -> Iterator[tuple[Path, dict]]:
-    layer = read_as(_DEFINITION, file, partial(read_keys, loader=_Loader))
+    layer = read_as(_Definition, file, partial(read_keys, loader=_Loader))
     included = layer.get("include", [])
     for name in [included] if isinstance(included, str) else included:
         other = file.parent / name

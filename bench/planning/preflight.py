@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
 from bench.config.variants import training_of
@@ -48,9 +48,6 @@ class _Prepared(BaseModel):
 
     made_from: dict[str, Any]
     items: dict[str, int]
-
-
-OWN_FACTS, PREPARED = TypeAdapter(_OwnFacts), TypeAdapter(_Prepared)
 
 
 def check_or_exit(config: Config) -> None:
@@ -156,11 +153,11 @@ def _facts(config: Config, name: str, task: TaskSpec) -> dict | None:
     items = task.items(name, RESOURCES)
     if task.data is None:
         same = (source_of(items) or {}).get("revision", task.revision) == task.revision
-        return read_as(OWN_FACTS, items / FACTS) if same and (items / FACTS).is_file() else None
+        return read_as(_OwnFacts, items / FACTS) if same and (items / FACTS).is_file() else None
     path = items.with_name(MANIFEST)
     if not path.is_file():
         return None
-    made = read_as(PREPARED, path)
+    made = read_as(_Prepared, path)
     same = _is_still_made_so(config, task.data, made["made_from"])
     return {"items": made["items"][task.split]} if same else None
 

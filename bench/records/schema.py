@@ -272,4 +272,4 @@ class History(Part):
 
 
 RECORD = TypeAdapter(Record)
-HISTORIES = TypeAdapter(Annotated[list[History], Field(min_length=1, max_length=1)])
+HISTORIES = Annotated[list[History], Field(min_length=1, max_length=1)]

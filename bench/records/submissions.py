@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from bench.cells import UNREPAIRED, Cell, sent_name
 from bench.documents import read_keys
@@ -73,9 +73,6 @@ class Verification(Strict):
     cells: Annotated[list[Rerun], Field(min_length=1)]
 
 
-_ABOUT, _VERIFICATION = TypeAdapter(About), TypeAdapter(Verification)
-
-
 @dataclass(frozen=True)
 class Submission:
     """One folder of submissions."""
@@ -91,21 +88,19 @@ class Submission:
         """Whose it is.
 
         Raises:
-            DocumentError, UnreadableError: ``submission.yaml``, or the folder's name, is not as it
-                should be.
+            UnreadableError: ``submission.yaml``, or the folder's name, is not as it should be.
         """
         try:
             check_name(self.name)
         except ValueError as error:
             raise UnreadableError(self.folder, str(error)) from None
-        return About.model_validate(read_as(_ABOUT, self.folder / ABOUT, read_keys))
+        return About.model_validate(read_as(About, self.folder / ABOUT, read_keys))
 
     def configuration(self) -> list[Path]:
         """The files of its configuration, each laid over those before it.
 
         Raises:
-            DocumentError, UnreadableError: one is not there, or ``submission.yaml`` is not as it
-                should be.
+            UnreadableError: one is not there, or ``submission.yaml`` is not as it should be.
         """
         paths = [self.folder / name for name in self.about.configuration]
         for path in paths:
@@ -134,7 +129,7 @@ class Submission:
         path = self.folder / VERIFIED
         if not path.is_file():
             return None
-        found = Verification.model_validate(read_as(_VERIFICATION, path))
+        found = Verification.model_validate(read_as(Verification, path))
         return found if found.records == self.digest() else None
 
     def state(self) -> str:

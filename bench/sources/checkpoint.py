@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from bench.sources.base import SourceError
@@ -27,16 +27,13 @@ class _Settings(BaseModel, extra="allow", strict=True):
     quantization_config: dict[str, Any] | None = None
 
 
-_SETTINGS = TypeAdapter(_Settings)
-
-
 def read_settings(folder: Path) -> dict:
     """The ``config.json`` of a ``transformers`` folder.
 
     Raises:
         UnreadableError: It is not there, or is none; one line.
     """
-    return read_as(_SETTINGS, folder / "config.json")
+    return read_as(_Settings, folder / "config.json")
 
 
 def causal_problem(settings: dict) -> str | None:

@@ -8,7 +8,6 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    TypeAdapter,
 )
 
 from bench.cells import IDENTITY, Cell
@@ -50,9 +49,6 @@ class _Trial(Strict):
     made_from: _MadeFrom
 
 
-_TRIAL = TypeAdapter(_Trial)
-
-
 def read_trials(asked: Mapping[str, dict]) -> list[dict]:
     """The trials of a sweep, all of what is asked, and of one model, base and validation split.
 
@@ -81,7 +77,7 @@ def read_trials(asked: Mapping[str, dict]) -> list[dict]:
 
 def _read_trial(path: str, cell: dict, config: dict, code: str | None) -> dict:
     with advising("remove it and run again"):
-        trial = read_as(_TRIAL, path)
+        trial = read_as(_Trial, path)
     of = Cell(**cell)
     row = dict(zip(IDENTITY, of.row, strict=True))
     row["learning_rate"] = config["repair"]["learning_rate"]

@@ -11,7 +11,8 @@ from layers import read_layers
 from snakemake.utils import update_config
 
 from bench.config.loading import ConfigError, load
-from bench.documents import DocumentError, read_keys
+from bench.documents import read_keys
+from bench.files import UnreadableError
 from bench.paths import ROOT
 
 NAME = "allowed: a name of letters, digits, '.', '_' and '-' that begins with a letter or a digit"
@@ -498,7 +499,7 @@ FILES[LAUGHS] = "100,000 values, aliases written out"
 @pytest.mark.parametrize(("text", "said"), FILES.items(), ids=[repr(t[:40]) for t in FILES])
 def test_a_file_that_is_no_configuration_is_one_line(tmp_path, text, said):
     (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(DocumentError) as error:
+    with pytest.raises(UnreadableError) as error:
         read_keys(tmp_path / "bad.yaml")
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"{tmp_path / 'bad.yaml'}: ")
@@ -517,7 +518,7 @@ def test_a_file_that_is_not_there_or_no_text_is_one_line(tmp_path):
         ".": "Is a directory",
         "latin": "byte 5: allowed: text in UTF-8",
     }.items():
-        with pytest.raises(DocumentError) as error:
+        with pytest.raises(UnreadableError) as error:
             read_keys(tmp_path / name)
         assert str(error.value) == f"{tmp_path / name}: {said}"
 
