@@ -79,24 +79,18 @@ def made_up_results(
     for name, frame in tables.items():
         (results / f"{name}.csv").parent.mkdir(exist_ok=True)
         frame.to_csv(results / f"{name}.csv", index=False)
-    read = Results.read(
-        scores=results / "scores.csv",
-        costs=results / "table1.csv",
-        comparisons=results / "comparisons.csv",
-        histories=histories,
-    )
+    read = Results.read(results, histories)
     figures = places(models[0], drawn, read.budgets or [DEFAULT_BUDGET]) if drawn else {}
     for path, of in figures.items():
         where = [of[key] for key in ("model", "pattern") if key in of]
         ours = read.at(of["budget"]) if "budget" in of else read
         write(results / "figures" / path, of["figure"], ours, *where)
     return Sources.read(
-        records=records,
-        results=read,
+        results,
+        records,
+        read,
         figures=[results / "figures" / f"{path}.svg" for path in figures],
         tuning=[results / f"tuning/{models[0]}.csv"],
-        claims=results / "claims.csv",
-        reproduction=results / "reproduction.csv",
     )
 
 

@@ -1,6 +1,6 @@
 """What figures are drawn from."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,56 +32,39 @@ class Results:
     looks: dict[str, dict]
 
     @classmethod
-    def read(
-        cls, *, scores: str | Path, costs: str | Path, comparisons: str | Path, histories: Iterable
-    ) -> "Results":
-        """Read the tables, and the histories at these paths."""
-        table = read_table(costs)
-        return cls(
-            read_table(scores),
-            table,
-            read_table(comparisons),
-            read_histories(histories),
-            looks(table["repair"]),
+    def read(cls, results: Path, histories: Iterable[str | Path]) -> "Results":
+        """Read the tables of a folder ``results``, and the histories at these paths."""
+        scores, costs, comparisons = (
+            read_table(results / f"{name}.csv") for name in ("scores", "table1", "comparisons")
         )
+        return cls(scores, costs, comparisons, read_histories(histories), looks(costs["repair"]))
 
     def of(self, model: str, pattern: str | None = None) -> "Results":
         """Those of one model, or one pattern of it; the dense model's among them."""
 
-        def kept(frame: pd.DataFrame) -> pd.DataFrame:
-            ours = frame["model"] == model
-            if pattern is not None:
-                ours &= frame["pattern"].isin([pattern, DENSE])
-            return frame[ours]
+        def is_of(rows: pd.DataFrame) -> pd.Series:
+            of_pattern = pattern is None or rows["pattern"].isin([pattern, DENSE])
+            return (rows["model"] == model) & of_pattern
 
-        histories = {
-            cell: history
-            for cell, history in self.histories.items()
-            if cell.model == model and pattern in (None, cell.pattern)
-        }
-        return replace(
-            self,
-            scores=kept(self.scores),
-            costs=kept(self.costs),
-            comparisons=kept(self.comparisons),
-            histories=histories,
+        return self._only(
+            is_of, lambda cell: cell.model == model and pattern in (None, cell.pattern)
         )
 
     def at(self, budget: str) -> "Results":
         """Those of one budget; what is not trained is among them."""
-
-        def kept(frame: pd.DataFrame) -> pd.DataFrame:
-            return frame[frame["budget"].isin([budget, NO_BUDGET])]
-
-        return replace(
-            self,
-            scores=kept(self.scores),
-            costs=kept(self.costs),
-            comparisons=kept(self.comparisons),
-            histories={
-                cell: history for cell, history in self.histories.items() if cell.budget == budget
-            },
+        return self._only(
+            lambda rows: rows["budget"].isin([budget, NO_BUDGET]),
+            lambda cell: cell.budget == budget,
         )
+
+    def _only(
+        self, rows: Callable[[pd.DataFrame], pd.Series], cells: Callable[[Cell], bool]
+    ) -> "Results":
+        """Those in some rows of the tables, and the histories of some cells."""
+        tables = {name: getattr(self, name) for name in ("scores", "costs", "comparisons")}
+        histories = {cell: found for cell, found in self.histories.items() if cells(cell)}
+        kept = {name: table[rows(table)] for name, table in tables.items()}
+        return replace(self, **kept, histories=histories)
 
     @property
     def budgets(self) -> list[str]:

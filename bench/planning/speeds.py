@@ -20,33 +20,19 @@ from bench.models.shape import Shape
 from bench.training.costs import training_work
 
 CALIBRATION = Path("results/calibration.json")
-# Dense operations a second in 1e12, as vendors state them; in float32 without TF32, which torch
-# multiplies in only where it is told to.
+# Dense operations a second in 1e12, as vendors state them, in bfloat16 and in float32: the latter
+# without TF32, which torch multiplies in only where it is told to.
 GPUS = {
-    torch.bfloat16: {
-        "H200": 989,
-        "H100": 989,
-        "A100": 312,
-        "A6000": 155,
-        "A10": 125,
-        "L40S": 362,
-        "L40": 181,
-        "L4": 121,
-        "RTX 4090": 165,
-        "RTX 3090": 71,
-    },
-    torch.float32: {
-        "H200": 67,
-        "H100": 67,
-        "A100": 19.5,
-        "A6000": 38.7,
-        "A10": 31.2,
-        "L40S": 91.6,
-        "L40": 90.5,
-        "L4": 30.3,
-        "RTX 4090": 82.6,
-        "RTX 3090": 35.6,
-    },
+    "H200": (989, 67),
+    "H100": (989, 67),
+    "A100": (312, 19.5),
+    "A6000": (155, 38.7),
+    "A10": (125, 31.2),
+    "L40S": (362, 91.6),
+    "L40": (181, 90.5),
+    "L4": (121, 30.3),
+    "RTX 4090": (165, 82.6),
+    "RTX 3090": (71, 35.6),
 }
 USUAL_GPU = "A100"
 # The part of them that trainings reach: on an H200, in the 7B shape, 0.27 with LoRA, 0.39 with SPP,
@@ -136,11 +122,11 @@ def device_of(
     if gpu is None and torch.cuda.is_available():
         gpu = torch.cuda.get_device_name()
     # The longest name first: an L40S is no L4.
-    stated = GPUS[computes]
-    names = sorted(stated, key=len, reverse=True)
+    names = sorted(GPUS, key=len, reverse=True)
     like = next((name for name in names if name in (gpu or "")), USUAL_GPU)
+    stated = GPUS[like][computes == torch.float32]
     source = f"{EFFICIENCY:.0%} of what is stated for {like}"
-    return Device(kind, gpu or like, source, EFFICIENCY * 1e12 * stated[like], LAUNCH, dtype)
+    return Device(kind, gpu or like, source, EFFICIENCY * 1e12 * stated, LAUNCH, dtype)
 
 
 def with_records(device: Device, config: Config, records: Iterable[dict]) -> Device:

@@ -39,23 +39,21 @@ class Sources:
     @classmethod
     def read(
         cls,
-        *,
+        folder: Path,
         records: Mapping[str, dict],
         results: Results,
-        claims: str | Path,
-        reproduction: str | Path,
+        *,
         tuning: Iterable[str | Path],
-        figures: Iterable[str | Path],
+        figures: Iterable[Path],
         submissions: Iterable[Sent] = (),
     ) -> "Sources":
-        """Read all of it.
+        """Read the tables of a folder ``results``, the sweeps, and the figures.
 
         Args:
+            folder: of the tables.
             records: by their paths.
             results: what figures are drawn from.
-            claims: path of the verdicts.
-            reproduction: of the published numbers beside the measured ones.
-            tuning: of the sweeps, each named after its model.
+            tuning: paths of the sweeps, each named after its model.
             figures: of the figures as SVG: ``figures/<model>[@<budget>]/<name>.svg`` or
                 ``figures/<model>[@<budget>]/<pattern>/<name>.svg``.
             submissions: of other groups.
@@ -64,10 +62,10 @@ class Sources:
         return cls(
             dict(records),
             results,
-            read_table(claims),
-            read_table(reproduction),
+            read_table(folder / "claims.csv"),
+            read_table(folder / "reproduction.csv"),
             pd.concat(sweeps, ignore_index=True) if sweeps else pd.DataFrame(),
-            _read_figures(map(Path, figures)),
+            _read_figures(figures),
             list(submissions),
         )
 

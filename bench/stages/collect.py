@@ -33,33 +33,25 @@ from bench.tables.reproduction import read_references, reference_files, reproduc
 from bench.tables.table1 import cells_table, table1, table1_sheet
 
 
-def write_statistics(
-    records: list[dict], items: dict[Row, Tasks], *, scores: str | Path, comparisons: str | Path
-) -> None:
+def write_statistics(records: list[dict], items: dict[Row, Tasks], folder: Path) -> None:
     """``scores.csv`` and ``comparisons.csv``."""
     compared = comparisons_table(records, items)
-    write_csv(comparisons, compared)
-    write_csv(scores, scores_table(records, items, compared))
+    write_csv(folder / "comparisons.csv", compared)
+    write_csv(folder / "scores.csv", scores_table(records, items, compared))
 
 
-def write_table1(records: list[dict], scores: str | Path, csv: str | Path) -> None:
-    """``table1.csv``, and beside it Markdown and LaTeX."""
-    scored = read_table(scores)
-    table = table1(records, scored)
-    write_table(table, table1_sheet(table, scored, records), csv)
-
-
-def write_tables(
-    records: list[dict], scores: str | Path, comparisons: str | Path, folder: str | Path
-) -> None:
-    """``table2.csv``, ``table3.csv``, ``table4.csv``, ``ablations.csv``, and each to read."""
-    scored, folder = read_table(scores), Path(folder)
+def write_tables(records: list[dict], folder: Path) -> None:
+    """The tables that are there to read, too, made of the statistics in their folder."""
+    scores, comparisons = (read_table(folder / f"{name}.csv") for name in ("scores", "comparisons"))
+    table = table1(records, scores)
+    write_table(table, table1_sheet(table, scores, records), folder / "table1.csv")
     for name, make in {"table2": table2, "table3": table3}.items():
-        table = make(scored)
-        write_table(table, across_sheet(table, scored, records), folder / f"{name}.csv")
-    costs, changes = table4(records), ablations(read_table(comparisons), records)
-    write_table(costs, table4_sheet(costs), folder / "table4.csv")
-    write_table(changes, ablations_sheet(changes), folder / "ablations.csv")
+        table = make(scores)
+        write_table(table, across_sheet(table, scores, records), folder / f"{name}.csv")
+    table = table4(records)
+    write_table(table, table4_sheet(table), folder / "table4.csv")
+    table = ablations(comparisons, records)
+    write_table(table, ablations_sheet(table), folder / "ablations.csv")
 
 
 def collect(records: Mapping[str, dict], folder: Path) -> None:
@@ -79,11 +71,9 @@ def collect(records: Mapping[str, dict], folder: Path) -> None:
     for name, reason in differences(records):
         raise UnreadableError(name, f"{reason}; a table takes one of them")
     found, items = list(records.values()), read_items(records)
-    scores, comparisons = folder / "scores.csv", folder / "comparisons.csv"
     write_csv(folder / "cells.csv", cells_table(found))
-    write_statistics(found, items, scores=scores, comparisons=comparisons)
-    write_table1(found, scores, folder / "table1.csv")
-    write_tables(found, scores, comparisons, folder)
+    write_statistics(found, items, folder)
+    write_tables(found, folder)
     ours = [record for record in found if record[ORIGIN] == HERE]
     profile = read_profile(folder / PROFILE) if (folder / PROFILE).is_file() else None
     summary, detail = claims_tables(load_claims(CLAIMS_FILE), Grid(ours, items, profile))

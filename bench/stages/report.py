@@ -46,20 +46,10 @@ def report(
         results: folder of the tables.
         page: file to write.
     """
-    read = Results.read(
-        scores=results / "scores.csv",
-        costs=results / "table1.csv",
-        comparisons=results / "comparisons.csv",
-        histories=histories,
-    )
+    read = Results.read(results, histories)
+    drawn = draw_figures(read, results / "figures")
     sources = Sources.read(
-        records=records,
-        results=read,
-        claims=results / "claims.csv",
-        reproduction=results / "reproduction.csv",
-        tuning=sweeps,
-        submissions=submissions,
-        figures=draw_figures(read, results / "figures"),
+        results, records, read, tuning=sweeps, figures=drawn, submissions=submissions
     )
     with whole(page) as path:
         path.write_text(build_page(sources), encoding="utf-8")

@@ -48,17 +48,8 @@ from bench.training.loss import (
 )
 from seft.storage import Bitmask
 
-SHAPES = {
-    "llama2-7b": {
-        "vocab_size": 32000,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "max_position_embeddings": 4096,
-    },
-}
-"""Models of random weights, as keys of a ``LlamaConfig``."""
+SHAPES = {"llama2-7b": {"max_position_embeddings": 4096}}
+"""Models of random weights, as keys of a ``LlamaConfig``, which is LLaMA-7B's by default."""
 
 TOTAL_STEPS = 10_000
 """Of the training that is measured at its start, where an evolution drops the most entries."""

@@ -27,7 +27,7 @@ from bench.config.whole import Config
 from bench.files import write_csv, write_json, write_json_lines
 from bench.paths import ROOT
 from bench.records.record import read_records
-from bench.stages.collect import write_statistics, write_table1, write_tables
+from bench.stages.collect import write_statistics, write_tables
 from bench.statistics.items import read_items
 from bench.tables.reproduction import read_references, reference_files, reproduction_table
 from bench.tables.table1 import cells_table
@@ -94,13 +94,11 @@ def write_records(results: Path, config: Config) -> list[Path]:
 
 def tables(results: Path, paths: list[Path]) -> dict[str, Callable[[], None]]:
     """What makes each table of the records at these paths, in this order; reading comes first."""
-    scores, comparisons = results / "scores.csv", results / "comparisons.csv"
     references, records = read_references(reference_files()), []
     return {
         "reading": lambda: records.extend(read_records(paths).values()),
         "cells": lambda: cells_table(records),
-        "table1": lambda: write_table1(records, scores, results / "table1.csv"),
-        "other tables": lambda: write_tables(records, scores, comparisons, results),
+        "tables to read": lambda: write_tables(records, results),
         "reproduction": lambda: reproduction_table(references, records),
     }
 
@@ -139,12 +137,9 @@ def main() -> None:
         parts = ", ".join(f"{table} {took:.1f} s" for table, took in each.items())
         print(f"{len(paths):,} records become tables in {sum(each.values()):.1f} s: {parts}")
         if given.statistics:
-            scores, comparisons = results / "scores.csv", results / "comparisons.csv"
             found = read_records(paths)
             records, items = list(found.values()), read_items(found)
-            took = seconds(
-                lambda: write_statistics(records, items, scores=scores, comparisons=comparisons)
-            )
+            took = seconds(lambda: write_statistics(records, items, results))
             print(f"their statistics, of {ITEMS} items a task: {took:.1f} s")
 
 
