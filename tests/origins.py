@@ -9,7 +9,7 @@ from bench.data.disjoint import dropped_identity
 from bench.data.tokens import Blocks
 from bench.origin import identity, mark
 from bench.sources import SyntheticSource
-from bench.sources.staging import write_manifest
+from bench.sources.base import write_manifest
 
 SOURCE = SyntheticSource(source="synthetic")
 MODEL = SOURCE.model_dump(mode="json")

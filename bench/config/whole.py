@@ -1,6 +1,8 @@
 """A whole configuration."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import product
+from math import exp, log
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -17,7 +19,6 @@ from bench.config.grid import Grid
 from bench.config.methods import options_of
 from bench.config.models import ModelSpec
 from bench.config.pruning import Calibration, PruningOptions
-from bench.config.rates import around, interpolated
 from bench.config.repair import RepairOptions, Variant
 from bench.config.runtime import Runtime
 from bench.config.training import LENGTHS, Budget, Training
@@ -181,11 +182,39 @@ class Config(Strict):
 
     def cells(self) -> Iterator[Cell]:
         """Every sparse cell of the grid; the unrepaired base has seed 0 and no budget."""
-        for model in self.grid.models:
-            for pruner in self.grid.pruners:
-                for pattern in self.grid.patterns:
-                    for repair in sorted(self.grid.repairs, key=place_of):
-                        trained = training_of(repair) is not None
-                        for budget in self.grid.budgets if trained else [NO_BUDGET]:
-                            for seed in self.grid.seeds if trained else [0]:
-                                yield Cell(model, pruner, pattern, repair, seed, budget)
+        grid, repairs = self.grid, sorted(self.grid.repairs, key=place_of)
+        for *base, repair in product(grid.models, grid.pruners, grid.patterns, repairs):
+            trained = training_of(repair) is not None
+            runs = product(grid.budgets, grid.seeds) if trained else [(NO_BUDGET, 0)]
+            yield from (Cell(*base, repair, seed, budget) for budget, seed in runs)
+
+
+def around(rates: Mapping[str, float], tokens: Mapping[str, int], budget: str) -> dict[str, float]:
+    """The rates of the budgets next to one: below it and above it, or on the one side there is.
+
+    Args:
+        rates: by the budgets that have one; at least one.
+        tokens: of these, and of ``budget``.
+        budget: that has no rate.
+    """
+    names = sorted(rates, key=tokens.get)
+    below = [name for name in names if tokens[name] <= tokens[budget]]
+    above = [name for name in names if tokens[name] >= tokens[budget]]
+    return {name: rates[name] for name in (*below[-1:], *above[:1])}
+
+
+def interpolated(rates: Mapping[str, float], tokens: Mapping[str, int], budget: str) -> float:
+    """The rate at a budget between two, on the line through them in log rate and log tokens.
+
+    Beyond all that have one it is the nearest one's. It has four digits: the sweep that it comes
+    from does not tell more.
+
+    Args:
+        rates: what :func:`around` returned.
+        tokens: as there.
+        budget: as there.
+    """
+    (first, low), *_, (last, high) = [*rates.items()] * 2
+    begin, here, end = (log(tokens[name]) for name in (first, budget, last))
+    share = (here - begin) / (end - begin) if end > begin else 0
+    return float(f"{exp((1 - share) * log(low) + share * log(high)):.4g}")

@@ -8,12 +8,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bench.sources.base import SourceError
+from bench.sources.base import SourceError, fetch
 from bench.sources.hub import HubSource
 from bench.sources.local import PathSource
 from bench.sources.models import fetch_model
 from bench.sources.pypi import PartsSource, PypiSource
-from bench.sources.staging import fetch
 from bench.sources.synthetic import SyntheticSource
 
 Source = Annotated[

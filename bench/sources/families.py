@@ -107,6 +107,11 @@ class Family:
         return tokenizer
 
 
+def _special(**texts: str) -> dict[str, str]:
+    """Special tokens as ``transformers`` names them: ``eos_token`` for ``eos``."""
+    return {f"{name}_token": text for name, text in texts.items()}
+
+
 SMALL = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -116,13 +121,13 @@ SMALL = {
 GATED = SMALL | {"intermediate_size": 96}
 # Two query heads share a key and a value head.
 GROUPED = GATED | {"num_key_value_heads": 2}
-PIECES = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+PIECES = _special(unk="<unk>", bos="<s>", eos="</s>")
 
 QWEN = partial(
     Family,
     tokens=byte_level,
     tokenizer_class="Qwen2Tokenizer",
-    special={"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
+    special=_special(eos="<|endoftext|>", pad="<|endoftext|>"),
     starts=False,
     spare=64,
 )
@@ -146,7 +151,7 @@ FAMILIES = {
         },
         byte_level,
         "PreTrainedTokenizerFast",
-        {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"},
+        _special(bos="<|begin_of_text|>", eos="<|end_of_text|>"),
         spare=1488,
     ),
     # Its window is shorter than the sequences that are trained and evaluated on.
@@ -159,11 +164,9 @@ FAMILIES = {
         GATED,
         byte_level,
         "LlamaTokenizerFast",
-        {
-            "bos_token": "<｜begin▁of▁sentence｜>",
-            "eos_token": "<｜end▁of▁sentence｜>",
-            "pad_token": "<｜end▁of▁sentence｜>",
-        },
+        _special(
+            bos="<｜begin▁of▁sentence｜>", eos="<｜end▁of▁sentence｜>", pad="<｜end▁of▁sentence｜>"
+        ),
         spare=128,
     ),
     # Biases on queries, keys and values, a tied head, and no beginning-of-sequence token.
@@ -174,12 +177,7 @@ FAMILIES = {
         SMALL | {"ffn_dim": 128, "word_embed_proj_dim": 64},
         byte_level,
         "GPT2Tokenizer",
-        {
-            "bos_token": "</s>",
-            "eos_token": "</s>",
-            "unk_token": "</s>",
-            "pad_token": "<pad>",
-        },
+        _special(bos="</s>", eos="</s>", unk="</s>", pad="<pad>"),
         spare=7,
     ),
     # Norms of queries and keys, heads wider than the hidden states are for their number.
@@ -198,13 +196,7 @@ FAMILIES = {
         },
         sentence_pieces,
         "GemmaTokenizer",
-        {
-            "pad_token": "<pad>",
-            "eos_token": "<eos>",
-            "bos_token": "<bos>",
-            "unk_token": "<unk>",
-            "mask_token": "<mask>",
-        },
+        _special(pad="<pad>", eos="<eos>", bos="<bos>", unk="<unk>", mask="<mask>"),
         spare=1488,
     ),
     # OLMo 2: norms after attention and MLP, and of all queries and all keys.
@@ -213,7 +205,7 @@ FAMILIES = {
         GATED,
         byte_level,
         "GPT2Tokenizer",
-        {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|pad|>"},
+        _special(bos="<|endoftext|>", eos="<|endoftext|>", pad="<|pad|>"),
         starts=False,
         spare=74,
     ),
@@ -223,7 +215,7 @@ FAMILIES = {
         GROUPED | {"sliding_window": 24},
         sentence_pieces,
         "LlamaTokenizer",
-        PIECES | {"pad_token": "<|endoftext|>"},
+        PIECES | _special(pad="<|endoftext|>"),
         spare=128,
     ),
     # GPT-NeoX and Pythia: attention and MLP side by side, queries, keys and values one matrix,
@@ -233,12 +225,7 @@ FAMILIES = {
         SMALL | {"intermediate_size": 128},
         byte_level,
         "GPTNeoXTokenizer",
-        {
-            "bos_token": "<|endoftext|>",
-            "eos_token": "<|endoftext|>",
-            "unk_token": "<|endoftext|>",
-            "pad_token": "<|padding|>",
-        },
+        _special(bos="<|endoftext|>", eos="<|endoftext|>", unk="<|endoftext|>", pad="<|padding|>"),
         starts=False,
         spare=32,
     ),

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from bench.origin import sha256
 from bench.sources.base import BaseSource, SourceError
-from bench.sources.linking import WANTED, Patterns, link_files
+from bench.sources.local import WANTED, Patterns, link_files
 from bench.typed import Commit
 
 

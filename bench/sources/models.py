@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from bench.files import UnreadableError, read_json, remove, write_json
 from bench.origin import describe
-from bench.sources.base import BaseSource, SourceError
+from bench.sources.base import BaseSource, SourceError, staged, write_manifest
 from bench.sources.checkpoint import (
     LOCAL,
     causal_problem,
@@ -16,7 +16,6 @@ from bench.sources.checkpoint import (
     load_whole,
     read_settings,
 )
-from bench.sources.staging import staged, write_manifest
 
 PYTORCH = "pytorch_model"
 

@@ -18,8 +18,8 @@ from baselines.repair.base import Repair
 from bench.cells import Cell
 from bench.config.evaluation import Evaluation
 from bench.data.disjoint import dropped_identity
+from bench.evaluation import Evaluation as Scores
 from bench.evaluation import evaluate
-from bench.evaluation.run import Evaluation as Scores
 from bench.files import read_json, write_json, write_json_lines
 from bench.jobs.measure import StageClock
 from bench.jobs.outcome import LOG_FILE, Attempt, read_outcome

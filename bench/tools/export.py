@@ -8,6 +8,8 @@ With ``--to`` the results of all cells, in a format of others (:mod:`bench.tools
 """
 
 import sys
+from argparse import Namespace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.files import whole
@@ -15,7 +17,10 @@ from bench.models.loading import load_tokenizer
 from bench.tools.arguments import Parser
 from bench.tools.card import model_card
 from bench.tools.cell_model import CELLS, NoCellError, load_cell, read_cell
-from bench.tools.formats.write import FORMATS, add_options, export_or_exit
+from bench.tools.formats.cell import Publication
+from bench.tools.formats.every_eval_ever import every_eval_ever
+from bench.tools.formats.write import FORMATS, export_results
+from bench.typed import NAME
 from seft.storage import STORAGES
 from seft.storage.files import save_bitmask
 
@@ -79,21 +84,47 @@ def main() -> None:
         choices=STORAGES,
         help="of the model's weights (default: dense); see docs/cost.md",
     )
-    add_options(parser)
+    options = parser.add_argument_group("results in a format of others")
+    options.add_argument("--to", metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
+    options.add_argument(
+        "--organization",
+        metavar="NAME",
+        help="who ran the benchmark, by the name on the hub; every-eval-ever asks for it, and has "
+        "`unknown` without",
+    )
     # What is optional may stand between the folders.
-    arguments = parser.parse_intermixed_args()
-    if arguments.to is not None:
-        if arguments.format is not None:
-            sys.exit("--format: allowed without --to")
-        export_or_exit(arguments.cell, arguments.out, arguments.to, arguments.organization)
-        return
-    if arguments.organization is not None:
-        sys.exit("--organization: allowed with --to every-eval-ever alone")
-    output = arguments.out or default_output(arguments.cell)
+    given = parser.parse_intermixed_args()
     try:
-        export(arguments.cell, output, arguments.format or STORAGES[0])
+        print(_export_model(given) if given.to is None else _export_results(given))
     except NoCellError as error:
         sys.exit(f"{error}; or all results with --to {', '.join(FORMATS)}")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
-    print(output)
+
+
+def _export_model(given: Namespace) -> Path:
+    """Write a cell's model as the arguments say; where it is then."""
+    if given.organization is not None:
+        raise ValueError("--organization: allowed with --to every-eval-ever alone")
+    output = given.out or default_output(given.cell)
+    export(given.cell, output, given.format or STORAGES[0])
+    return output
+
+
+def _export_results(given: Namespace) -> str:
+    """Write the results of all cells as the arguments say; what was written, and where."""
+    form, organization = given.to, given.organization
+    if given.format is not None:
+        raise ValueError("--format: allowed without --to")
+    if form not in FORMATS:
+        raise ValueError(f"--to {form}: allowed: {', '.join(FORMATS)}")
+    if organization is not None and FORMATS[form] is not every_eval_ever:
+        raise ValueError(f"--organization: {form} has no place for it")
+    if organization is not None and not NAME.fullmatch(organization):
+        raise ValueError(f"--organization {organization}: allowed: letters, digits, '.', '_', '-'")
+    output = given.out or given.cell / "export" / form
+    publication = Publication(at=datetime.now(UTC), organization=organization)
+    count, left_out = export_results(given.cell, form, output, publication)
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    return f"{output}: {count} files"

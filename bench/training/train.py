@@ -1,6 +1,7 @@
 """One training set-up for every repair: same data, order, budget and schedule."""
 
 import gc
+import hashlib
 import math
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 from transformers import ProgressCallback, TrainingArguments
 
 from baselines.repair.base import Repair
@@ -18,7 +20,6 @@ from baselines.repair.own_loop import OwnLoop
 from bench.config.training import Training
 from bench.data.tokens import IGNORED, Blocks
 from bench.models.loading import short_attention
-from bench.training.blocks import Served
 from bench.training.checkpoints import Checkpoints
 from bench.training.loss import next_token_loss
 from bench.training.own_loop import OwnLoopTrainer
@@ -29,6 +30,40 @@ Result = TypeVar("Result")
 
 # Entries of a log, about; of a training that goes over its text several times at least one a time.
 LOGGED = 48
+
+
+class Served(Dataset):
+    """Blocks as a process of a training is served them.
+
+    Attributes:
+        order: numbers of the blocks served to it so far.
+    """
+
+    def __init__(self, blocks: Blocks):
+        self.blocks = blocks
+        self.order: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        self.order.append(int(index))
+        return self.blocks[index]
+
+    def digest(self, micro_batch: int) -> str:
+        """SHA-256 of the blocks served so far to all processes, in their order.
+
+        Args:
+            micro_batch: blocks that each process is served for a forward pass.
+        """
+        digest = hashlib.sha256()
+        orders = everyone(self.order)
+        for start in range(0, len(self.order), micro_batch):
+            for order in orders:
+                for index in order[start : start + micro_batch]:
+                    for values in self.blocks[index].values():
+                        digest.update(values.numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

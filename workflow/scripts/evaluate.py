@@ -9,14 +9,9 @@ with Job(snakemake) as job:
         cell=cell_of(snakemake.wildcards),
         config=snakemake.params.config,
         data=snakemake.params.data,
-        model=snakemake.input.model,
-        base=snakemake.input.base,
-        trained=job.optional("trained"),
-        calibration=job.optional("calibration"),
         code=snakemake.params.made_by,
         checked=snakemake.params.checked,
-        record=snakemake.output.record,
-        samples=snakemake.output.samples,
-        history=snakemake.output.history,
+        **{name: job.optional(name) for name in ("model", "base", "trained", "calibration")},
+        **snakemake.output,
     )
     evaluate_cell(evaluation, job.attempt)

@@ -6,10 +6,7 @@ from bench.stages.dense import evaluate_dense
 with Job(snakemake):
     evaluate_dense(
         snakemake.wildcards.model,
-        snakemake.params.config,
-        data=snakemake.params.data,
         folder=snakemake.input.model,
-        checked=snakemake.params.checked,
-        record=snakemake.output.record,
-        samples=snakemake.output.samples,
+        **snakemake.params,
+        **snakemake.output,
     )

@@ -1,9 +1,6 @@
 """Write the results of a folder in a format of others."""
 
-import sys
-from argparse import ArgumentParser
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.files import whole
@@ -12,7 +9,6 @@ from bench.tools.formats.cell import Files, Publication, ScoredCell
 from bench.tools.formats.eval_results import eval_results
 from bench.tools.formats.every_eval_ever import every_eval_ever
 from bench.tools.formats.lm_eval import lm_eval
-from bench.typed import NAME
 
 FORMATS: dict[str, Callable[[ScoredCell, Publication], Files]] = {
     "every-eval-ever": every_eval_ever,
@@ -60,36 +56,3 @@ def export_results(
         if not count:
             raise ValueError(f"{results}: nothing that {form} can say: {'; '.join(left_out)}")
     return count, left_out
-
-
-def add_options(parser: ArgumentParser) -> None:
-    """The options of ``python -m bench export`` that are of results."""
-    options = parser.add_argument_group("results in a format of others")
-    options.add_argument("--to", metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
-    options.add_argument(
-        "--organization",
-        metavar="NAME",
-        help="who ran the benchmark, by the name on the hub; every-eval-ever asks for it, and has "
-        "`unknown` without",
-    )
-
-
-def export_or_exit(results: Path, output: Path | None, form: str, organization: str | None) -> None:
-    """Write results, and say what was written and what is left out; or say why not, and exit."""
-    output = output or results / "export" / form
-    try:
-        if form not in FORMATS:
-            raise ValueError(f"--to {form}: allowed: {', '.join(FORMATS)}")
-        if organization is not None and FORMATS[form] is not every_eval_ever:
-            raise ValueError(f"--organization: {form} has no place for it")
-        if organization is not None and not NAME.fullmatch(organization):
-            raise ValueError(
-                f"--organization {organization}: allowed: letters, digits, '.', '_', '-'"
-            )
-        publication = Publication(at=datetime.now(UTC), organization=organization)
-        count, left_out = export_results(results, form, output, publication)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
-    print(f"{output}: {count} files")

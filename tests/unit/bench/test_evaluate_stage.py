@@ -15,7 +15,7 @@ from bench.jobs.outcome import Attempt
 from bench.origin import STAGE_FILE, mark
 from bench.records.record import data_of, prune_config, resolved_config
 from bench.sources import SyntheticSource, fetch_model
-from bench.sources.staging import write_manifest
+from bench.sources.base import write_manifest
 from bench.stages.evaluate import EvaluationJob, evaluate_cell
 from bench.stages.inputs import of_base
 

@@ -17,7 +17,6 @@ from bench.config.training import Training
 from bench.data.tokens import Blocks
 from bench.models.loading import SHORT, short_attention
 from bench.tools.measured_training import SavedForBackward
-from bench.training.blocks import Served
 from bench.training.loss import (
     SummedLoss,
     counted_logits,
@@ -28,7 +27,7 @@ from bench.training.loss import (
     next_token_loss,
     validation_loss,
 )
-from bench.training.train import train
+from bench.training.train import Served, train
 
 SETTINGS = Training(mixture=[{"data": "x"}], length=8, batch_size=2, steps=6)
 

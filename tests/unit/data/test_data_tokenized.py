@@ -10,7 +10,7 @@ from bench.data.forms import DataError
 from bench.data.tokens import Blocks
 from bench.origin import mark
 from bench.sources import SyntheticSource, fetch_model
-from bench.sources.staging import write_manifest
+from bench.sources.base import write_manifest
 from bench.stages.tokenize import tokenize_calibration, tokenize_repair
 
 SOURCE = SyntheticSource(source="synthetic", articles=4, items=20)
