@@ -46,13 +46,10 @@ def _one_of(allowed) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _pattern(name: str) -> str:
-    return str(Pattern.parse(name))
-
-
 Repair = Annotated[str, _one_of(REPAIRS)]
 Pruners = Annotated[list[Annotated[str, _one_of(PRUNERS)]], Field(min_length=1)]
-Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(min_length=1)]
+PatternName = Annotated[str, AfterValidator(lambda name: str(Pattern.parse(name)))]
+Patterns = Annotated[list[PatternName], Field(min_length=1)]
 
 
 class ClaimsError(ValueError):

@@ -26,7 +26,7 @@ from bench.origin import MANIFEST
 from bench.typed import LONGEST
 
 Check = Callable[[Config], Iterator[str]]
-SHORT = re.compile(r"[a-z0-9][a-z0-9-]*")
+SHORT = re.compile(rf"[a-z0-9][a-z0-9-]{{,{LONGEST - 1}}}")
 
 
 def _unknown(key: str, name: str, allowed: Iterable[str]) -> Iterator[str]:
@@ -69,11 +69,8 @@ def repairs_of_the_grid_have_options(config: Config) -> Iterator[str]:
 def variants_are_of_repairs_that_train(config: Config) -> Iterator[str]:
     for name, variant in config.variants.items():
         # Beside the folders of a base's trainings lies its own.
-        if name in (*REPAIRS, "base") or not _is_short(name):
-            yield (
-                f"variants = {shown(name)}: allowed: a name that no repair has, and not `base`, of "
-                f"at most {LONGEST} lower-case letters, digits and hyphens"
-            )
+        said = "a name that no repair has, and not `base`"
+        yield from _misnamed("variants", name, (*REPAIRS, "base"), said)
         yield from _unknown(f"variants.{name}.of", variant.of, TRAININGS)
         if variant.of in TRAININGS:
             yield from _without_options(config, variant.of)
@@ -83,11 +80,8 @@ def variants_are_of_repairs_that_train(config: Config) -> Iterator[str]:
 def budgets_are_of_repairs_that_train(config: Config) -> Iterator[str]:
     trained = [*TRAININGS, *config.variants]
     for name, budget in config.budgets.items():
-        if name in (DEFAULT_BUDGET, NO_BUDGET) or not _is_short(name):
-            yield (
-                f"budgets = {shown(name)}: allowed: a name other than `{DEFAULT_BUDGET}` and "
-                f"`{NO_BUDGET}`, of at most {LONGEST} lower-case letters, digits and hyphens"
-            )
+        said = f"a name other than `{DEFAULT_BUDGET}` and `{NO_BUDGET}`"
+        yield from _misnamed("budgets", name, (DEFAULT_BUDGET, NO_BUDGET), said)
         for repair in budget.repair:
             key = ("budgets", name, "repair")
             yield from _unknown(".".join(key), repair, trained)
@@ -96,8 +90,11 @@ def budgets_are_of_repairs_that_train(config: Config) -> Iterator[str]:
                 yield from _option_problems(config, (*key, repair), repair, name)
 
 
-def _is_short(name: str) -> bool:
-    return bool(SHORT.fullmatch(name)) and len(name) <= LONGEST
+def _misnamed(key: str, name: str, taken: Iterable[str], said: str) -> Iterator[str]:
+    """The problem of a name in paths that is taken, or has other signs than these."""
+    if name in taken or not SHORT.fullmatch(name):
+        signs = f"of at most {LONGEST} lower-case letters, digits and hyphens"
+        yield f"{key} = {shown(name)}: allowed: {said}, {signs}"
 
 
 def _option_problems(

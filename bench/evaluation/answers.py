@@ -59,7 +59,7 @@ def options_of(task: "ConfigurableTask", sample: dict) -> dict:
     count = len(choices)
     return {
         "log_likelihoods": [responses[0][0] for responses in sample["resps"][:count]],
-        "bytes": [_bytes(continuation) for _, continuation, *_ in sample["arguments"][:count]],
+        "bytes": [len((c.lstrip() or c).encode()) for _, c, *_ in sample["arguments"][:count]],
         "right": right,
     }
 
@@ -68,7 +68,3 @@ def _index(gold: int | str, choices: Sequence[str]) -> int | None:
     if isinstance(gold, str):
         return choices.index(gold) if gold in choices else None
     return int(gold) if 0 <= gold < len(choices) else None
-
-
-def _bytes(continuation: str) -> int:
-    return len((continuation.lstrip() or continuation).encode())

@@ -83,7 +83,8 @@ def run_stage(
         folder.mkdir()
         outcome = next((o for o in map(read_outcome, needs) if o["error"] is not None), None)
         if outcome is None:
-            costs, error = attempt.make(stage, partial(_fill, folder, work))
+            filled = naming_full_disk(folder)(partial(work, folder))
+            costs, error = attempt.make(stage, filled)
             if error is None:
                 costs |= {"disk_bytes": disk_bytes(folder), "cluster_job": cluster_job()}
             else:
@@ -92,11 +93,6 @@ def run_stage(
             outcome = {"error": error, "costs": costs}
         origin = {"files": describe(folder), "made_from": made_from}
         write_json(folder / STAGE_FILE, outcome | origin)
-
-
-def _fill(folder: Path, work: Callable[[Path], dict]) -> dict:
-    with naming_full_disk(folder):
-        return work(folder)
 
 
 def disk_bytes(folder: Path) -> int:

@@ -46,7 +46,8 @@ def make_history(
         before: the pruned model's weights, layer by layer.
         model: the model that the training, merged, made of it.
     """
-    layers = _changes(before, model)
+    after = {name: layer.weight for name, layer in prunable_layers(model).items()}
+    layers = {name: _change(weight.to(after[name]), after[name]) for name, weight in before}
     return {
         "training": training,
         "evolution": _evolution(evolution, list(layers)),
@@ -115,11 +116,6 @@ def _thinned(entries: list[dict]) -> list[dict]:
 
 
 @torch.no_grad()
-def _changes(before: Iterable[tuple[str, Tensor]], model: nn.Module) -> dict[str, dict]:
-    after = {name: layer.weight for name, layer in prunable_layers(model).items()}
-    return {name: _change(weight.to(after[name]), after[name]) for name, weight in before}
-
-
 def _change(before: Tensor, after: Tensor) -> dict[str, float]:
     """Norm of the change relative to the norm before, and the shares of the positions."""
     was, stays = before != 0, after != 0

@@ -29,6 +29,7 @@ from bench.models.loading import load_model, load_tokenizer, pick_device, pick_d
 from bench.models.merging import merge
 from bench.origin import MANIFEST, identity, sha256, verify
 from bench.records.history import make_history, no_history, sparsity_ranges, write_history
+from bench.records.measures import STAGES
 from bench.records.record import make_record
 from bench.stages.inputs import (
     of_base,
@@ -259,7 +260,7 @@ def _earlier(job: EvaluationJob) -> Result:
     requested = Pattern.parse(job.cell.pattern).sparsity
     result = Result(
         sparsity={"requested": requested, "achieved": None, "layers": None, "evolution": None},
-        stages={"prune": None, "repair": None, "merge": None, "evaluate": None},
+        stages=dict.fromkeys(STAGES),
         error=None,
     )
     for stage, folder in {"prune": job.base, "repair": job.trained}.items():

@@ -93,7 +93,9 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
         values = _values(reference, rows.get(cell.row, []))
         measured = {"measured": mean(value for _, value in values)}
         if values:
-            score = _score(values[0][0], reference.metric)
+            task, metric = values[0][0], reference.metric
+            # Accuracies are called after the task.
+            score = f"{task}_{metric}" if metric in KINDS else task
             by = (cell.model, cell.pruner, cell.budget, cell.repair, score)
             measured |= dict(zip(MEASURED_BY, by, strict=True))
         found.append(reference.model_dump() | measured)
@@ -114,11 +116,6 @@ def _method(reference: Published) -> tuple[str, str, str]:
     return pruner, DENSE if pruner == DENSE else reference.pattern, repair or UNREPAIRED
 
 
-def _score(task: str, metric: str) -> str:
-    """The score of the tables that a task's metric is; accuracies are called after the task."""
-    return f"{task}_{metric}" if metric in KINDS else task
-
-
 def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]]:
     """What the seeds of a row scored in the setting of a published number, with the task's name.
 
@@ -132,22 +129,22 @@ def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]
         and entry["metric"] == reference.metric
         and reference.context in (None, entry.get("context_length"))
         and entry["few_shot"] == (reference.few_shot or 0)
-        and _windows(record, entry) == (reference.windows or "disjoint")
-        and _split(record, entry) in (None, reference.split or "test")
+        and _is_cut_so(record, entry, reference)
         and entry.get("limit") is None
         and entry["value"] is not None
     ]
     return [(task, value) for task, value in found if task == found[0][0]]
 
 
-def _split(record: dict, entry: dict) -> str | None:
-    """Of which split of its data set a score is; lm-eval's own tasks say that themselves."""
-    settings = record["config"]["resolved"]["evaluation"]["tasks"].get(entry["task"], {})
-    return settings.get("split") if settings.get("data") is not None else None
+def _is_cut_so(record: dict, entry: dict, reference: Published) -> bool:
+    """Whether a score is of the split of a published number, and a perplexity of such windows.
 
-
-def _windows(record: dict, entry: dict) -> str:
-    """How a text was cut for a perplexity; of other metrics it says nothing."""
+    Tasks of lm-eval's own say of which split they are themselves.
+    """
     settings = record["config"]["resolved"]["evaluation"]["tasks"].get(entry["task"], {})
-    cut = settings.get("windows", TaskSpec.model_fields["windows"].default)
-    return cut if entry["metric"] == PERPLEXITY else "disjoint"
+    windows = settings.get("windows", TaskSpec.model_fields["windows"].default)
+    if entry["metric"] != PERPLEXITY:
+        windows = "disjoint"
+    split = settings.get("split") if settings.get("data") is not None else None
+    wanted = reference.windows or "disjoint"
+    return windows == wanted and split in (None, reference.split or "test")

@@ -60,7 +60,9 @@ def find_problems(results: Path) -> Iterator[str]:
                 else:
                     yield from (f"{name}: {problem}" for problem in _items(record, found))
                     # More than that of all cells may not fit into memory.
-                    samples[name] = {t: _ids(items) for t, items in found.items()}, digest_of(found)
+                    ids = {task: [item["id"] for item in found[task]] for task in found}
+                    digests = {task: digest_of(each) for task, each in ids.items()}
+                    samples[name] = digests, digest_of(found)
     yield from _together(records, samples)
     yield from local_problems(results.parent, records)
 
@@ -151,11 +153,6 @@ def _items(record: dict, samples: Samples) -> Iterator[str]:
             yield f"metrics.{task}.n = {entry['n']}: allowed: limit = {limit}"
         if not has_values(samples.get(task, []), metric):
             yield f"samples of {task}: no {metric}"
-
-
-def _ids(items: list[dict]) -> str:
-    """A digest of the ids of items, in their order."""
-    return digest_of([item["id"] for item in items])
 
 
 def _together(

@@ -17,7 +17,6 @@ logits of `bitmask` must be those of `zeros`, bit for bit.
 import argparse
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -43,24 +42,14 @@ WORTH = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a model did with a prompt.
-
-    Attributes:
-        prefill: seconds that the prompt took.
-        decode: seconds that the tokens after it took.
-        logits: of each token that was decoded, and of the one after them, (tokens + 1, vocabulary).
-    """
-
-    prefill: float
-    decode: float
-    logits: Tensor
-
-
 @torch.no_grad()
-def answer(model: nn.Module, prompt: Tensor, tokens: int) -> Answer:
-    """Read a prompt, int64 (1, length), and decode ``tokens`` tokens greedily; none ends it."""
+def answer(model: nn.Module, prompt: Tensor, tokens: int) -> tuple[float, float, Tensor]:
+    """Read a prompt, int64 (1, length), and decode ``tokens`` tokens greedily; none ends it.
+
+    Returns:
+        Seconds that the prompt took, and the tokens after it; logits of each token that was
+        decoded, and of the one after them, (tokens + 1, vocabulary).
+    """
     start = now(model.device)
     output = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
     logits = [output.logits[0, -1]]
@@ -69,7 +58,7 @@ def answer(model: nn.Module, prompt: Tensor, tokens: int) -> Answer:
         chosen = logits[-1].argmax().view(1, 1)
         output = model(input_ids=chosen, past_key_values=output.past_key_values, use_cache=True)
         logits.append(output.logits[0, -1])
-    return Answer(read - start, now(model.device) - read, torch.stack(logits))
+    return read - start, now(model.device) - read, torch.stack(logits)
 
 
 def packed(model: nn.Module) -> nn.Module:
@@ -104,7 +93,7 @@ def measure(
         ValueError: ``bitmask`` does not answer as ``zeros`` do (one line).
     """
     weights = {name: held([*m.parameters(), *m.buffers()]) for name, m in models.items()}
-    first = {name: answer(model, prompt, tokens).logits for name, model in models.items()}
+    first = {name: answer(model, prompt, tokens)[2] for name, model in models.items()}
     if not torch.equal(first[BITMASK], first[ZEROS]):
         furthest = (first[BITMASK] - first[ZEROS]).abs().max().item()
         raise ValueError(f"{BITMASK}: logits are up to {furthest:g} from those of {ZEROS}")
@@ -113,8 +102,8 @@ def measure(
         for _ in range(repeat):
             for name, model in models.items():
                 bar.set_postfix_str(name)
-                taken = answer(model, prompt, tokens)
-                rates = (prompt.shape[1] / taken.prefill, tokens / taken.decode)
+                prefill, decode, _ = answer(model, prompt, tokens)
+                rates = (prompt.shape[1] / prefill, tokens / decode)
                 rows.append({"stored": name, **dict(zip(PHASES, rates, strict=True))})
                 bar.update()
     return weights, pd.DataFrame(rows)

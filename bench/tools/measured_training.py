@@ -89,6 +89,11 @@ class Settings:
     threads: int
     seed: int = 0
 
+    @property
+    def is_base(self) -> bool:
+        """Whether the model is a base of the workflow's."""
+        return self.model is not None and (Path(self.model) / BASE_FILE).exists()
+
 
 @dataclass(frozen=True)
 class Step:
@@ -136,8 +141,7 @@ def held(tensors: list[Tensor]) -> int:
 def load_dense(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The model before it is pruned; a random one is made on the device and never on the host."""
     if settings.model is not None:
-        is_base = (Path(settings.model) / BASE_FILE).exists()
-        folder = dense_model(settings.model) if is_base else settings.model
+        folder = dense_model(settings.model) if settings.is_base else settings.model
         return load_model(folder, device, dtype)
     torch.manual_seed(settings.seed)
     with device:
@@ -147,7 +151,7 @@ def load_dense(settings: Settings, device: torch.device, dtype: torch.dtype) -> 
 
 def load(settings: Settings, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The pruned base."""
-    if settings.model is not None and (Path(settings.model) / BASE_FILE).exists():
+    if settings.is_base:
         dense = dense_model(settings.model)
         model = load_base(settings.model, dense=dense, device=device, dtype=dtype)
     else:

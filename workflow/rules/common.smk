@@ -172,14 +172,10 @@ def band(model):
     return CONFIG.models[model].model_dump(mode="json")["band"]
 
 
-def dense_fits(model):
-    """Whether the dense model was found to score as expected."""
-    return is_checked(DENSE_CHECKED.format(model=model), f"resources/models/{model}", band(model))
-
-
 def dense_checked(w):
     """Wait until the scores of this dense model are checked with this band; for the data, too."""
-    if not dense_fits(w.model):
+    file, folder = DENSE_CHECKED.format(model=w.model), f"resources/models/{w.model}"
+    if not is_checked(file, folder, band(w.model)):
         checkpoints.check_dense.get(model=w.model)
     return data_checked(w)
 

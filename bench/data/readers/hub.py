@@ -109,19 +109,7 @@ def alpaca(path: Path, skipped: Counter) -> Iterator[dict]:
             skipped["no answer"] += 1
 
 
-READERS = (
-    c4,
-    wikitext,
-    boolq,
-    rte,
-    hellaswag,
-    winogrande,
-    arc,
-    openbookqa,
-    piqa,
-    gsm8k,
-    alpaca,
-)
+READERS = (c4, wikitext, boolq, rte, hellaswag, winogrande, arc, openbookqa, piqa, gsm8k, alpaca)
 
 
 def _gzipped_texts(path: Path) -> Iterator[str]:
