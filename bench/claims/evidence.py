@@ -4,7 +4,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy import stats
@@ -31,21 +30,26 @@ class Needed:
     both: bool = False
 
 
-class Evidence(Protocol):
-    """Of one comparison, or of several together."""
+class Evidence:
+    """Of one comparison, or of several together: an estimate, over so many seeds and items.
+
+    Where nothing else is said, what was observed is all that can be said.
+    """
 
     estimate: float
     seeds: int
-    items: int | None
+    items: int | None = None
 
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
         """What the estimate is compatible with; None where that cannot be said."""
+        return None, None
 
     def needed(self, threshold: float, level: float = LEVEL) -> Needed:
         """What would make the interval around this estimate exclude the threshold."""
+        return Needed()
 
 
-class Difference:
+class Difference(Evidence):
     """A paired difference of scores."""
 
     def __init__(self, difference: Resampled):
@@ -87,14 +91,12 @@ class Difference:
         return Needed(seeds, items)
 
 
-class Ratio:
+class Ratio(Evidence):
     """A ratio of costs, over bases and seeds.
 
     Args:
         logarithms: by (base, seed), of the ratio there.
     """
-
-    items = None
 
     def __init__(self, logarithms: dict[tuple, float]):
         self.logarithms = logarithms
@@ -135,10 +137,8 @@ class Ratio:
         return Needed(wanted and math.ceil(wanted / self.bases))
 
 
-class Largest:
+class Largest(Evidence):
     """The largest of observed values, of which none may be over the threshold."""
-
-    items = None
 
     def __init__(self, values: Sequence[float]):
         self.values = list(values)
@@ -147,12 +147,6 @@ class Largest:
     @classmethod
     def pooled(cls, parts: Sequence["Largest"]) -> "Largest":
         return cls([value for part in parts for value in part.values])
-
-    def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
-        return None, None
-
-    def needed(self, threshold: float, level: float = LEVEL) -> Needed:
-        return Needed()
 
 
 class Share(Largest):

@@ -28,11 +28,9 @@ class ModelSpec(Strict):
     source: Source = Field(description="Where the model comes from.")
     band: dict[str, Band] = Field(
         default={},
-        description=(
-            "Lowest and highest score expected of the dense model, a task (accuracies in percent). "
-            "Where the 95 % interval of a score, over the items that are run, does not touch it, "
-            "the run stops before anything is pruned. What is not run is not looked at."
-        ),
+        description="Lowest and highest score expected of the dense model, a task (accuracies in "
+        "percent). Where the 95 % interval of a score, over the items that are run, does not "
+        "touch it, the run stops before anything is pruned. What is not run is not looked at.",
     )
     context_length: Length | None = Field(
         default=None,
@@ -41,10 +39,9 @@ class ModelSpec(Strict):
     )
     shape: Shape | None = Field(
         default=None,
-        description=(
-            "Shape of a decoder of LLaMA's kind, so that N:M is checked, and memory and time are "
-            "estimated, before it is fetched. Null: as its `config.json` says, once it is there."
-        ),
+        description="Shape of a decoder of LLaMA's kind, so that N:M is checked, and memory and "
+        "time are estimated, before it is fetched. Null: as its `config.json` says, once it is "
+        "there.",
     )
 
     @property

@@ -13,10 +13,8 @@ class Runtime(Strict):
     threads: PositiveInt = Field(default=1, description="CPU threads a process.")
     processes: PositiveInt = Field(
         default=1,
-        description=(
-            "Processes, each with a GPU of its own where jobs take GPUs, that share the training "
-            "of the repairs that can share it (`repair` says which); the others train in one."
-        ),
+        description="Processes, each with a GPU of its own where jobs take GPUs, that share the "
+        "training of the repairs that can share it (`repair` says which); the others train in one.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="`auto`: a GPU where there is one."

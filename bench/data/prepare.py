@@ -47,10 +47,8 @@ class DataSpec(Strict):
     )
     splits: Annotated[dict[SplitName, Fraction], Field(min_length=1), AfterValidator(_whole)] = (
         Field(
-            description=(
-                "Share of each split. Items that belong together (paragraphs of an article, twin "
-                "sentences) never straddle two."
-            )
+            description="Share of each split. Items that belong together (paragraphs of an "
+            "article, twin sentences) never straddle two.",
         )
     )
     licence: str = Field(description="Licence of the text.")
@@ -63,10 +61,8 @@ class DataSpec(Strict):
     )
     article_characters: PositiveInt | None = Field(
         default=None,
-        description=(
-            "Join the paragraphs of each article into one text, cut at a boundary to at most this "
-            "many characters (for perplexity)."
-        ),
+        description="Join the paragraphs of each article into one text, cut at a boundary to at "
+        "most this many characters (for perplexity).",
     )
 
 

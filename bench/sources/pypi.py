@@ -43,10 +43,8 @@ class Distribution(Strict):
     )
     sha256: Sha256 = Field(description="SHA-256 of that file; anything else is refused.")
     members: Annotated[list[FetchedPath], Field(min_length=1), EachOnce] = Field(
-        description=(
-            "Files wanted out of it. The folder `name-version/` that encloses everything in a "
-            "source distribution is left out of the paths."
-        )
+        description="Files wanted out of it. The folder `name-version/` that encloses everything "
+        "in a source distribution is left out of the paths.",
     )
 
     def unpack(self, folder: Path) -> None:

@@ -42,10 +42,8 @@ class SyntheticSource(BaseSource):
     )
     shape: Annotated[dict[str, Any], AfterValidator(_json)] = Field(
         default={},
-        description=(
-            "Of the model: keys of its `transformers` configuration, laid over the family's "
-            "(`bench/sources/families.py`)."
-        ),
+        description="Of the model: keys of its `transformers` configuration, laid over the "
+        "family's (`bench/sources/families.py`).",
     )
     vocabulary: Annotated[int, Field(ge=400)] = Field(
         default=512, description="Of the model: tokens of its tokenizer."
