@@ -62,11 +62,8 @@ class Judged:
     """A comparison ``of`` so many with its verdict, and what would settle it if it is open."""
 
     def __init__(self, claim: Claim, comparison: Comparison, *, of: int):
-        self.place, self.evidence, self.lacks = (
-            comparison.place,
-            comparison.evidence,
-            comparison.lacks,
-        )
+        self.place, self.evidence = comparison.place, comparison.evidence
+        self.lacks = comparison.lacks
         self.verdict = judge(claim, self.evidence, of=of)
         self.needed, why = Needed(), [str(lack) for lack in self.lacks]
         if self.verdict is Verdict.NO_VERDICT:

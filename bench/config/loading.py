@@ -26,19 +26,16 @@ def load(values: Mapping) -> Config:
     Raises:
         ConfigError: with one line for each problem: key, value, what is allowed.
     """
+    problems = []
     try:
         config = validated(CONFIG, dict(values))
     except MisfitError as error:
-        raise _refusal(str(error).splitlines()) from None
+        problems = str(error).splitlines()
     for checks in (NAMES, FITS):
-        problems = [problem for check in checks for problem in check(config)]
-        if problems:
-            raise _refusal(problems)
+        problems = problems or [problem for check in checks for problem in check(config)]
+    if problems:
+        raise ConfigError("\n".join(f"config: {line}" for line in dict.fromkeys(problems)))
     return config
-
-
-def _refusal(lines: Iterable[str]) -> ConfigError:
-    return ConfigError("\n".join(f"config: {line}" for line in dict.fromkeys(lines)))
 
 
 def load_or_exit(values: Mapping) -> Config:

@@ -94,10 +94,8 @@ def read_seen(folder: Path, split: str, checked: str | Path | None) -> list[dict
         split: name of the split.
         checked: the manifest that :func:`check` wrote; None where it leaves out nothing.
     """
+    dropped = set(_left_out(checked).get(f"{folder.name}/{split}", ()))
     items = read_items(folder / f"{split}.jsonl")
-    if checked is None:
-        return items
-    dropped = set(read_json(checked)["overlaps"]["dropped"].get(f"{folder.name}/{split}", ()))
     return [item for item in items if item["id"] not in dropped]
 
 
@@ -109,6 +107,10 @@ def dropped_identity(checked: str | Path | None, sets: Iterable[str], split: str
         sets: names of the sets.
         split: name of the split.
     """
-    dropped = {} if checked is None else read_json(checked)["overlaps"]["dropped"]
+    dropped = _left_out(checked)
     parts = (f"{name}/{split}" for name in sets)
     return digest_of({part: dropped[part] for part in parts if part in dropped})
+
+
+def _left_out(checked: str | Path | None) -> dict[str, list[str]]:
+    return {} if checked is None else read_json(checked)["overlaps"]["dropped"]

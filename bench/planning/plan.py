@@ -25,7 +25,7 @@ from bench.files import UnreadableError
 from bench.models.loading import takes_gpu
 from bench.planning.limits import LIMITS_FILE, limits_here, misfits, read_limits
 from bench.planning.needs import GIB, MIB, Job, job_seconds, jobs_of, needs, units
-from bench.planning.preflight import check_or_exit
+from bench.planning.preflight import exit_on, find_problems
 from bench.planning.retry import to_retry
 from bench.planning.speeds import Device, device_of, with_records
 from bench.records.record import read_record
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = load_or_exit(read_files(given.configfile))
     except ValueError as error:
         parser.exit(1, f"{error}\n")
-    check_or_exit(config)
+    exit_on(find_problems(config))
     if limits is None:
         limits, file = limits_here(config), "this machine"
     kind = "cuda" if takes_gpu(config.runtime.device) else "cpu"

@@ -50,17 +50,8 @@ class _Prepared(BaseModel):
     items: dict[str, int]
 
 
-def check_or_exit(config: Config) -> None:
+def exit_on(found: Iterator[str]) -> None:
     """End the process with one line a problem, exit status 1, if there is any."""
-    _exit_on(find_problems(config))
-
-
-def check_tasks_or_exit(config: Config) -> None:
-    """:func:`check_or_exit` of what is known as soon as the items of the tasks are there."""
-    _exit_on(_task_problems(config))
-
-
-def _exit_on(found: Iterator[str]) -> None:
     try:
         problems = list(dict.fromkeys(found))
     except UnreadableError as error:
@@ -75,7 +66,7 @@ def find_problems(config: Config) -> Iterator[str]:
     """
     if Path(config.checkpoints).exists() and not Path(config.checkpoints).is_dir():
         yield f"checkpoints = {config.checkpoints!r}: is a file; allowed: a folder"
-    yield from _task_problems(config)
+    yield from task_problems(config)
     for load, source in ((load_claims, CLAIMS_FILE), (read_references, reference_files())):
         try:
             load(source)
@@ -120,9 +111,10 @@ def _path_problem(path: Path) -> str | None:
     return None
 
 
-def _task_problems(config: Config) -> Iterator[str]:
-    """Names of columns, names that lm-eval does not know, limits above the items there are, more
-    examples than other items, and metrics that a task of lm-eval's own does not have.
+def task_problems(config: Config) -> Iterator[str]:
+    """What is wrong with the tasks, as soon as their items are there: names of columns, names that
+    lm-eval does not know, limits above the items there are, more examples than other items, and
+    metrics that a task of lm-eval's own does not have.
     """
     taken = {*BESIDE_SCORES, AVERAGE, ANSWERS}
     ends = (f"_{PERPLEXITY}", f"_{ANSWER_BPB}", *filter(None, OF_A_SCORE))

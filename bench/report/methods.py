@@ -28,11 +28,7 @@ def cards(sources: Sources) -> list[dict]:
         for record in records
     }
     return [
-        *(
-            _card("pruner", name, PRUNERS[name], PRUNERS[name], records)
-            for name in PRUNERS
-            if name in used
-        ),
+        *(_card("pruner", name, PRUNERS[name], records) for name in PRUNERS if name in used),
         *(
             _repair_card(name, methods[name], records, sources)
             for name in in_order(methods)
@@ -43,7 +39,7 @@ def cards(sources: Sources) -> list[dict]:
 
 def _repair_card(name: str, method: str, records: list[dict], sources: Sources) -> dict:
     """The card of a repair that is ``method``, or a variant of it."""
-    card = _card("repair", name, REPAIRS[method], REPAIRS[method].Options, records)
+    card = _card("repair", name, REPAIRS[method], records)
     origin, own = sender_of(name)
     if name != method:
         _, changed = changes(records).get(name, ("", ""))
@@ -56,9 +52,9 @@ def _repair_card(name: str, method: str, records: list[dict], sources: Sources) 
     }
 
 
-def _card(
-    kind: str, name: str, method: type, options: type[BaseModel], records: list[dict]
-) -> dict:
+def _card(kind: str, name: str, method: type, records: list[dict]) -> dict:
+    # A pruner is a model of its own options.
+    options = method if kind == "pruner" else method.Options
     return {
         "kind": kind,
         "name": name,

@@ -12,7 +12,7 @@ from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.models.merging import repruner
 from bench.origin import identity, verify
 from bench.stages.inputs import of_trial, verify_blocks, verify_tokens
-from bench.stages.shared_repair import check_gpus, train_in_processes
+from bench.stages.shared_repair import train_in_processes
 from bench.stages.training_job import TrainingJob, train_once
 from bench.training.loss import validation_loss
 from bench.training.train import in_memory
@@ -32,12 +32,8 @@ def train_repair(job: TrainingJob, attempt: Attempt, processes: int = 1) -> None
     job.verify()
 
     def work(folder: Path) -> dict:
-        if processes == 1:
-            train_here = partial(train_once, job, folder)
-        else:
-            check_gpus(processes, job)
-            train_here = partial(train_in_processes, processes, job, folder)
-        return in_memory(job.micro_batch(processes), train_here)
+        here = train_once if processes == 1 else partial(train_in_processes, processes)
+        return in_memory(job.micro_batch(processes), partial(here, job, folder))
 
     run_stage("repair", job.output, attempt, work, made_from=job.made_from(), needs=(job.base,))
     if read_outcome(job.output)["error"] is None:

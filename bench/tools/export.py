@@ -17,7 +17,6 @@ from bench.models.loading import load_tokenizer
 from bench.tools.arguments import Parser
 from bench.tools.card import model_card
 from bench.tools.cell_model import CELLS, NoCellError, load_cell, read_cell
-from bench.tools.formats.cell import Publication
 from bench.tools.formats.every_eval_ever import every_eval_ever
 from bench.tools.formats.write import FORMATS, export_results
 from bench.typed import NAME
@@ -123,8 +122,7 @@ def _export_results(given: Namespace) -> str:
     if organization is not None and not NAME.fullmatch(organization):
         raise ValueError(f"--organization {organization}: allowed: letters, digits, '.', '_', '-'")
     output = given.out or given.cell / "export" / form
-    publication = Publication(at=datetime.now(UTC), organization=organization)
-    count, left_out = export_results(given.cell, form, output, publication)
+    count, left_out = export_results(given.cell, form, output, datetime.now(UTC), organization)
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     return f"{output}: {count} files"

@@ -119,9 +119,8 @@ def table(weights: dict[str, int], measured: pd.DataFrame) -> pd.DataFrame:
     result = pd.DataFrame({"weights_mib": pd.Series(weights) / MIB})
     result["weights_ratio"] = result["weights_mib"] / result.loc[DENSE, "weights_mib"]
     for phase in PHASES:
-        result[phase] = grouped[phase].median()
-        result[f"{phase}_low"] = grouped[phase].min()
-        result[f"{phase}_high"] = grouped[phase].max()
+        columns = [phase, f"{phase}_low", f"{phase}_high"]
+        result[columns] = grouped[phase].agg(["median", "min", "max"])
         result[f"{phase}_ratio"] = result[phase] / result.loc[DENSE, phase]
     return result
 
@@ -148,7 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         record = read_cell(given.cell)
-        _check_length(given, record)
+        length = {"--prompt + --tokens": given.prompt + given.tokens}
+        folder = Path(record["inputs"]["model"])
+        for problem in length_problems(record["cell"]["model"], folder, length):
+            raise ValueError(problem)
         zeros = unmapped(load_cell(given.cell, record, given.device))
         dense = unmapped(load_model(record["inputs"]["model"], zeros.device, zeros.dtype))
         torch.set_num_threads(given.threads or record["provenance"]["threads"])
@@ -172,14 +174,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"highest). Logits of {BITMASK} are those of {ZEROS}, bit for bit. {WORTH}",
         )
     )
-
-
-def _check_length(given: argparse.Namespace, record: dict) -> None:
-    """See that the model takes so many tokens."""
-    length = {"--prompt + --tokens": given.prompt + given.tokens}
-    folder = Path(record["inputs"]["model"])
-    for problem in length_problems(record["cell"]["model"], folder, length):
-        raise ValueError(problem)
 
 
 def parser_of_arguments() -> Parser:

@@ -35,7 +35,7 @@ from bench.jobs.scheduling import run_again, schedule_one_look
 from bench.models.loading import takes_gpu
 from bench.planning.needs import Job, memory_mib, minutes
 from bench.planning.plan import make_plan
-from bench.planning.preflight import check_or_exit
+from bench.planning.preflight import exit_on, find_problems
 from bench.planning.retry import to_retry
 from bench.planning.speeds import device_of
 from bench.records.band import is_checked
@@ -53,7 +53,7 @@ from bench.tables import TABLES
 
 read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)
-check_or_exit(CONFIG)
+exit_on(find_problems(CONFIG))
 
 CHECKPOINTS = CONFIG.checkpoints
 # The cell of the wildcards: paths of cells with it are those of rules.

@@ -5,10 +5,10 @@ from pathlib import Path
 from bench.config.loading import load_or_exit
 from bench.data import Parts, check
 from bench.jobs.job import Job
-from bench.planning.preflight import check_tasks_or_exit
+from bench.planning.preflight import exit_on, task_problems
 
 with Job(snakemake):
-    check_tasks_or_exit(load_or_exit(snakemake.config))
+    exit_on(task_problems(load_or_exit(snakemake.config)))
     check(
         [Path(folder) for folder in snakemake.input.data],
         Path(snakemake.output[0]),

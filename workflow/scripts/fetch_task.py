@@ -8,11 +8,11 @@ from bench.evaluation.own import LmEvalSource
 from bench.evaluation.tasks import FACTS
 from bench.files import write_json
 from bench.jobs.job import Job
-from bench.planning.preflight import check_tasks_or_exit
+from bench.planning.preflight import exit_on, task_problems
 from bench.sources import fetch
 
 with Job(snakemake):
     task, folder = snakemake.wildcards.task, Path(snakemake.output[0])
     fetch(LmEvalSource(task=task, revision=snakemake.params.revision), folder)
     write_json(folder / FACTS, own_facts(task, folder))
-    check_tasks_or_exit(load_or_exit(snakemake.config))
+    exit_on(task_problems(load_or_exit(snakemake.config)))

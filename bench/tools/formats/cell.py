@@ -1,7 +1,6 @@
 """A cell as the formats tell of it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -14,19 +13,6 @@ from bench.records.record import read_record
 from bench.records.samples import Samples, read_samples
 
 SUITE = "sparse-repair-bench"
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What records do not say of what is made of them.
-
-    Attributes:
-        at: when it is made.
-        organization: who pruned, repaired and evaluated; None where that is not known.
-    """
-
-    at: datetime
-    organization: str | None = None
 
 
 @dataclass

@@ -4,11 +4,13 @@ A score belongs to a benchmark of the hub if it is of that benchmark's data, and
 can be said of tasks of lm-eval's own alone: a data set of the configuration is a selection.
 """
 
+from datetime import datetime
+
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from bench.records.rows import shown_value
-from bench.tools.formats.cell import Files, Publication, ScoredCell
+from bench.tools.formats.cell import Files, ScoredCell
 
 BENCHMARKS = {
     "gsm8k": ("openai/gsm8k", "gsm8k"),
@@ -18,7 +20,7 @@ BENCHMARKS = {
 NOTED = ("base_model", "pruner", "pattern", "repair", "budget", "seed", "sparsity_achieved")
 
 
-def eval_results(cell: ScoredCell, publication: Publication) -> Files:
+def eval_results(cell: ScoredCell, at: datetime, organization: str | None) -> Files:
     """A file a benchmark, in a folder a cell: what its model's repository would hold.
 
     Values are as in the tables: accuracies in percent.

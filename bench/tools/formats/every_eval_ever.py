@@ -6,6 +6,7 @@ of single items need the texts of questions and answers, which records do not ha
 
 import json
 import math
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,6 @@ from bench.records.samples import ANY, score_range
 from bench.tools.formats.cell import (
     SUITE,
     Files,
-    Publication,
     ScoredCell,
     higher_is_better,
     metric_and_filter,
@@ -28,10 +28,9 @@ UNKNOWN = "unknown"
 LIBRARY, ENGINE = "lm-eval", "transformers"
 
 
-def every_eval_ever(cell: ScoredCell, publication: Publication) -> Files:
+def every_eval_ever(cell: ScoredCell, at: datetime, organization: str | None) -> Files:
     """The log of a cell; the same record has the same file name."""
-    organization = publication.organization
-    model, retrieved = _model(cell, organization), str(int(publication.at.timestamp()))
+    model, retrieved = _model(cell, organization), str(int(at.timestamp()))
     owner, *rest = model["id"].split("/")
     log = {
         "schema_version": SCHEMA_VERSION,

@@ -7,6 +7,7 @@ questions and answers, and the hashes of them, are not there: records have none.
 
 import json
 import math
+from datetime import datetime
 from statistics import fmean
 from typing import Any
 
@@ -17,7 +18,6 @@ from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, UNFILTERED
 from bench.records.samples import ROUNDING
 from bench.tools.formats.cell import (
     Files,
-    Publication,
     ScoredCell,
     higher_is_better,
     metric_and_filter,
@@ -27,10 +27,10 @@ from bench.tools.formats.cell import (
 MODEL = "hf"
 
 
-def lm_eval(cell: ScoredCell, publication: Publication) -> Files:
+def lm_eval(cell: ScoredCell, at: datetime, organization: str | None) -> Files:
     """The files of a cell, called after the time at which they are made, as lm-eval does."""
     folder = sanitize_model_name(cell.name)
-    date = publication.at.replace(tzinfo=None).isoformat().replace(":", "-")
+    date = at.replace(tzinfo=None).isoformat().replace(":", "-")
     tasks: dict[str, list[dict]] = {}
     for entry in cell.metrics:
         tasks.setdefault(entry["task"], []).append(entry)

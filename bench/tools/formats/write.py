@@ -1,25 +1,28 @@
 """Write the results of a folder in a format of others."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from bench.files import whole
 from bench.stages.collect import records_below
-from bench.tools.formats.cell import Files, Publication, ScoredCell
+from bench.tools.formats.cell import Files, ScoredCell
 from bench.tools.formats.eval_results import eval_results
 from bench.tools.formats.every_eval_ever import every_eval_ever
 from bench.tools.formats.lm_eval import lm_eval
 
-FORMATS: dict[str, Callable[[ScoredCell, Publication], Files]] = {
+FORMATS: dict[str, Callable[[ScoredCell, datetime, str | None], Files]] = {
     "every-eval-ever": every_eval_ever,
     "eval-results": eval_results,
     "lm-eval": lm_eval,
 }
-"""What makes the files of a cell, by the name of the format."""
+"""By the name of the format what makes the files of a cell: of the cell, the time at which they are
+made, and who ran it; None where that is not known.
+"""
 
 
 def export_results(
-    results: Path, form: str, output: Path, publication: Publication
+    results: Path, form: str, output: Path, at: datetime, organization: str | None = None
 ) -> tuple[int, list[str]]:
     """Write the results of all cells that did not fail.
 
@@ -27,7 +30,8 @@ def export_results(
         results: folder that holds ``cells``.
         form: one of :data:`FORMATS`.
         output: folder to create, whole or not at all.
-        publication: what the records do not say.
+        at: when they are made.
+        organization: who pruned, repaired and evaluated; None where that is not known.
 
     Returns:
         How many files there are; and what is left out, a line each, once for all cells.
@@ -45,7 +49,7 @@ def export_results(
             if cell.record["error"] is not None:
                 left_out.append(f"{cell.name}: failed: {cell.record['error']['message']}")
                 continue
-            made = FORMATS[form](cell, publication)
+            made = FORMATS[form](cell, at, organization)
             left_out += made.left_out
             for name, text in made.texts.items():
                 file = folder / name

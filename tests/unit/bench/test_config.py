@@ -19,7 +19,7 @@ from bench.config.repair import TRAININGS
 from bench.data import prepare
 from bench.evaluation.tasks import FACTS
 from bench.paths import ROOT
-from bench.planning.preflight import check_or_exit, check_tasks_or_exit, find_problems
+from bench.planning.preflight import exit_on, find_problems, task_problems
 from bench.records.record import data_config, resolved_config
 from bench.sources import fetch
 from bench.tables.table1 import BESIDE_SCORES
@@ -250,7 +250,7 @@ def test_local_models_are_looked_at_before_any_job(tmp_path, settings, patterns,
     values = path_model(tmp_path, settings)
     values["grid"]["patterns"] = patterns
     with pytest.raises(SystemExit) as exit_:
-        check_or_exit(load(values))
+        exit_on(find_problems(load(values)))
     (line,) = exit_.value.code.splitlines()
     assert said in line
 
@@ -492,7 +492,7 @@ def test_a_manifest_of_another_shape_is_one_line(tmp_path, monkeypatch, text, sa
     (tmp_path / "resources/data/science").mkdir(parents=True)
     (tmp_path / "resources/data/science/manifest.json").write_text(text)
     with pytest.raises(SystemExit) as ended:
-        check_or_exit(load(read_layers()))
+        exit_on(find_problems(load(read_layers())))
     (line,) = ended.value.code.splitlines()
     assert line.startswith("resources/data/science/manifest.json: ")
     assert said in line
@@ -509,8 +509,8 @@ def test_more_items_than_there_are_is_one_line_before_any_job(tmp_path, monkeypa
     line = "evaluation.tasks.science.limit = 151: allowed: at most 150, the items there are"
     assert list(find_problems(load(values))) == [line]
     with pytest.raises(SystemExit, match=f"^config: {line}$"):
-        check_tasks_or_exit(load(values))
-    check_tasks_or_exit(load(read_layers()))
+        exit_on(task_problems(load(values)))
+    exit_on(task_problems(load(read_layers())))
     few = load(changed("evaluation.tasks.science.few_shot", 150))
     (line,) = find_problems(few)
     assert line == "evaluation.tasks.science.few_shot = 150: allowed: at most 149, the other items"

@@ -27,7 +27,6 @@ from made_up import made_up_grid
 from bench.cells import Cell, dense_cell, record_path
 from bench.files import write_json, write_json_lines
 from bench.tools.export import main
-from bench.tools.formats.cell import Publication
 from bench.tools.formats.write import FORMATS, export_results
 
 CELL = Cell("tiny", "wanda", "s60", "lora", 1, "x4")
@@ -83,7 +82,7 @@ def bits_per_byte(item) -> float:
 def written(results, form, **said) -> dict[str, str]:
     """The text of each file of an export, by its path."""
     output = results.parent / f"out-{form}-{len(list(results.parent.iterdir()))}"
-    count, _ = export_results(results, form, output, Publication(at=NOW, **said))
+    count, _ = export_results(results, form, output, NOW, **said)
     files = {p.relative_to(output).as_posix(): p.read_text() for p in output.rglob("*.*")}
     files = {path: text for path, text in files.items() if (output / path).is_file()}
     assert len(files) == count
@@ -315,7 +314,7 @@ def test_a_filter_of_answers_has_its_own_samples(results):
 def test_the_score_on_a_benchmark_of_the_hub(results, tmp_path):
     own_task(results)
     output = tmp_path / "out"
-    count, left_out = export_results(results, "eval-results", output, Publication(at=NOW))
+    count, left_out = export_results(results, "eval-results", output, NOW)
     assert count == 1
     file = output / "tiny/wanda-s60/lora@x4/seed1/.eval_results/gsm8k.yaml"
     (entry,) = parse_eval_result_entries(yaml.safe_load(file.read_text()))
@@ -344,7 +343,7 @@ def test_the_score_on_a_benchmark_of_the_hub(results, tmp_path):
 def test_what_is_no_score_of_a_benchmark_is_left_out(results, tmp_path, settings, reason):
     own_task(results, **settings)
     with pytest.raises(ValueError, match="nothing that eval-results can say") as error:
-        export_results(results, "eval-results", tmp_path / "out", Publication(at=NOW))
+        export_results(results, "eval-results", tmp_path / "out", NOW)
     assert f"task gsm8k: {reason}" in str(error.value)
     assert not (tmp_path / "out").exists()
 
