@@ -11,7 +11,7 @@ from origins import MODEL, blocks, calibration_tokens
 from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import Cell, base_folder, record_path, training_folder
-from bench.data import Parts, check
+from bench.data.disjoint import Parts, check
 from bench.files import read_json
 from bench.jobs.outcome import Attempt
 from bench.origin import MANIFEST, digest_of, identity, mark

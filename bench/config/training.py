@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from bench.data import OverlapRule
+from bench.data.disjoint import OverlapRule
 from bench.typed import Length, Strict
 
 

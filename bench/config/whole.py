@@ -24,7 +24,7 @@ from bench.config.runtime import Runtime
 from bench.config.training import LENGTHS, Budget, Training
 from bench.config.tuning import Tuning
 from bench.config.variants import place_of, training_of
-from bench.data import DataSpec
+from bench.data.prepare import DataSpec
 from bench.evaluation.tasks import PERPLEXITY
 from bench.sources import Source
 from bench.typed import Name, Strict

@@ -13,20 +13,3 @@ group are never divided between splits. It may have fields of its own, each of o
 of the set, for the prompt of a task; they are part of what it says. What is allowed in each field
 is in :mod:`bench.data.forms`.
 """
-
-from bench.data.disjoint import OverlapRule, Parts, check
-from bench.data.forms import DataError
-from bench.data.items import read_items
-from bench.data.prepare import DataSpec, prepare
-from bench.data.readers import READERS
-
-__all__ = [
-    "READERS",
-    "DataError",
-    "DataSpec",
-    "OverlapRule",
-    "Parts",
-    "check",
-    "prepare",
-    "read_items",
-]

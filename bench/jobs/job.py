@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from bench.data import DataError
+from bench.data.forms import DataError
 from bench.files import UnreadableError
 from bench.jobs.outcome import Attempt
 from bench.sources import SourceError

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.config.loading import load_or_exit
-from bench.data import Parts, check
+from bench.data.disjoint import Parts, check
 from bench.jobs.job import Job
 from bench.planning.preflight import exit_on, task_problems
 

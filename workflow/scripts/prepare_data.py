@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.data import DataSpec, prepare
+from bench.data.prepare import DataSpec, prepare
 from bench.jobs.job import Job
 
 with Job(snakemake):

@@ -16,7 +16,7 @@ from made_up_results import made_up_results
 from bench.cells import Cell
 from bench.config.loading import ConfigError, json_schema, load, load_or_exit
 from bench.config.repair import TRAININGS
-from bench.data import prepare
+from bench.data.prepare import prepare
 from bench.evaluation.tasks import FACTS
 from bench.paths import ROOT
 from bench.planning.preflight import exit_on, find_problems, task_problems

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.cells import Cell
 from bench.config.loading import load
-from bench.data import Parts, check
+from bench.data.disjoint import Parts, check
 from bench.files import read_json, read_json_lines, write_json
 from bench.jobs.outcome import Attempt
 from bench.origin import STAGE_FILE, mark

@@ -12,7 +12,7 @@ from cells_on_disk import CONFIG, DATA, Workspace
 from origins import MODEL, as_fetched
 
 from bench.cells import Cell
-from bench.data import DataSpec, prepare
+from bench.data.prepare import DataSpec, prepare
 from bench.files import read_json, write_json
 from bench.jobs.outcome import Attempt, run_stage
 from bench.origin import MARKERS, SEEN, OriginError, describe, identity, mark, verify

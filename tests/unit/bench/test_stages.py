@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from bench.data import DataError
+from bench.data.forms import DataError
 from bench.files import read_json, read_json_lines, whole, write_json, write_json_lines
 from bench.jobs.job import Job, Told
 from bench.jobs.measure import StageClock

@@ -8,9 +8,11 @@ from datasets import Dataset
 from origins import as_fetched
 from pydantic import ValidationError
 
-from bench.data import DataError, DataSpec, Parts, check, prepare, read_items
-from bench.data.disjoint import read_seen
+from bench.data.disjoint import Parts, check, read_seen
+from bench.data.forms import DataError
+from bench.data.items import read_items
 from bench.data.overlaps import find_overlaps
+from bench.data.prepare import DataSpec, prepare
 from bench.data.readers import bigbench
 from bench.origin import identity, mark, sha256
 from bench.sources import SyntheticSource, fetch

@@ -6,8 +6,9 @@ from hashlib import blake2b
 
 import pytest
 
-from bench.data import READERS, DataError
+from bench.data.forms import DataError
 from bench.data.items import document, identifier
+from bench.data.readers import READERS
 
 
 def read(tmp_path, reader: str, raw) -> tuple[list[dict], dict]:

@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 from lm_eval.tasks.hellaswag.utils import preprocess
 
-from bench.data import READERS, DataError
+from bench.data.forms import DataError
+from bench.data.readers import READERS
 
 
 def read(reader: str, path) -> tuple[list[dict], dict]:

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 from transformers.loss.loss_utils import ForCausalLMLoss
 
-from bench.data import DataError
+from bench.data.forms import DataError
 from bench.data.items import document
 from bench.data.splits import position
 from bench.data.tokens import DOCUMENTS_AT_ONCE, Blocks, calibration, pack
