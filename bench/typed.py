@@ -43,11 +43,17 @@ def check_name(name: str) -> str:
     return name
 
 
-def _each_once(values: list) -> list:
-    repeated = {str(value) for value in values if values.count(value) > 1}
-    if repeated:
-        raise ValueError(f"allowed: each entry once; repeated: {', '.join(sorted(repeated))}")
-    return values
+def once(what: str, name: Callable[[Any], Any] = str) -> AfterValidator:
+    """Of a list: no entry, which a message calls ``what`` and by its name, is repeated."""
+
+    def check(values: list) -> list:
+        names = list(map(name, values))
+        repeated = sorted({one for one in names if names.count(one) > 1})
+        if repeated:
+            raise ValueError(f"allowed: each {what} once; repeated: {', '.join(repeated)}")
+        return values
+
+    return AfterValidator(check)
 
 
 def _not_null(entries: dict) -> dict:
@@ -65,7 +71,7 @@ Text = Annotated[str, Field(min_length=1)]
 NotNull = AfterValidator(_not_null)
 """Of a mapping: null leaves out an entry that a configuration underneath has; not all of them."""
 
-EachOnce = AfterValidator(_each_once)
+EachOnce = once("entry")
 """Of a list: no entry is repeated."""
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

@@ -1,11 +1,12 @@
 """What every repair has in common."""
 
+from operator import attrgetter
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from bench.data.disjoint import OverlapRule
-from bench.typed import Length, Strict
+from bench.typed import Length, Strict, once
 
 
 class Part(Strict):
@@ -15,19 +16,11 @@ class Part(Strict):
     weight: PositiveFloat = Field(default=1.0, description="Share of the tokens, relative.")
 
 
-def _each_set_once(mixture: list[Part]) -> list[Part]:
-    names = [part.data for part in mixture]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"allowed: each data set once; repeated: {', '.join(repeated)}")
-    return mixture
-
-
 class Training(Strict):
     """What every repair has in common: data, budget and schedule."""
 
-    mixture: Annotated[list[Part], Field(min_length=1), AfterValidator(_each_set_once)] = Field(
-        description="What the repair text is mixed of."
+    mixture: Annotated[list[Part], Field(min_length=1), once("data set", attrgetter("data"))] = (
+        Field(description="What the repair text is mixed of.")
     )
     split: str = Field(default="train", description="The split that is trained on.")
     validation_split: str = Field(

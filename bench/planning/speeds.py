@@ -90,13 +90,6 @@ class Device:
         return "; ".join(" ".join(part.split()) for part in parts)
 
 
-def dtype_of(kind: str, dtype: str) -> torch.dtype:
-    """What a ``runtime.dtype`` is on a device, which may be a GPU that this machine has not."""
-    if kind == "cuda" and dtype == "auto":
-        return torch.bfloat16
-    return pick_dtype(dtype, torch.device(kind))
-
-
 def device_of(
     kind: str, gpu: str | None = None, root: Path = Path(), dtype: str = "auto"
 ) -> Device:
@@ -108,7 +101,9 @@ def device_of(
         root: the working folder of the run.
         dtype: as in ``runtime``.
     """
-    computes = dtype_of(kind, dtype)
+    # This machine may have no such GPU to be asked.
+    known = "bfloat16" if (kind, dtype) == ("cuda", "auto") else dtype
+    computes = pick_dtype(known, torch.device(kind))
     dtype = str(computes).removeprefix("torch.")
     found = None
     # Damaged, it says as little as if it is not there.

@@ -8,6 +8,7 @@ import pandas as pd
 from bench.cells import BASE, DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED
 from bench.records.measures import MEMORY, SEVERAL, TIME, Kind, chief_scores, kinds_of
 from bench.statistics.comparisons import Verdict, less, reference_of
+from bench.tables.table1 import rows_by
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -48,8 +49,9 @@ def answers(
     measured = scores[scores["task"] == task].dropna(subset="mean")
     pairs = comparisons[comparisons["task"] == task]
     seeds = pairs.groupby(BASE)["seeds"].max().to_dict()
-    against = {name: _by_base(less(pairs, name)) for name in measured["repair"].unique()}
-    rows, spent = _by_base(measured), _by_base(costs)
+    repairs = measured["repair"].unique()
+    against = {name: rows_by(less(pairs, name), BASE, "repair") for name in repairs}
+    rows, spent = (rows_by(table, BASE, "repair") for table in (measured, costs))
     dense = measured[measured["pruner"] == DENSE].set_index("model")["mean"].to_dict()
     for base, trained in rows.items():
         if base[-1] == NO_BUDGET:
@@ -85,14 +87,6 @@ def _standing_out(ranked: dict[str, dict], compared: dict[str, dict[str, dict]])
     gain = compared.get(UNREPAIRED, {}).get(tied[0]) if tied else None
     is_behind = gain["verdict"] == Verdict.BETTER if gain else ranked[UNREPAIRED]["tie_group"] > 1
     return best if is_behind else [UNREPAIRED, *best]
-
-
-def _by_base(table: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
-    """The rows of a table by repair, of each base and budget."""
-    found: dict[tuple, dict[str, dict]] = {}
-    for row in table.to_dict("records"):
-        found.setdefault(tuple(row[key] for key in BASE), {})[row["repair"]] = row
-    return found
 
 
 def in_words(scores: pd.DataFrame, comparisons: pd.DataFrame, costs: pd.DataFrame) -> Iterator[str]:

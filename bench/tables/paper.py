@@ -14,10 +14,10 @@ from bench.tables.table1 import (
     OF_A_SCORE,
     SCORES_CAPTION,
     as_counts,
-    by_identity,
     caption,
     costs,
     one_budget,
+    rows_by,
     score_text,
 )
 
@@ -44,7 +44,7 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
 
 def across_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """:func:`table2` or :func:`table3` to read."""
-    found, kinds = by_identity(scores), kinds_of(scores)
+    found, kinds = rows_by(scores, IDENTITY, "task"), kinds_of(scores)
     labels = [name for name in METHOD if name not in one_budget(table)]
     shown, best = {name: table[name] for name in labels}, {}
     for column in table.columns:
@@ -147,7 +147,7 @@ def _patterns(scores: pd.DataFrame, *, structured: bool) -> list[str]:
 
 
 def _across(scores: pd.DataFrame, patterns: list[str], tasks: list[str]) -> pd.DataFrame:
-    found = by_identity(scores)
+    found = rows_by(scores, IDENTITY, "task")
     methods = scores.loc[scores["pattern"].isin(patterns), METHOD].drop_duplicates()
     parts = OF_A_SCORE | {"_tie_group": "tie_group"}
     columns = {f"{DENSE}_{task}": (DENSE, task, "mean") for task in tasks}

@@ -89,7 +89,7 @@ def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
         scores: of the same records (see :mod:`bench.statistics.scores`).
     """
     names, chief = shown_scores(records), next(iter(chief_scores(scores)), None)
-    found = by_identity(scores)
+    found = rows_by(scores, IDENTITY, "task")
     memory = _memory_peaks(records)
     rows = []
     for row, group in by_row(records).items():
@@ -130,11 +130,11 @@ def shown_scores(records: list[dict]) -> list[str]:
     return [name for name in parts if name not in parts.get(ANSWERS, [])]
 
 
-def by_identity(scores: pd.DataFrame) -> dict[tuple, dict[str, dict]]:
-    """The scores of each row of the tables, by their names."""
+def rows_by(table: pd.DataFrame, keys: list[str], name: str) -> dict[tuple, dict[str, dict]]:
+    """The rows of a table, by the values of these columns, and then by that of another one."""
     found: dict[tuple, dict[str, dict]] = {}
-    for score in scores.to_dict("records"):
-        found.setdefault(tuple(score[key] for key in IDENTITY), {})[score["task"]] = score
+    for row in table.to_dict("records"):
+        found.setdefault(tuple(row[key] for key in keys), {})[row[name]] = row
     return found
 
 
@@ -193,7 +193,7 @@ SCORES_CAPTION = (
 def table1_sheet(table: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> Sheet:
     """``table1`` to read: what is missing everywhere left out, and what the numbers are."""
     shown, best = {}, {}
-    names, found = shown_scores(records), by_identity(scores)
+    names, found = shown_scores(records), rows_by(scores, IDENTITY, "task")
     kinds = kinds_of(scores)
     rows = [found.get(tuple(row), {}) for row in table[IDENTITY].itertuples(index=False)]
     parts_of_scores = {f"{name}{end}" for name in names for end in OF_A_SCORE}

@@ -26,11 +26,7 @@ GRACE_SECONDS = 170
 ASKED_TO_END = "asked to end: run again, the job goes on from its last checkpoint"
 
 # Errors of a process that its launcher raises as what they are.
-KNOWN_ERRORS = {
-    "FloatingPointError": FloatingPointError,
-    "OSError": OSError,
-    "OutOfMemoryError": torch.OutOfMemoryError,
-}
+KNOWN_ERRORS = {e.__name__: e for e in (FloatingPointError, OSError, torch.OutOfMemoryError)}
 
 
 def count() -> int:

@@ -5,9 +5,8 @@ from bench.jobs.job import Job
 from bench.stages.prune import prune_base
 
 with Job(snakemake) as job:
-    w = snakemake.wildcards
     prune_base(
-        Cell(w.model, w.pruner, w.pattern, UNREPAIRED, seed=0),
+        Cell(**snakemake.wildcards, repair=UNREPAIRED, seed=0),
         snakemake.params.config,
         model=snakemake.input.model,
         calibration=job.optional("calibration"),
