@@ -7,7 +7,7 @@ from itertools import product
 
 import pandas as pd
 
-from bench.cells import DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED, Cell
+from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
@@ -82,10 +82,6 @@ class Grid:
             for place, key in enumerate(("model", "pruner", "pattern"))
         }
         self.names = {name for row in sparse for name in row}
-
-    def budgets_of(self, claim: Claim) -> list[str]:
-        """At which a claim is judged, from the smallest to the largest: a profile is of none."""
-        return [NO_BUDGET] if claim.metric in PROFILED else self.budgets
 
     def comparisons(self, claim: Claim, budget: str) -> list[Comparison]:
         """Every comparison of a claim at a budget, whether its cells were measured or not."""

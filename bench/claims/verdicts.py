@@ -6,10 +6,11 @@ from enum import StrEnum
 
 import pandas as pd
 
-from bench.cells import BASE
+from bench.cells import BASE, NO_BUDGET
 from bench.claims.comparisons import POOLED, Comparison, Grid
 from bench.claims.evidence import Evidence, Needed, all_of, least_of
 from bench.claims.spec import OBSERVED, Claim
+from bench.records.profiles import PROFILED
 from bench.statistics.bootstrap import DECIMALS, LEVEL
 from bench.statistics.significance import is_negligible
 
@@ -46,7 +47,8 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
     summaries, details = [], []
     for claim in claims:
         at = {}
-        for budget in grid.budgets_of(claim):
+        # A profile is of no budget.
+        for budget in [NO_BUDGET] if claim.metric in PROFILED else grid.budgets:
             comparisons = grid.comparisons(claim, budget)
             tested = sum(one.evidence is not None for one in comparisons)
             judged = [Judged(claim, one, of=tested) for one in comparisons]

@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.cells import dense_cell
 from bench.data.forms import DataError
 from bench.files import write_json, write_json_lines
+from bench.models.loading import load_model
 from bench.models.shape import length_problems
 from bench.records.band import band_problems, checked
 from bench.records.record import make_record, read_record
@@ -65,7 +66,8 @@ def evaluate_dense(
     if problems:
         raise DataError("\n".join(problems))
     clock = evaluator.start()
-    report, scores, costs = evaluator.measure(evaluator.load(folder), clock)
+    network = load_model(folder, evaluator.device, evaluator.dtype)
+    report, scores, costs = evaluator.measure(network, clock)
     write_json_lines(samples, scores.samples)
     write_json(
         record,

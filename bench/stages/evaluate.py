@@ -25,7 +25,7 @@ from bench.jobs.measure import StageClock
 from bench.jobs.outcome import LOG_FILE, Attempt, read_outcome
 from bench.jobs.provenance import provenance
 from bench.models.bases import load_base, read_base_layers
-from bench.models.loading import load_model, load_tokenizer, pick_device, pick_dtype
+from bench.models.loading import load_tokenizer, pick_device, pick_dtype
 from bench.models.merging import merge
 from bench.origin import MANIFEST, identity, sha256, verify
 from bench.records.history import make_history, no_history, sparsity_ranges, write_history
@@ -93,9 +93,6 @@ class Evaluator:
         self.device = pick_device(runtime["device"])
         self.dtype = pick_dtype(runtime["dtype"], self.device)
         return StageClock(self.device)
-
-    def load(self, folder: str | Path) -> nn.Module:
-        return load_model(folder, self.device, self.dtype)
 
     def measure(self, model: nn.Module, clock: StageClock):
         """Sparsity, scores and costs of ``model``."""

@@ -41,14 +41,8 @@ def tokenize_calibration(
     _check_length(settings["length"], model, "calibration")
     items = read_seen(Path(data), settings["split"], checked)
     tokenizer = load_tokenizer(model)
-    ids = calibration(
-        items,
-        tokenizer,
-        samples=settings["samples"],
-        length=settings["length"],
-        seed=settings["seed"],
-        sampling=settings["sampling"],
-    )
+    drawn = {key: value for key, value in settings.items() if key not in ("data", "split")}
+    ids = calibration(items, tokenizer, **drawn)
     _check_rows(ids, tokenizer, model, "calibration text")
     with whole(output) as temporary:
         save_file({"input_ids": ids}, temporary)

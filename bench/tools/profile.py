@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for checkpointing, storage, length, spec in product(
                 given.checkpointing, given.storage, given.length, given.methods
             )
-            if storage == "dense" or takes_storage(spec)
+            if storage == "dense" or "storage" in REPAIRS[parse(spec)[0]].Options.model_fields
         }
     except (KeyError, ValueError) as error:
         parser.error(error.args[0])
@@ -171,10 +171,6 @@ def parse(spec: str) -> tuple[str, dict]:
     if wrong := next((key for key, sign, _ in pairs if not sign), None):
         raise ValueError(f"--methods {spec}: {wrong!r} must be KEY=VALUE")
     return name, {key: yaml.safe_load(value) for key, _, value in pairs}
-
-
-def takes_storage(spec: str) -> bool:
-    return "storage" in REPAIRS[parse(spec)[0]].Options.model_fields
 
 
 def settings_of(

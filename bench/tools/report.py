@@ -24,11 +24,6 @@ def records_of(config: Config, results: Path) -> tuple[list[Path], int]:
     return there, len(paths) - len(there)
 
 
-def made_with(config: Config, record: dict) -> bool:
-    """Whether a record was made with the settings that a configuration has for its cell."""
-    return record["config"]["hash"] == resolved_config(config, Cell(**record["cell"]))["hash"]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Make tables, figures and the page from the records that there are; "
@@ -55,7 +50,9 @@ def main() -> None:
             raise ValueError(f"{given.results}: no record of a cell of this configuration")
         ours = read_records(records)
         if given.configfile is not None:
-            others = [path for path, record in ours.items() if not made_with(config, record)]
+            found = {path: Cell(**record["cell"]) for path, record in ours.items()}
+            asked = {path: resolved_config(config, cell)["hash"] for path, cell in found.items()}
+            others = [path for path in ours if ours[path]["config"]["hash"] != asked[path]]
         found, sent = joined(ours, submissions_below(given.submissions))
         collect(found, given.results)
         histories = [path.with_name("history.json.gz") for path in records]
