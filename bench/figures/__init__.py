@@ -1,7 +1,7 @@
 """Figures: pure functions of the records' tables and histories.
 
-A figure is a module of its name here, with a ``draw`` that returns None where there is nothing to
-show, and a caption, ``workflow/report/<name>.rst``.
+A figure is a module of its name here, with a ``draw`` that takes the results of what it is of, and
+returns None where there is nothing to show; and a caption, ``workflow/report/<name>.rst``.
 """
 
 from collections.abc import Iterable

@@ -9,9 +9,8 @@ from bench.figures.style import REFERENCE, band, key, legend, panels, reference_
 from bench.records.measures import KINDS
 
 
-def draw(results: Results, model: str, pattern: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where there are not two budgets."""
-    results = results.of(model, pattern)
     trained = results.scores[results.scores["budget"] != NO_BUDGET].dropna(subset="mean")
     tasks = {task: kind for task, kind in results.chief.items() if kind in KINDS.values()}
     if trained["tokens"].nunique() < 2 or not tasks:

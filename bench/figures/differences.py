@@ -13,12 +13,11 @@ from bench.statistics.comparisons import Verdict, less, reference_of
 NEGLIGIBLE = "#ececec"
 
 
-def draw(results: Results, model: str, pattern: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where no repair is compared with the reference.
 
     What is not as sparse as was asked is left out, and so is the unrepaired base, far from all.
     """
-    results = results.of(model, pattern)
     reference = reference_of(results.repairs)
     place = ["pruner", "repair", "task"]
     ranked = results.scores.loc[results.scores["tie_group"].notna(), place]

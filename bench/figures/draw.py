@@ -16,9 +16,8 @@ from bench.files import whole
 
 def draw(name: str, results: Results, model: str, pattern: str | None = None) -> Figure | None:
     """The figure ``name`` of a model, or of one pattern of it; None where nothing is to show."""
-    where = (model,) if pattern is None else (model, pattern)
     with matplotlib.rc_context(SETTINGS):
-        return import_module(f"bench.figures.{name}").draw(results, *where)
+        return import_module(f"bench.figures.{name}").draw(results.of(model, pattern))
 
 
 def write(stem: str | Path, name: str, results: Results, *where: str) -> None:

@@ -16,9 +16,8 @@ MEASURES = {
 }
 
 
-def draw(results: Results, model: str, pattern: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where nothing was trained."""
-    results = results.of(model, pattern)
     changes = changes_by_layer(results)
     if changes.empty:
         return None

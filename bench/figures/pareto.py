@@ -13,9 +13,8 @@ RANGE = (f"{MEMORY}_low", f"{MEMORY}_high")
 SPENT = (MEMORY, TIME)
 
 
-def draw(results: Results, model: str, pattern: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where no repair has a cost and a score."""
-    results = results.of(model, pattern)
     identity = ["pruner", "repair"]
     task, kind = next(iter(results.chief.items()), (None, None))
     scores = results.scores[results.scores["task"] == task]

@@ -2,16 +2,16 @@
 
 from matplotlib.figure import Figure
 
+from bench.cells import DENSE
 from bench.figures.results import Results
 from bench.figures.style import REFERENCE, bar, panels
 
 
-def draw(results: Results, model: str, pattern: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where nothing was recovered from."""
-    results = results.of(model, pattern)
-    scores = results.scores
     task, kind = next(iter(results.chief.items()), (None, None))
-    scores = scores[(scores["task"] == task) & (scores["pattern"] == pattern)]
+    scores = results.scores[results.scores["task"] == task]
+    scores = scores[scores["pattern"] != DENSE]
     repairs = [repair for repair in results.repairs if repair != "none"]
     if scores.loc[scores["repair"] != "none", "recovery"].isna().all():
         return None

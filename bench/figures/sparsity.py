@@ -18,9 +18,8 @@ from bench.figures.style import (
 )
 
 
-def draw(results: Results, model: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one model; None where nothing is scored, or at one sparsity alone."""
-    results = results.of(model)
     sparse = results.scores[results.scores["pattern"].isin(results.patterns)]
     pruners, positions = results.pruners, _positions(results.patterns)
     if len(positions) < 2 or sparse["mean"].isna().all():

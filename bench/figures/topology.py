@@ -14,9 +14,8 @@ MEASURES = {
 }
 
 
-def draw(results: Results, model: str, pattern: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where no repair evolves."""
-    results = results.of(model, pattern)
     evolving = _first_seeds(results)
     if not evolving:
         return None

@@ -11,9 +11,8 @@ from bench.figures.style import band, key, legend, panels, scale
 MARKS = 6
 
 
-def draw(results: Results, model: str, pattern: str) -> Figure | None:
+def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where nothing was trained."""
-    results = results.of(model, pattern)
     log = losses(results)
     if log.empty:
         return None

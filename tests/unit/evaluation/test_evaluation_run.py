@@ -13,8 +13,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
-from bench.evaluation.harness import load_task
-from bench.evaluation.perplexity import perplexity
+from bench.evaluation.harness import load_task, perplexity
 
 TASKS = {
     "social_iqa": TaskSpec(metric="acc_norm", data="social_iqa"),
