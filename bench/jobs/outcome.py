@@ -86,18 +86,14 @@ def run_stage(
             filled = naming_full_disk(folder)(partial(work, folder))
             costs, error = attempt.make(stage, filled)
             if error is None:
-                costs |= {"disk_bytes": disk_bytes(folder), "cluster_job": cluster_job()}
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                costs |= {"disk_bytes": size, "cluster_job": cluster_job()}
             else:
                 remove(folder)
                 folder.mkdir()
             outcome = {"error": error, "costs": costs}
         origin = {"files": describe(folder), "made_from": made_from}
         write_json(folder / STAGE_FILE, outcome | origin)
-
-
-def disk_bytes(folder: Path) -> int:
-    """Size of the files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def read_outcome(folder: str | Path) -> dict:

@@ -36,7 +36,6 @@ from bench.stages.inputs import (
     of_training,
     verify_checked,
     verify_data,
-    verify_model,
     verify_tokens,
 )
 
@@ -66,7 +65,7 @@ class Evaluator:
             name: task.items(name, self.checked.parents[1])
             for name, task in self.settings.tasks.items()
         }
-        verify_model(model, resolved)
+        verify(model, {"source": resolved["model"]})
         self.data = verify_data({name: self.checked.parent / name for name in data}, data)
         self._verify_own()
         self.device: torch.device | None = None

@@ -20,15 +20,6 @@ from bench.origin import (
 )
 
 
-def verify_model(folder: str, config: dict) -> None:
-    """Check that a model is what was fetched, from the source that is configured.
-
-    Raises:
-        OriginError: it is not.
-    """
-    verify(folder, {"source": config["model"]})
-
-
 def verify_data(folders: Mapping[str, str | Path], data: Mapping[str, dict]) -> dict[str, str]:
     """Check that data sets are what was prepared, as configured; their identities by name.
 
@@ -121,15 +112,6 @@ def of_trial(cell: Cell, config: dict, *, code: str | None) -> dict:
         seed=cell.seed,
         code=code_identity(code),
     )
-
-
-def verify_blocks(blocks: str, packing: dict, *, model: str) -> None:
-    """Check that blocks are of this model's tokenizer, packed as configured.
-
-    Raises:
-        OriginError: they are not.
-    """
-    verify(blocks, {"model": identity(model), "packing": packing})
 
 
 def verify_tokens(

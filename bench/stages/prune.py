@@ -11,7 +11,8 @@ from bench.jobs.measure import StageClock
 from bench.jobs.outcome import Attempt, run_stage
 from bench.models.bases import save_base
 from bench.models.loading import load_model, pick_device, pick_dtype
-from bench.stages.inputs import of_base, verify_model, verify_tokens
+from bench.origin import verify
+from bench.stages.inputs import of_base, verify_tokens
 
 
 def prune_base(
@@ -38,7 +39,7 @@ def prune_base(
     Raises:
         OriginError: model or tokens are not what is asked for.
     """
-    verify_model(model, config)
+    verify(model, {"source": config["model"]})
     tokens = verify_tokens(calibration, config, model=model)
 
     def work(folder: Path) -> dict:

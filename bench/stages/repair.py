@@ -11,7 +11,7 @@ from bench.files import remove, write_json
 from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.models.merging import repruner
 from bench.origin import identity, verify
-from bench.stages.inputs import of_trial, verify_blocks, verify_tokens
+from bench.stages.inputs import of_trial, verify_tokens
 from bench.stages.shared_repair import train_in_processes
 from bench.stages.training_job import TrainingJob, train_once
 from bench.training.loss import validation_loss
@@ -55,7 +55,8 @@ def try_learning_rate(job: TrainingJob, validation: str, calibration: str | None
         RuntimeError: the base could not be pruned.
     """
     job.verify()
-    verify_blocks(validation, job.config["packing"]["validation"], model=job.model)
+    packing = job.config["packing"]["validation"]
+    verify(validation, {"model": identity(job.model), "packing": packing})
     tokens = verify_tokens(calibration, job.config, model=job.model)
     verify(job.base, tokens)
     origin = of_trial(job.cell, job.config, code=job.code) | job.made_from()

@@ -10,9 +10,9 @@ from bench.data.tokens import Blocks, calibration, pack
 from bench.files import whole
 from bench.models.loading import load_tokenizer
 from bench.models.shape import length_problems
-from bench.origin import identity, mark
+from bench.origin import identity, mark, verify
 from bench.sources.checkpoint import LOCAL, no_row
-from bench.stages.inputs import verify_data, verify_model
+from bench.stages.inputs import verify_data
 
 
 def tokenize_calibration(
@@ -35,7 +35,7 @@ def tokenize_calibration(
     """
     from safetensors.torch import save_file
 
-    verify_model(model, config)
+    verify(model, {"source": config["model"]})
     settings = config["calibration"]
     used = verify_data({settings["data"]: data}, config["data"])
     _check_length(settings["length"], model, "calibration")
@@ -68,7 +68,7 @@ def tokenize_repair(
             when the model takes fewer tokens.
         OriginError: model or data are not what is asked for.
     """
-    verify_model(model, config)
+    verify(model, {"source": config["model"]})
     packing = config["packing"]
     _check_length(packing["length"], model, "training")
     folders = {Path(folder).name: Path(folder) for folder in data}

@@ -21,7 +21,7 @@ from bench.models.bases import load_base
 from bench.models.loading import load_model, pick_device, pick_dtype
 from bench.models.shape import read_shape
 from bench.origin import digest_of, identity, verify
-from bench.stages.inputs import of_base, of_training, verify_blocks, verify_model
+from bench.stages.inputs import of_base, of_training
 from bench.training.checkpoints import Checkpoints
 from bench.training.costs import training_memory
 from bench.training.processes import count, rank
@@ -62,10 +62,7 @@ class TrainingJob:
         return cls(
             cell=cell_of(snakemake.wildcards),
             config=snakemake.params.config,
-            model=given.model,
-            base=given.base,
-            blocks=given.blocks,
-            code=given.code,
+            **{name: given[name] for name in ("model", "base", "blocks", "code")},
             base_code=snakemake.params.made_by["base"],
             output=snakemake.output[0],
             checkpoint_minutes=snakemake.resources.get("checkpoint_minutes", 0),
@@ -82,10 +79,11 @@ class TrainingJob:
         Raises:
             OriginError: they are not.
         """
-        verify_model(self.model, self.config)
+        verify(self.model, {"source": self.config["model"]})
         base = of_base(self.cell, self.config, model=self.model, code=self.base_code)
         verify(self.base, base)
-        verify_blocks(self.blocks, self.config["packing"]["train"], model=self.model)
+        packing = self.config["packing"]["train"]
+        verify(self.blocks, {"model": identity(self.model), "packing": packing})
 
     def made_from(self) -> dict:
         """Inputs and configuration of the training (see :mod:`bench.origin`)."""

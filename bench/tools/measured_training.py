@@ -101,12 +101,10 @@ class Step:
 
     Attributes:
         seconds: all that it took but evolving.
-        evolving: seconds spent evolving at its end.
         gathering: fraction of the layers that gathered their dense gradient.
     """
 
     seconds: float
-    evolving: float
     gathering: float
 
 
@@ -218,7 +216,7 @@ class Loop:
         self._call("on_step_end")
         seconds = self._now() - start
         evolving = self.repair.seconds_evolving(self.model) - before
-        return Step(seconds - evolving, evolving, gathering)
+        return Step(seconds - evolving, gathering)
 
     def train(self, watch: AbstractContextManager, steps: int) -> list[Step]:
         """All steps of a repair's own loop, each as long as a step of all its rounds takes.
@@ -229,7 +227,7 @@ class Loop:
         self.batches, self._watch = [batch] * steps, watch
         start = self._now()
         self.repair.train(self.model, self)
-        return [Step((self._now() - start) / steps, 0.0, 0.0)] * steps
+        return [Step((self._now() - start) / steps, 0.0)] * steps
 
     def steps(self, optimizer: torch.optim.Optimizer) -> Iterator[int]:
         self.optimizer = optimizer

@@ -110,7 +110,8 @@ def _default(key: str, node: dict, required: list[str]) -> str:
 def _kind(node: dict) -> str:
     """The type of a value in words, with what limits it."""
     if "$ref" in node:
-        return f"[{_name(node)}](#{_name(node).lower()})"
+        name = node["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
     branches = [b for b in node.get("anyOf", node.get("oneOf", [])) if b.get("type") != "null"]
     if branches:
         return " or ".join(dict.fromkeys(map(_kind, branches)))
@@ -141,10 +142,6 @@ def _limits(node: dict) -> str:
     }
     limits = [f"{sign} {node[key]:.10g}" for key, sign in signs.items() if key in node]
     return f" ({', '.join(limits)})" if limits else ""
-
-
-def _name(node: dict) -> str:
-    return node["$ref"].rpartition("/")[2]
 
 
 def main() -> None:
