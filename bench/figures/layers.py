@@ -1,6 +1,5 @@
 """Heat maps of layers, one below the other for each repair."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,16 +9,6 @@ from matplotlib.colors import Normalize
 
 SEQUENTIAL = "cividis"
 NOTHING = "#e8e8e8"
-
-
-def block_of(layer: str) -> int:
-    """Number of the decoder block that a layer is in."""
-    return int(re.search(r"\.(\d+)\.", layer)[1])
-
-
-def projection_of(layer: str) -> str:
-    """``model.layers.3.self_attn.q_proj`` as q, ``mlp.gate_proj`` as gate."""
-    return layer.rpartition(".")[2].removesuffix("_proj")
 
 
 def heat_maps(

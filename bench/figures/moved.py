@@ -1,12 +1,14 @@
 """Where weights moved: layer by projection."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from bench.figures.layers import block_of, heat_maps, projection_of
+from bench.figures.layers import heat_maps
 from bench.figures.results import Results
 from bench.figures.style import in_order, log_ticks, panels
 
@@ -57,8 +59,9 @@ def changes_by_layer(results: Results) -> pd.DataFrame:
         {
             "pruner": cell.pruner,
             "repair": cell.repair,
-            "block": block_of(layer),
-            "projection": projection_of(layer),
+            "block": int(re.search(r"\.(\d+)\.", layer)[1]),
+            # Of `model.layers.3.self_attn.q_proj` that is q.
+            "projection": layer.rpartition(".")[2].removesuffix("_proj"),
             **change,
         }
         for cell, history in results.histories.items()

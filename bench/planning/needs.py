@@ -107,7 +107,9 @@ def needs(config: Config, job: Job, device: str, available: int | None = None) -
     if job.rule == "fetch_model":
         # What comes as GGUF is converted, in float32.
         return Needs(host=8 * shape.parameters * spec.is_gguf, disk=2 * shape.parameters)
-    element = element_bytes(config, device)
+    # Bytes of a weight: of a CPU it is not known here whether it computes in bfloat16.
+    narrow = ("bfloat16", "auto") if device == "cuda" else ("bfloat16",)
+    element = 2 if config.runtime.dtype in narrow else 4
     model, stays = element * shape.parameters, 0
     if job.rule == "prune":
         need = _pruning(config, job, shape, element)
@@ -122,12 +124,6 @@ def needs(config: Config, job: Job, device: str, available: int | None = None) -
     if device == "cpu":
         return replace(need, seconds=seconds, host=stays + need.device, device=0)
     return replace(need, seconds=seconds, host=max(stays, model))
-
-
-def element_bytes(config: Config, device: str) -> int:
-    """Bytes of a weight: of a CPU it is not known here whether it computes in bfloat16."""
-    narrow = config.runtime.dtype == "bfloat16"
-    return 2 if narrow or (config.runtime.dtype == "auto" and device == "cuda") else 4
 
 
 def _pruning(config: Config, job: Job, shape: Shape, element: int) -> Needs:

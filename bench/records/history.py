@@ -96,7 +96,10 @@ def _evolution(log: list[dict], layers: list[str]) -> dict[str, list]:
     by_layer: dict[str, list[dict]] = {}
     for entry in log:
         by_layer.setdefault(entry["layer"], []).append(entry)
-    kept = [entry for entries in by_layer.values() for entry in _thinned(entries)]
+    kept = []
+    for entries in by_layer.values():
+        # The last one, and every so many before it.
+        kept += entries[::-1][:: -(-len(entries) // EVOLUTIONS)][::-1]
     kept.sort(key=lambda entry: (entry["step"], layers.index(entry["layer"])))
     return {
         "step": [entry["step"] for entry in kept],
@@ -107,12 +110,6 @@ def _evolution(log: list[dict], layers: list[str]) -> dict[str, list]:
         ],
         "overlap": [_rounded(entry["overlap"]) for entry in kept],
     }
-
-
-def _thinned(entries: list[dict]) -> list[dict]:
-    """The last entry, and every so many before it."""
-    stride = -(-len(entries) // EVOLUTIONS)
-    return entries[::-1][::stride][::-1]
 
 
 @torch.no_grad()

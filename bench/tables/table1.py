@@ -39,13 +39,15 @@ def cells_table(records: list[dict]) -> pd.DataFrame:
     """
     rows = []
     for record in ordered(records):
+        trained = record["stages"]["repair"] or {}
+        allowed = map(trained.get, ("trainable_parameters", "tokens", "steps", "batch_order"))
         shared = {
             **record["cell"],
             "status": record["status"],
             "error": _reason(record),
             "sparsity_requested": record["sparsity"]["requested"],
             "sparsity_achieved": record["sparsity"]["achieved"],
-            **_budget(record),
+            **dict(zip(BUDGET, allowed, strict=True)),
         }
         metrics = record["metrics"] or [{}]
         rows += [
@@ -63,13 +65,6 @@ def cells_table(records: list[dict]) -> pd.DataFrame:
     columns += ["task", "metric", "value", "stderr", "n", "version", "few_shot", "limit"]
     table = pd.DataFrame(rows, columns=[*columns, "config_hash", *WHENCE])
     return table.astype(dict.fromkeys(["trainable_parameters", "repair_tokens", "steps"], "Int64"))
-
-
-def _budget(record: dict) -> dict:
-    """What the cell's training was allowed; missing where nothing was trained."""
-    costs = record["stages"]["repair"] or {}
-    keys = ("trainable_parameters", "tokens", "steps", "batch_order")
-    return dict(zip(BUDGET, map(costs.get, keys), strict=True))
 
 
 def table1(records: list[dict], scores: pd.DataFrame) -> pd.DataFrame:
