@@ -240,8 +240,11 @@ class Repair(ABC):
     def load(self, base: nn.Module, folder: str | Path) -> nn.Module:
         """Wrap a pruned model and give it what ``save`` wrote.
 
+        Base and options have to be those of the training: what is saved has no more of them than
+        its shapes, and those alone are checked.
+
         Raises:
-            ValueError: The folder was saved from another model or with other options.
+            ValueError: The shapes of what was saved are not those of this base and these options.
         """
         model = self.wrap(base, seed=0)
         parameters, saved = trainables(model), load_file(Path(folder) / STATE_FILE)
