@@ -65,7 +65,7 @@ def test_each_job_counts_once(tmp_path):
     assert "3 prune, 36 repair" in str(plan)
 
 
-# Seconds on one core with AVX-512 BF16, in results/reference/study/table1.csv (Wanda, 60 %).
+# Seconds on one core with AVX-512 BF16, in results/reference/sparsities/table1.csv (Wanda, 60 %).
 ON_A_CORE = {
     ("repair", "full"): 73.4,
     ("repair", "lora"): 68.1,
@@ -113,7 +113,7 @@ def test_steps_of_a_7b_take_the_time_that_they_took(repair, measured, tmp_path):
     ("repair", "measured"), [("full", 6.1), ("lora", 9.1), ("spp", 10.3), ("seft", 11.8)]
 )
 def test_a_small_model_waits_for_kernels_to_start(repair, measured, tmp_path):
-    # Seconds of 48 steps of SmolLM2 on an H200, in results/reference/study/table1.csv (70 %).
+    # Seconds of 48 steps of SmolLM2 on an H200, in results/reference/sparsities/table1.csv (70 %).
     plan = make_plan(grid(repairs=[repair]), H200, tmp_path)
     seconds = longest(plan, "repair") - longest(plan, "prune")
     assert measured / 1.5 < seconds < measured * 1.5
