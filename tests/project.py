@@ -1,6 +1,7 @@
 """Snakemake, run in a copy of the project."""
 
 import copy
+import multiprocessing
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pandas as pd
 import yaml
@@ -24,6 +26,32 @@ PARTS = (
     "workflow",
 )
 MEASURED = r"_seconds$|_memory_mib"
+# No run takes that long, in seconds.
+LIMIT = 1800
+# To import these takes more than half of the time that a dry run takes: each run is a fork of a
+# process that has imported them, and nothing of the project.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["snakemake.cli", "snakemake.report.html_reporter", "smart_open", "pandas", "torch"]
+)
+
+
+def run_snakemake(
+    arguments: Sequence[str], folder: Path, environment: dict[str, str], output: Path
+) -> None:
+    """What ``python -m snakemake`` does in a folder, by the process that calls this."""
+    from snakemake.cli import main
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    # The modules are to be those of the folder: where the tests look for some does not count.
+    installed = (sys.prefix, sys.base_prefix)
+    sys.path[:] = [str(folder), *(path for path in sys.path if path.startswith(installed))]
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    main(arguments)
 
 
 class Project:
@@ -60,33 +88,44 @@ class Project:
         other.folder = folder
         return other
 
-    def command(
+    def command(self, *arguments: str, **laid_over) -> list[str]:
+        """The command of a run, for a process that a test starts itself."""
+        return [sys.executable, "-m", "snakemake", *self._options(*arguments, **laid_over)]
+
+    def run(self, *arguments: str, **laid_over) -> subprocess.CompletedProcess:
+        """Run Snakemake in the folder; its output is one text."""
+        options = self._options(*arguments, **laid_over)
+        with NamedTemporaryFile("r") as output:
+            run = FORKS.Process(
+                target=run_snakemake,
+                args=(options, self.folder, self.environment, Path(output.name)),
+            )
+            run.start()
+            run.join(LIMIT)
+            if run.is_alive():
+                run.kill()
+                raise subprocess.TimeoutExpired(options, LIMIT, output.read())
+            return subprocess.CompletedProcess(options, run.exitcode, output.read())
+
+    def _options(
         self, *arguments: str, changes: dict | None = None, files: Sequence[str] = ()
     ) -> list[str]:
         files = [*self.configuration, *files]
         if changes is not None:
             (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
             files.append("changes.yaml")
-        snakemake = [sys.executable, "-m", "snakemake", *self.where]
-        return [*snakemake, *arguments, "--configfile", *files]
-
-    def run(self, *arguments: str, **laid_over) -> subprocess.CompletedProcess:
-        return self._call(self.command(*arguments, **laid_over))
+        return [*self.where, *arguments, "--configfile", *files]
 
     def module(self, *arguments) -> subprocess.CompletedProcess:
-        """Run a module of Python, by its name, with arguments."""
-        return self._call([sys.executable, "-m", *map(str, arguments)])
-
-    def _call(self, command: Sequence[str]) -> subprocess.CompletedProcess:
-        """Run a command in the folder; its output is one text."""
+        """Run a module of Python in the folder, by its name; its output is one text."""
         return subprocess.run(
-            command,
+            [sys.executable, "-m", *map(str, arguments)],
             cwd=self.folder,
             env=self.environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=1800,
+            timeout=LIMIT,
             check=False,
         )
 
