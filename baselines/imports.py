@@ -30,6 +30,7 @@ def imported(files: Iterable[Path], without: tuple[str, ...] = ()) -> list[Path]
     return sorted(found)
 
 
+@cache
 def _lies_in(file: Path, places: tuple[str, ...]) -> bool:
     return any(file.is_relative_to(ROOT / place) for place in places)
 
