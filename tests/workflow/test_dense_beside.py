@@ -5,11 +5,11 @@ import json
 REPAIRS = ["none", "lora", "reconstruct", "lora-distill"]
 
 
-def test_they_run_beside_the_others_with_the_same_budget(project):
+def test_they_run_beside_the_others_with_the_same_budget(finished):
     changes = {"grid": {"pruners": ["wanda"], "repairs": REPAIRS}}
-    answer = project.run("results/table1.csv", changes=changes)
+    answer = finished.run("results/table1.csv", changes=changes)
     assert answer.returncode == 0, answer.stdout
-    table = project.table()
+    table = finished.table()
     sparse = table[table["pruner"] != "dense"].set_index("repair")
     assert list(sparse.index) == REPAIRS
     assert (sparse["status"] == "ok").all()
@@ -18,7 +18,7 @@ def test_they_run_beside_the_others_with_the_same_budget(project):
 
     stages, trained = {}, REPAIRS[1:]
     for repair in trained:
-        cell = project.folder / f"results/cells/tiny/wanda-s60/{repair}/seed0"
+        cell = finished.folder / f"results/cells/tiny/wanda-s60/{repair}/seed0"
         record = json.loads((cell / "record.json").read_text())
         stages[repair] = record["stages"]["repair"]
         objective = record["config"]["resolved"]["repair"].get("objective")
@@ -28,5 +28,5 @@ def test_they_run_beside_the_others_with_the_same_budget(project):
     assert all(costs["peak_rss_bytes"] > 0 and costs["seconds"] > 0 for costs in stages.values())
 
     # Checkpoints are gone once a training is over, and nothing is left to do.
-    assert not list(project.folder.rglob("*.training"))
-    assert project.planned("results/table1.csv", changes=changes) == []
+    assert not list(finished.folder.rglob("*.training"))
+    assert finished.planned("results/table1.csv", changes=changes) == []
