@@ -1,6 +1,7 @@
 """Failed cells, interrupted runs, bad input."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,19 +48,24 @@ def kill_at(project, moment: str, *arguments: str, changes: dict) -> None:
     assert run.returncode == -signal.SIGKILL
 
 
-def test_a_run_killed_twice_goes_on_to_the_same_numbers(fetched, smoke):
+def test_a_run_killed_twice_goes_on_to_the_same_numbers(finished, smoke):
+    # All but the dense model's record and the bases.
+    shutil.rmtree(finished.folder / "results/cells/tiny/magnitude-s60")
+    for trained in finished.folder.glob("results/checkpoints/tiny/magnitude-s60/*/seed0"):
+        shutil.rmtree(trained)
+    (finished.folder / "results/table1.csv").unlink()
     for moment in ("Repair tiny", "Evaluate tiny ("):
-        kill_at(fetched, moment, changes=PART)
-        assert not (fetched.folder / "results/table1.csv").exists()
-        unlocked = fetched.run("--unlock", changes=PART)
+        kill_at(finished, moment, changes=PART)
+        assert not (finished.folder / "results/table1.csv").exists()
+        unlocked = finished.run("--unlock", changes=PART)
         assert unlocked.returncode == 0, unlocked.stdout
 
-    again = fetched.run(changes=PART)
+    again = finished.run(changes=PART)
     assert again.returncode == 0, again.stdout
     found, undisturbed = (
         # Which repairs tie depends on all that there are.
         table.drop(columns="tie_group").set_index(["pruner", "repair"])
-        for table in (fetched.numbers(), smoke.numbers())
+        for table in (finished.numbers(), smoke.numbers())
     )
     assert len(found) == 4
     assert found.equals(undisturbed.loc[found.index])
@@ -110,15 +116,17 @@ def test_damage_is_refused_in_one_line_and_mended_on_request(finished, smoke):
     assert finished.planned("--config", "retry_failed=true") == []
 
 
-def test_a_dense_model_outside_its_band_stops_the_run_before_pruning(fetched):
-    answer = fetched.run(changes={**PART, "models": {"tiny": {"band": {"wiki": [1, 2]}}}})
+def test_a_dense_model_outside_its_band_stops_the_run_before_pruning(finished):
+    bases = finished.folder / "results/checkpoints/tiny"
+    shutil.rmtree(bases)
+    answer = finished.run(changes={**PART, "models": {"tiny": {"band": {"wiki": [1, 2]}}}})
     assert answer.returncode == 1
     said = [
         line for line in answer.stdout.splitlines() if line.startswith("models.tiny.band.wiki: ")
     ]
     assert said, answer.stdout
     assert "allowed: 1 to 2" in said[0]
-    assert not list((fetched.folder / "results/checkpoints/tiny").glob("magnitude*"))
+    assert not list(bases.glob("magnitude*"))
 
 
 @pytest.mark.parametrize(
