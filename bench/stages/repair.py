@@ -12,7 +12,7 @@ from bench.jobs.outcome import Attempt, read_outcome, run_stage
 from bench.models.merging import repruner
 from bench.origin import identity, verify
 from bench.stages.inputs import of_trial, verify_tokens
-from bench.stages.shared_repair import train_in_processes
+from bench.stages.shared_repair import check_gpus, train_in_processes
 from bench.stages.training_job import TrainingJob, train_once
 from bench.training.loss import validation_loss
 from bench.training.train import in_memory
@@ -32,6 +32,7 @@ def train_repair(job: TrainingJob, attempt: Attempt, processes: int = 1) -> None
     job.verify()
 
     def work(folder: Path) -> dict:
+        check_gpus(processes, job)
         here = train_once if processes == 1 else partial(train_in_processes, processes)
         return in_memory(job.micro_batch(processes), partial(here, job, folder))
 

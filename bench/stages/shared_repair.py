@@ -16,19 +16,23 @@ from bench.stages.training_job import TrainingJob, train_once
 from bench.training.processes import ENDED, joined, launch, rank
 
 
+def check_gpus(processes: int, job: TrainingJob) -> None:
+    """Raise RuntimeError (one line) if there are fewer GPUs than processes that take one."""
+    if job.device.type == "cuda" and torch.cuda.device_count() < processes:
+        raise RuntimeError(
+            f"runtime.processes = {processes}: {platform.node()} has {torch.cuda.device_count()} "
+            "GPUs that torch can use; allowed: at most as many"
+        )
+
+
 def train_in_processes(
     processes: int, job: TrainingJob, folder: str | Path, micro_batch: int
 ) -> dict:
     """:func:`bench.stages.training_job.train_once`, by several processes of this machine.
 
     Raises:
-        RuntimeError: there are fewer GPUs than processes that take one, or one of them failed.
+        RuntimeError: one of them failed.
     """
-    if job.device.type == "cuda" and torch.cuda.device_count() < processes:
-        raise RuntimeError(
-            f"runtime.processes = {processes}: {platform.node()} has {torch.cuda.device_count()} "
-            "GPUs that torch can use; allowed: at most as many"
-        )
     with TemporaryDirectory() as scratch:
         given, costs = Path(scratch) / "job.json", Path(scratch) / "costs.json"
         write_json(

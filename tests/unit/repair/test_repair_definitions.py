@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from baselines.pruning import prunable_layers
 from baselines.repair.base import trainables
-from bench.config import Training
+from bench.config.training import Training
 from bench.data.tokens import Blocks
 from bench.training.train import train
 
