@@ -128,7 +128,7 @@ def _best(
         named = tied if len(tied) <= 4 else [first, f"{len(tied) - 1} others"]
         said = f"{', '.join(named[:-1])} and {named[-1]} tie for the best: {first} {score}"
     else:
-        said = f"{first} is best: {score}"
+        said = f"{first} is {'best' if others else 'the only one ranked'}: {score}"
     return f"{said}, {_lead(lead, rival, kind)}{_cost(costs, first, rival)}" if lead else said
 
 

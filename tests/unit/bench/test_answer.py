@@ -126,7 +126,7 @@ CASES = {
         [("seft", 1.5, 1)],
         [],
         "answers_bpb",
-        "seft is best: 1.5 bits a byte; dense 1.",
+        "seft is the only one ranked: 1.5 bits a byte; dense 1.",
     ),
 }
 

@@ -294,6 +294,22 @@ def test_the_matrix_has_every_ranked_repair_against_the_reference(sources):
     assert all(cell["verdict"] == "" and cell["text"] for cell in lora["cells"])
 
 
+def test_how_often_a_repair_is_best_is_said_of_the_bases_that_it_was_run_on(sources):
+    task = "wiki_perplexity"
+    whole = {name: (best, ranked) for name, best, ranked in summary(sources, task)["best"]}
+    assert {ranked for _, ranked in whole.values()} == {3}
+    name = next(iter(whole))
+    without = {
+        table: rows[(rows["pruner"] != "wanda") | ~rows.filter(like="repair").eq(name).any(axis=1)]
+        for table in ("scores", "costs", "comparisons")
+        for rows in [getattr(sources.results, table)]
+    }
+    part = replace(sources, results=replace(sources.results, **without))
+    left = {name: ranked for name, _, ranked in summary(part, task)["best"]}
+    assert left[name] == 2
+    assert {ranked for other, ranked in left.items() if other != name} <= {3}
+
+
 def test_the_heading_of_a_matrix_joins_equal_neighbours():
     bases = [("m", pruner, pattern, "x4") for pruner in ("a", "b") for pattern in ("s50", "2of4")]
     assert heads(bases) == [
