@@ -1,8 +1,10 @@
 """The whole DAG on a tiny model made on the fly; nothing is asked of the network."""
 
+import pickle
 import shutil
 
 import pytest
+from filelock import FileLock
 from project import Project, offline
 
 # Runs that many tests look at.
@@ -11,20 +13,36 @@ SHARED = ("smoke", "families")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests that share a run are for one process, where several share the tests."""
+    """Tests that share a run are for one process, where several share the tests.
+
+    Those that go on from a copy of it are for any.
+    """
     for item in items:
-        for run in set(SHARED) & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(run))
+        used = set(getattr(item, "fixturenames", ()))
+        if not used & {"fetched", "finished"}:
+            for run in used & set(SHARED):
+                item.add_marker(pytest.mark.xdist_group(run))
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Project:
-    """The project with the smoke grid run once; tests leave its results as they are."""
-    project = offline(tmp_path_factory.mktemp("smoke") / "project")
-    answer = project.run()
-    assert answer.returncode == 0, answer.stdout
-    project.output = answer.stdout
-    return project
+def smoke(tmp_path_factory, worker_id) -> Project:
+    """The project with the smoke grid run once; tests leave its results as they are.
+
+    The first process that asks for it runs it; each has a copy of its own.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    made = shared / "smoke.pickle"
+    with FileLock(shared / "smoke.lock"):
+        if not made.exists():
+            project = offline(shared / "smoke")
+            answer = project.run()
+            assert answer.returncode == 0, answer.stdout
+            project.output = answer.stdout
+            made.write_bytes(pickle.dumps(project))
+        project = pickle.loads(made.read_bytes())
+        return project.copy(tmp_path_factory.mktemp("smoke") / "project")
 
 
 @pytest.fixture
