@@ -15,8 +15,10 @@ SHARED = ("smoke", "families")
 def pytest_collection_modifyitems(items):
     """Tests that share a run are for one process, where several share the tests.
 
-    Those that go on from a copy of it are for any.
+    Those that go on from a copy of it are for any; those that run all from nothing take longest,
+    and begin before them.
     """
+    items.sort(key=lambda item: "project" not in getattr(item, "fixturenames", ()))
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         if not used & {"fetched", "finished"}:
