@@ -79,9 +79,11 @@ class Resampled:
         """Degrees of freedom of the error from the items.
 
         Of a mean over tasks those of Satterthwaite (1946) and Welch (1947): few where most of the
-        error is of a task with few items. NaN where there is no error.
+        error is of a task with few items. NaN where there is no error in any.
         """
-        errors = [(deviation(one.mean_replicates), one.items - 1) for one in self.parts or [self]]
+        if not self.parts:
+            return self.items - 1
+        errors = [(deviation(part.mean_replicates), part.items - 1) for part in self.parts]
         variances = [(error**2, freedom) for error, freedom in errors if error]
         if not variances:
             return math.nan
@@ -95,27 +97,25 @@ class Resampled:
 
 def mean_over_tasks(scores: Sequence[Resampled]) -> Resampled:
     """The mean of one row's scores in several tasks, at the seeds that all have."""
-    seeds = common_seeds(score.seeds for score in scores)
-    parts = tuple(score.at(seeds) for score in scores)
-    return Resampled(
-        seeds,
-        np.mean([part.values for part in parts], axis=0),
-        np.mean([part.replicates for part in parts], axis=0),
-        sum(part.items for part in parts),
-        parts,
-    )
+    mean = _mean(scores)
+    parts = tuple(score.at(mean.seeds) for score in scores)
+    return replace(mean, items=sum(score.items for score in scores), parts=parts)
 
 
 def mean_over_rows(scores: Sequence[Resampled]) -> Resampled:
     """The mean of several rows' scores on the same items, at the seeds that all have."""
+    parts = zip(*(score.parts for score in scores), strict=True)
+    items = min(score.items for score in scores)
+    return replace(_mean(scores), items=items, parts=tuple(map(mean_over_rows, parts)))
+
+
+def _mean(scores: Sequence[Resampled]) -> Resampled:
     seeds = common_seeds(score.seeds for score in scores)
-    rows = [score.at(seeds) for score in scores]
-    return Resampled(
-        seeds,
-        np.mean([row.values for row in rows], axis=0),
-        np.mean([row.replicates for row in rows], axis=0),
-        min(row.items for row in rows),
-        tuple(mean_over_rows(parts) for parts in zip(*(row.parts for row in rows), strict=True)),
+    scores = [score.at(seeds) for score in scores]
+    return replace(
+        scores[0],
+        values=np.mean([score.values for score in scores], axis=0),
+        replicates=np.mean([score.replicates for score in scores], axis=0),
     )
 
 

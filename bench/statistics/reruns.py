@@ -21,7 +21,7 @@ from bench.records.rows import (
     shown_score,
 )
 from bench.records.samples import read_samples
-from bench.statistics.comparisons import Tasks, pair, paired_tests
+from bench.statistics.comparisons import Pair, Tasks, pair, paired_tests
 from bench.statistics.items import read_items
 
 # One false alarm in a hundred cells, and less: a score must be outside in both ways.
@@ -123,9 +123,12 @@ def departures(
             if score in known:
                 allowed = max(allowed, known[score].largest)
             one, other = (_linear(value, metrics[score]) for value in (found, expected))
-            both = pair(*rows, parts) if abs(one - other) > allowed else None
-            may_be_chance = both is not None and paired_tests([both])[0][1] >= LEVEL
-            if abs(one - other) > allowed and not may_be_chance:
+            if abs(one - other) > allowed and not _may_be_chance(pair(*rows, parts)):
                 yield f"{score} = {found:.4g}: here {expected:.4g}"
         elif found != expected:
             yield f"{score} = {found}: here {expected}"
+
+
+def _may_be_chance(both: Pair | None) -> bool:
+    """Whether two results on the same items do not differ significantly; without items, no."""
+    return both is not None and paired_tests([both])[0][1] >= LEVEL
