@@ -72,7 +72,7 @@ test-unit: $(STAMP)  ## Those that take seconds; also test-browser, test-workflo
 
 # Runs of the workflow side by side: much of each is one process after the other.
 test-workflow: $(STAMP)
-	$(RUN) python -m pytest --numprocesses auto --dist loadgroup tests/workflow
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadgroup tests/workflow
 
 test-browser test-real: test-%: $(STAMP)
 	$(RUN) python -m pytest tests/$*

@@ -1,7 +1,6 @@
 """Snakemake, run in a copy of the project."""
 
 import copy
-import multiprocessing
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from tempfile import NamedTemporaryFile
 
 import pandas as pd
 import yaml
+from forks import FORKS, forking_python, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = (
@@ -28,30 +28,6 @@ PARTS = (
 MEASURED = r"_seconds$|_memory_mib"
 # No run takes that long, in seconds.
 LIMIT = 1800
-# To import these takes more than half of the time that a dry run takes: each run is a fork of a
-# process that has imported them, and nothing of the project.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["snakemake.cli", "snakemake.report.html_reporter", "smart_open", "pandas", "torch"]
-)
-
-
-def run_snakemake(
-    arguments: Sequence[str], folder: Path, environment: dict[str, str], output: Path
-) -> None:
-    """What ``python -m snakemake`` does in a folder, by the process that calls this."""
-    from snakemake.cli import main
-
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    # The modules are to be those of the folder: where the tests look for some does not count.
-    installed = (sys.prefix, sys.base_prefix)
-    sys.path[:] = [str(folder), *(path for path in sys.path if path.startswith(installed))]
-    with output.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    main(arguments)
 
 
 class Project:
@@ -60,14 +36,22 @@ class Project:
     Args:
         folder: the copy to make.
         configuration: configuration files, laid over the default one.
+        forks: let jobs be forks of a process that has imported the libraries (see forks).
         environment: variables to set beside the inherited ones.
 
     Attributes:
         where: Snakemake's options that say where jobs run.
     """
 
-    def __init__(self, folder: Path, configuration: Sequence[str] = (), **environment: str):
+    def __init__(
+        self,
+        folder: Path,
+        configuration: Sequence[str] = (),
+        forks: bool = False,
+        **environment: str,
+    ):
         self.folder = folder
+        self.forks = forks
         self.configuration = configuration
         self.where = ["--cores", "2"]
         # The modules are to be those of the copy.
@@ -94,18 +78,7 @@ class Project:
 
     def run(self, *arguments: str, **laid_over) -> subprocess.CompletedProcess:
         """Run Snakemake in the folder; its output is one text."""
-        options = self._options(*arguments, **laid_over)
-        with NamedTemporaryFile("r") as output:
-            run = FORKS.Process(
-                target=run_snakemake,
-                args=(options, self.folder, self.environment, Path(output.name)),
-            )
-            run.start()
-            run.join(LIMIT)
-            if run.is_alive():
-                run.kill()
-                raise subprocess.TimeoutExpired(options, LIMIT, output.read())
-            return subprocess.CompletedProcess(options, run.exitcode, output.read())
+        return self.module("snakemake", *self._options(*arguments, **laid_over))
 
     def _options(
         self, *arguments: str, changes: dict | None = None, files: Sequence[str] = ()
@@ -118,16 +91,20 @@ class Project:
 
     def module(self, *arguments) -> subprocess.CompletedProcess:
         """Run a module of Python in the folder, by its name; its output is one text."""
-        return subprocess.run(
-            [sys.executable, "-m", *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=LIMIT,
-            check=False,
-        )
+        arguments = ["-m", *map(str, arguments)]
+        python = forking_python() if self.forks else sys.executable
+        with NamedTemporaryFile("r") as output:
+            said = Path(output.name)
+            run = FORKS.Process(
+                target=run_python,
+                args=(arguments, self.folder, self.environment, said, said, python),
+            )
+            run.start()
+            run.join(LIMIT)
+            if run.is_alive():
+                run.kill()
+                raise subprocess.TimeoutExpired(arguments, LIMIT, output.read())
+            return subprocess.CompletedProcess(arguments, run.exitcode, output.read())
 
     def planned(self, *arguments: str, **laid_over) -> list[str]:
         """Messages of the jobs that a dry run would run."""
@@ -149,6 +126,7 @@ def offline(folder: Path) -> Project:
     return Project(
         folder,
         ["config/smoke.yaml"],
+        forks=True,
         HF_HUB_OFFLINE="1",
         PIP_INDEX_URL="http://127.0.0.1:9/",
     )

@@ -45,6 +45,7 @@ def local(tmp_path_factory) -> Project:
 def on_slurm(folder: Path, slurm: Slurm, **changed_resources: dict) -> Project:
     """A project that runs through ``profiles/slurm``, some rules asking for something else."""
     project = offline(folder)
+    project.forks = False
     project.environment |= slurm.environment
     path = project.folder / "profiles/slurm/config.yaml"
     profile = yaml.safe_load(path.read_text())
