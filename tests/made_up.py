@@ -145,6 +145,7 @@ def made_up_record(cell: Cell, samples: list[dict], error: Exception | None = No
     resolved = _resolved(cell, samples)
     cost = {
         "seconds": 20.0 + cell.seed,
+        "waited_seconds": 0.0,
         "startup_seconds": 5.0,
         "loading_seconds": 1.0,
         "peak_rss_bytes": 300 * MIB,

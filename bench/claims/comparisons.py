@@ -11,7 +11,7 @@ from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.measures import ANSWERS, AVERAGE, COSTS, device_of
+from bench.records.measures import ANSWERS, AVERAGE, COSTS, WAITED, beside_others, device_of
 from bench.records.profiles import CONDITION, PROFILED, condition_name
 from bench.records.rows import budgets, by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
@@ -167,21 +167,24 @@ class Grid:
         return Difference(found.difference)
 
     def _ratio(self, metric: str, row: Row, against: Row) -> Ratio | Lack:
-        # Costs of different devices say nothing of each other.
+        # Costs of different devices say nothing of each other, nor do times beside other work.
+        cost = COSTS[metric]
         ours, theirs = (
             {
-                (record["cell"]["seed"], device_of(record)): COSTS[metric].of(record)
+                (record["cell"]["seed"], device_of(record)): cost.of(record)
                 for record in self.rows[name]
                 if record["status"] == "ok"
+                and not (cost.is_time and beside_others(COSTS[WAITED].of(record)))
             }
             for name in (row, against)
         )
         logarithms = {
-            (row[:3], seed): math.log(cost / theirs[seed, device])
-            for (seed, device), cost in ours.items()
-            if cost and theirs.get((seed, device))
+            (row[:3], seed): math.log(spent / theirs[seed, device])
+            for (seed, device), spent in ours.items()
+            if spent and theirs.get((seed, device))
         }
-        lack = "not measured in one seed of both, on one device"
+        alone = ", with a core to itself" if cost.is_time else ""
+        lack = f"not measured in one seed of both, on one device{alone}"
         return Ratio(logarithms) if logarithms else Lack(lack)
 
     def _profiled(self, claim: Claim, against: str, condition: str | None) -> Ratio | Lack:

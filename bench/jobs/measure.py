@@ -1,4 +1,4 @@
-"""What a stage costs: seconds of start-up, loading and computing, and peak memory."""
+"""What a stage costs: seconds of start-up, loading, computing, waiting, and peak memory."""
 
 import ctypes
 import mmap
@@ -24,7 +24,9 @@ class StageClock:
 
     ``startup_seconds`` runs from the start of the process (or from where the previous stage of
     the same job ended) to the construction of the clock: interpreter, imports.
-    Whatever is neither start-up nor inside :meth:`computing` is loading.
+    Whatever is neither start-up nor inside :meth:`computing` is loading. ``waited_seconds`` is the
+    part of computing in which the process was ready and had no core: others ran beside it. It is
+    not known everywhere.
     """
 
     def __init__(self, device=None, since: float | None = None):
@@ -33,10 +35,11 @@ class StageClock:
         self.startup_seconds = now - (psutil.Process().create_time() if since is None else since)
         self._constructed = now
         self.seconds = 0.0
+        self.waited_seconds: float | None = None
         self.peak_rss_bytes: int | None = None
         self.peak_device_bytes: int | None = None
         self._update: Callable[[], None] = lambda: None
-        self._seconds_before_interruption = 0.0
+        self._before_interruption = {"seconds": 0.0, "waited_seconds": 0.0}
 
     @contextmanager
     def computing(self, model: "nn.Module | None" = None) -> Iterator[None]:
@@ -55,6 +58,7 @@ class StageClock:
             device_before = torch.cuda.memory_allocated(self.device)
         rss_before = reset_peak_rss()
         seconds_before, start = self.seconds, time.perf_counter()
+        waited_before, waiting = self.waited_seconds or 0.0, waited()
 
         def update() -> None:
             if on_device:
@@ -62,6 +66,8 @@ class StageClock:
                 peak = torch.cuda.max_memory_allocated(self.device)
                 self.peak_device_bytes = max(self.peak_device_bytes or 0, peak - device_before)
             self.seconds = seconds_before + time.perf_counter() - start
+            if waiting is not None:
+                self.waited_seconds = waited_before + waited() - waiting
             self.peak_rss_bytes = max(self.peak_rss_bytes or 0, peak_rss() - rss_before)
 
         self._update = update
@@ -74,15 +80,18 @@ class StageClock:
     def computed(self) -> dict:
         """What computing has cost so far; inside :meth:`computing`, up to now."""
         self._update()
+        before = self._before_interruption
+        waited_in_all = (self.waited_seconds, before["waited_seconds"])
         return {
-            "seconds": self._seconds_before_interruption + self.seconds,
+            "seconds": before["seconds"] + self.seconds,
+            "waited_seconds": None if None in waited_in_all else sum(waited_in_all),
             "peak_rss_bytes": self.peak_rss_bytes,
             "peak_device_bytes": self.peak_device_bytes,
         }
 
     def go_on_from(self, computed: dict) -> None:
         """Count what :meth:`computed` said in an earlier job that this one goes on from."""
-        self._seconds_before_interruption = computed["seconds"]
+        self._before_interruption = computed
         self.peak_rss_bytes = computed["peak_rss_bytes"]
         self.peak_device_bytes = computed["peak_device_bytes"]
 
@@ -109,6 +118,13 @@ def page_in(model: "nn.Module") -> None:
             data = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
             data[::PAGE].sum()
             data[-1:].sum()
+
+
+def waited() -> float | None:
+    """Seconds in which the process's main thread was ready and had no core; None if not Linux."""
+    with suppress(OSError):
+        return int((PROC / "schedstat").read_text().split()[1]) / 1e9
+    return None
 
 
 def reset_peak_rss() -> int:

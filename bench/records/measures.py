@@ -15,6 +15,8 @@ MIB = 2**20
 STAGES = ("prune", "repair", "merge", "evaluate")
 # The two costs by which repairs are compared.
 TIME, MEMORY = "repair_cost_seconds", "repair_peak_memory_mib"
+# What tells whether a time says something of the repair.
+WAITED = "repair_waited_percent"
 # Between the names of devices.
 SEVERAL = "; "
 # A ratio of costs that is this close to another is not worth naming.
@@ -125,6 +127,7 @@ class Cost:
         in_table1: whether the main table has it; ``table4`` has all.
         on_page: whether the page's table has it.
         is_count: whether it is a whole number.
+        is_time: whether it depends on what runs beside a training.
     """
 
     heading: str
@@ -132,6 +135,7 @@ class Cost:
     in_table1: bool = False
     on_page: bool = False
     is_count: bool = False
+    is_time: bool = False
 
 
 def device_of(record: dict) -> str:
@@ -193,6 +197,17 @@ def _repair_and_merge(record: dict) -> float | None:
     return None if training is None else training + (merge or 0.0)
 
 
+def _waited(record: dict) -> float | None:
+    """Percent of the training in which it was ready and had no core."""
+    seconds, waited = (_stage("repair", key)(record) for key in ("seconds", "waited_seconds"))
+    return 100 * waited / seconds if seconds and waited is not None else None
+
+
+def beside_others(waited: float | None) -> bool:
+    """Whether so many percent of waiting are more than a difference of times worth naming."""
+    return waited is not None and waited > 100 * NEGLIGIBLE_RATIO
+
+
 COSTS = {
     "trainable_parameters": Cost(
         "trainable",
@@ -202,12 +217,17 @@ COSTS = {
         is_count=True,
     ),
     "repair_tokens": Cost("tokens", _stage("repair", "tokens"), in_table1=True, is_count=True),
-    "repair_tokens_per_second": Cost("tokens/s", _stage("repair", "tokens_per_second")),
-    "repair_seconds_evolving": Cost("s evolving", _stage("repair", "seconds_evolving")),
+    "repair_tokens_per_second": Cost(
+        "tokens/s", _stage("repair", "tokens_per_second"), is_time=True
+    ),
+    "repair_seconds_evolving": Cost(
+        "s evolving", _stage("repair", "seconds_evolving"), is_time=True
+    ),
     "prune_seconds": Cost("prune s", _stage("prune", "seconds"), in_table1=True),
-    "repair_seconds": Cost("repair s", _stage("repair", "seconds"), in_table1=True),
+    "repair_seconds": Cost("repair s", _stage("repair", "seconds"), in_table1=True, is_time=True),
     "merge_seconds": Cost("merge s", _stage("merge", "seconds"), in_table1=True),
-    TIME: Cost("repair + merge s", _repair_and_merge, in_table1=True, on_page=True),
+    TIME: Cost("repair + merge s", _repair_and_merge, in_table1=True, on_page=True, is_time=True),
+    WAITED: Cost("repair waited %", _waited, in_table1=True),
     "evaluate_seconds": Cost("evaluate s", _stage("evaluate", "seconds"), in_table1=True),
     MEMORY: Cost("repair MiB", _peak_memory("repair"), in_table1=True, on_page=True),
     "prune_peak_memory_mib": Cost("prune MiB", _peak_memory("prune")),

@@ -124,6 +124,7 @@ class SparsityPart(Part):
 
 class Costs(Part):
     seconds: NonNegativeFloat
+    waited_seconds: NonNegativeFloat | None = None
     peak_rss_bytes: NonNegativeInt | None
     peak_device_bytes: NonNegativeInt | None
     disk_bytes: NonNegativeInt | None = None

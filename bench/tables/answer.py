@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.cells import BASE, DEFAULT_BUDGET, DENSE, NO_BUDGET, UNREPAIRED
-from bench.records.measures import MEMORY, SEVERAL, TIME, Kind, chief_scores, kinds_of
+from bench.records.measures import (
+    MEMORY,
+    SEVERAL,
+    TIME,
+    WAITED,
+    Kind,
+    beside_others,
+    chief_scores,
+    kinds_of,
+)
 from bench.statistics.comparisons import Verdict, less, reference_of
 from bench.tables.table1 import rows_by
 
@@ -150,12 +159,17 @@ def probability(p: float) -> str:
 
 
 def _cost(costs: dict[str, dict], first: str, rival: str) -> str:
-    """What a repair costs relative to another one, on the same device."""
+    """What a repair costs relative to another one, on the same device.
+
+    Nothing is said of time where one of them did not have a core to itself.
+    """
     if costs[first]["device"] != costs[rival]["device"] or SEVERAL in costs[first]["device"]:
         return ""
+    shared = any(beside_others(costs[name][WAITED]) for name in (first, rival))
+    named = {"memory": MEMORY} if shared else {"time": TIME, "memory": MEMORY}
     ratios = {
         name: costs[first][cost] / costs[rival][cost]
-        for name, cost in {"time": TIME, "memory": MEMORY}.items()
+        for name, cost in named.items()
         if costs[rival][cost] > 0 and pd.notna(costs[first][cost])
     }
     known = [f"{ratio:.2f} times its {name}" for name, ratio in ratios.items()]

@@ -273,9 +273,10 @@ const cellHtml = (cell, pool) => {
     ])
   );
   const costs = tableOf(
-    ["stage", "computing s", "loading s", "start-up s", "host MiB", "device MiB"],
+    ["stage", "computing s", "of that without a core", "loading s", "start-up s", "host MiB", "device MiB"],
     stages.map(([stage, c]) => [
-      stage, significant(c.seconds), significant(c.loading_seconds), significant(c.startup_seconds),
+      stage, significant(c.seconds), significant(c.waited_seconds),
+      significant(c.loading_seconds), significant(c.startup_seconds),
       mebibytes(c.peak_rss_bytes), mebibytes(c.peak_device_bytes),
     ])
   );

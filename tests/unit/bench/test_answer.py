@@ -34,7 +34,7 @@ def compared(*pairs, task, seeds=3):
 COSTS = pd.DataFrame(
     [(*PLACE, "lora", 10.0, 100.0), (*PLACE, "seft", 11.0, 150.0), (*PLACE, "spp", 20.0, None)],
     columns=[*IDENTITY, "repair_cost_seconds", "repair_peak_memory_mib"],
-).assign(device="one")
+).assign(device="one", repair_waited_percent=[2.0, None, 5.0])
 CASES = {
     "the best and the reference": (
         [("none", 3.0, 3), ("lora", 2.0, 2), ("seft", 1.5, 1), ("spp", 2.5, 2)],
@@ -166,6 +166,18 @@ def test_costs_of_several_devices_are_not_compared(devices):
         scores_of(repairs, task), compared(*pairs, task=task), COSTS.assign(device=devices), task
     )
     said = sentence.replace(", at 1.10 times its time and 1.50 times its memory", "")
+    assert [answer.sentence for answer in found] == [said]
+
+
+def test_of_a_time_beside_other_work_nothing_is_said():
+    repairs, pairs, task, sentence = CASES["the best and the reference"]
+    found = answers(
+        scores_of(repairs, task),
+        compared(*pairs, task=task),
+        COSTS.assign(repair_waited_percent=[5.1, 0.0, 0.0]),
+        task,
+    )
+    said = sentence.replace("at 1.10 times its time and 1.50", "at 1.50")
     assert [answer.sentence for answer in found] == [said]
 
 

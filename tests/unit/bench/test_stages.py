@@ -181,6 +181,21 @@ def test_time_is_startup_loading_or_computing(monkeypatch):
     assert (costs["startup_seconds"], costs["seconds"], costs["loading_seconds"]) == (10, 7, 4)
 
 
+def test_time_without_a_core_is_a_part_of_computing(monkeypatch):
+    ready = iter([1.0, 1.5, 4.0, 4.25])
+    monkeypatch.setattr("bench.jobs.measure.waited", lambda: next(ready))
+    peaks = {"peak_rss_bytes": None, "peak_device_bytes": None}
+    clock = StageClock()
+    clock.go_on_from({"seconds": 10.0, "waited_seconds": 2.0} | peaks)
+    for _ in range(2):
+        with clock.computing():
+            pass
+    assert clock.costs()["waited_seconds"] == 2.75
+
+    clock.go_on_from({"seconds": 10.0, "waited_seconds": None} | peaks)
+    assert clock.costs()["waited_seconds"] is None
+
+
 def snakemake(tmp_path) -> SimpleNamespace:
     return SimpleNamespace(
         rule="repair",

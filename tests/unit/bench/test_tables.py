@@ -128,6 +128,7 @@ def test_columns_are_the_contract():
         "repair_seconds",
         "merge_seconds",
         "repair_cost_seconds",
+        "repair_waited_percent",
         "evaluate_seconds",
         "repair_peak_memory_mib",
         "repair_peak_memory_mib_low",

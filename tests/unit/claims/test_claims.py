@@ -428,6 +428,32 @@ def test_costs_are_ratios_over_bases_and_seeds(tmp_path):
     assert detail.iloc[0]["pruner"] == "all"
 
 
+def test_times_beside_other_work_do_not_count(tmp_path):
+    paths = made_up(tmp_path, pruners=["wanda"], patterns=["s60"])
+    cost = {"metric": "repair_cost_seconds", "direction": "below", "threshold": 1}
+    alone = verdicts(paths, cost)[0]["estimate"]
+    for path in paths:
+        record = read_json(path)
+        costs = record["stages"]["repair"]
+        if record["cell"]["repair"] == "seft" and record["cell"]["seed"]:
+            # Without it each of the two would take as long as before.
+            costs["waited_seconds"] = costs["seconds"]
+            costs["seconds"] *= 2
+            write_json(path, record)
+    summary, detail = verdicts(paths, {**cost, "seeds": 1})
+    assert detail.iloc[0]["seeds"] == 1
+    assert summary["estimate"] == pytest.approx(alone, rel=0.02)
+
+    record = read_json(path := next(path for path in paths if "/seft/seed0/" in str(path)))
+    record["stages"]["repair"]["waited_seconds"] = 0.06 * record["stages"]["repair"]["seconds"]
+    write_json(path, record)
+    summary, _ = verdicts(paths, {**cost, "seeds": 1})
+    assert summary["verdict"] == "not tested"
+    assert "on one device, with a core to itself" in summary["detail"]
+    memory = {**cost, "metric": "repair_peak_memory_mib"}
+    assert verdicts(paths, memory)[1].iloc[0]["seeds"] == 3
+
+
 def test_a_merge_is_a_part_of_what_a_repair_takes(tmp_path):
     paths = made_up(tmp_path, pruners=["wanda"], patterns=["s60"], seeds=[0])
     for repair, merging in (("seft", 4.0), ("lora", 24.0)):

@@ -240,7 +240,8 @@ def test_another_training_does_not_go_on_from_it(run, tmp_path):
 
 def test_the_cost_of_both_parts_is_counted():
     clock = StageClock()
-    clock.go_on_from({"seconds": 5.0, "peak_rss_bytes": 10**15, "peak_device_bytes": None})
+    earlier = {"seconds": 5.0, "waited_seconds": 1.0}
+    clock.go_on_from(earlier | {"peak_rss_bytes": 10**15, "peak_device_bytes": None})
     with clock.computing():
         inside = clock.computed()
     costs = clock.costs()
