@@ -59,18 +59,21 @@ def _positions(patterns: list[str]) -> dict[str, float]:
 def _draw_repair(
     axis: Axes, scores: pd.DataFrame, style: dict, positions: dict[str, float], shift: float
 ) -> None:
-    """A line with a band over the unstructured patterns, points with bars elsewhere."""
+    """Lines with a band over neighbouring unstructured patterns, points with bars elsewhere."""
     scores = scores.dropna(subset="mean")
+    if scores.empty:
+        return
     scores = scores.assign(x=scores["pattern"].map(positions)).sort_values("x")
     structured = scores["pattern"].str.contains("of")
-    line, points = scores[~structured], scores[structured]
-    if len(line) > 1:
+    # No line says what would be at a pattern between two that was not run.
+    place = scores["x"].map([*positions.values()].index)
+    lines = (structured | (place.diff() != 1)).cumsum()
+    alone = lines.map(lines.value_counts()) == 1
+    for _, line in scores[~alone].groupby(lines):
         axis.plot(line["x"], line["mean"], **style)
         band(axis, line["x"], line["ci_low"], line["ci_high"], style)
-    else:
-        points = scores
-    if not points.empty:
-        around = [points["mean"] - points["ci_low"], points["ci_high"] - points["mean"]]
-        axis.errorbar(
-            points["x"] + shift, points["mean"], around, **style | {"linestyle": ""}, elinewidth=0.8
-        )
+    points = scores[alone]
+    around = [points["mean"] - points["ci_low"], points["ci_high"] - points["mean"]]
+    axis.errorbar(
+        points["x"] + shift, points["mean"], around, **style | {"linestyle": ""}, elinewidth=0.8
+    )

@@ -202,6 +202,25 @@ def test_patterns_are_ordered_and_named():
     assert [pattern_label(p) for p in ("s62.5", "2of4")] == ["62.5 %", "2:4"]
 
 
+def test_no_line_is_drawn_across_a_pattern_that_was_not_run(default):
+    def of_four(table: pd.DataFrame) -> pd.DataFrame:
+        others = table[table["pattern"].isin(["s50", "s60"])]
+        others = others.replace({"pattern": {"s50": "s70", "s60": "s80"}})
+        return pd.concat([table, others], ignore_index=True)
+
+    results = default.at("default")
+    scores, costs = of_four(results.scores), of_four(results.costs)
+    ran = {(): [4], ("s60",): [2], ("s60", "s70"): [], ("s50",): [3]}
+    for missing, lengths in ran.items():
+        kept = scores[(scores["repair"] == "seft") & ~scores["pattern"].isin(missing)]
+        figure = drawn("sparsity", replace(results, scores=kept, costs=costs), "tiny")
+        lines = [line for line in figure.axes[0].lines if line.get_linestyle() != "None"]
+        assert [len(line.get_xdata()) for line in lines if len(line.get_xdata())] == lengths
+        points = [container.lines[0] for container in figure.axes[0].containers]
+        alone = sum(len(point.get_xdata()) for point in points)
+        assert sum(lengths) + alone == 4 - len(missing)
+
+
 def test_differences_are_those_of_the_comparisons_and_filled_where_significant(default):
     results = default.at("default")
     figure = drawn("differences", results, "tiny", "s60")
