@@ -1,5 +1,4 @@
 import gc
-import os
 
 import pytest
 
@@ -12,14 +11,6 @@ def imports_are_no_garbage():
     """Each training collects garbage: without what was imported, in no time."""
     gc.freeze()
     gc.enable()  # importing bench.jobs.job has disabled it
-
-
-@pytest.fixture(scope="session", autouse=True)
-def power_does_not_fail():
-    """Thousands of small files, each flushed to the disk, take minutes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture(scope="session", params=FAMILIES)
