@@ -10,7 +10,7 @@ it has been trained. The verdicts at the smaller ones are shown beside it.
   answer (the mean over tasks), or nats a token. The interval is that of :mod:`bench.statistics`.
 * a cost, by its column in ``table1.csv`` (``repair_cost_seconds`` is of training and merge
   together: a merge may prune again): the ratio, the geometric mean over bases and seeds, with the
-  t interval of its logarithm. Times of a training that waited for a core for more than 5 % of it
+  t interval of its logarithm. Times of stages that waited for a core for more than 5 % of them
   do not count.
 * ``profiled_peak_memory``, ``profiled_step_seconds``: the same ratio under each condition (length,
   storage, checkpointing) of a profile (``results/profile.csv``), over its repetitions. It is of no

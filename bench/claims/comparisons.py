@@ -11,7 +11,14 @@ from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.claims.evidence import Difference, Evidence, Largest, Ratio, Share
 from bench.claims.spec import AXES, Claim
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.measures import ANSWERS, AVERAGE, COSTS, WAITED, beside_others, device_of
+from bench.records.measures import (
+    ANSWERS,
+    AVERAGE,
+    COSTS,
+    beside_others,
+    device_of,
+    waited_percent,
+)
 from bench.records.profiles import CONDITION, PROFILED, condition_name
 from bench.records.rows import budgets, by_row, score_parts, shown_value
 from bench.statistics.comparisons import Tasks, pair
@@ -174,7 +181,7 @@ class Grid:
                 (record["cell"]["seed"], device_of(record)): cost.of(record)
                 for record in self.rows[name]
                 if record["status"] == "ok"
-                and not (cost.is_time and beside_others(COSTS[WAITED].of(record)))
+                and not beside_others(waited_percent(record, cost.times))
             }
             for name in (row, against)
         )
@@ -183,7 +190,7 @@ class Grid:
             for (seed, device), spent in ours.items()
             if spent and theirs.get((seed, device))
         }
-        alone = ", with a core to itself" if cost.is_time else ""
+        alone = ", with a core to itself" if cost.times else ""
         lack = f"not measured in one seed of both, on one device{alone}"
         return Ratio(logarithms) if logarithms else Lack(lack)
 

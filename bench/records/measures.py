@@ -1,6 +1,6 @@
 """What is measured of a cell: each kind of score and each cost, once for all that shows it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ MIB = 2**20
 STAGES = ("prune", "repair", "merge", "evaluate")
 # The two costs by which repairs are compared.
 TIME, MEMORY = "repair_cost_seconds", "repair_peak_memory_mib"
-# What tells whether a time says something of the repair.
+# What tells whether that time says something of the repair, and the stages that it is of.
 WAITED = "repair_waited_percent"
+REPAIRING = ("repair", "merge")
 # Between the names of devices.
 SEVERAL = "; "
 # A ratio of costs that is this close to another is not worth naming.
@@ -127,7 +128,7 @@ class Cost:
         in_table1: whether the main table has it; ``table4`` has all.
         on_page: whether the page's table has it.
         is_count: whether it is a whole number.
-        is_time: whether it depends on what runs beside a training.
+        times: the stages whose time it is of, and so depends on what runs beside them.
     """
 
     heading: str
@@ -135,7 +136,7 @@ class Cost:
     in_table1: bool = False
     on_page: bool = False
     is_count: bool = False
-    is_time: bool = False
+    times: tuple[str, ...] = ()
 
 
 def device_of(record: dict) -> str:
@@ -193,19 +194,25 @@ def _peak_memory(stage: str) -> Callable[[dict], float | None]:
 
 def _repair_and_merge(record: dict) -> float | None:
     """Seconds of the training, and of the merge, which may prune again."""
-    training, merge = (_stage(stage, "seconds")(record) for stage in ("repair", "merge"))
+    training, merge = (_stage(stage, "seconds")(record) for stage in REPAIRING)
     return None if training is None else training + (merge or 0.0)
 
 
-def _waited(record: dict) -> float | None:
-    """Percent of the training in which it was ready and had no core."""
-    seconds, waited = (_stage("repair", key)(record) for key in ("seconds", "waited_seconds"))
-    return 100 * waited / seconds if seconds and waited is not None else None
+def waited_percent(record: dict, stages: Iterable[str]) -> float | None:
+    """Percent of the time of these stages in which they were ready and had no core."""
+    costs = [record["stages"][stage] or {} for stage in stages]
+    known = [cost for cost in costs if cost.get("waited_seconds") is not None]
+    seconds, waited = (sum(c[key] for c in known) for key in ("seconds", "waited_seconds"))
+    return 100 * waited / seconds if seconds else None
 
 
 def beside_others(waited: float | None) -> bool:
     """Whether so many percent of waiting are more than a difference of times worth naming."""
     return waited is not None and waited > 100 * NEGLIGIBLE_RATIO
+
+
+def _time(stage: str) -> Cost:
+    return Cost(f"{stage} s", _stage(stage, "seconds"), in_table1=True, times=(stage,))
 
 
 COSTS = {
@@ -218,17 +225,19 @@ COSTS = {
     ),
     "repair_tokens": Cost("tokens", _stage("repair", "tokens"), in_table1=True, is_count=True),
     "repair_tokens_per_second": Cost(
-        "tokens/s", _stage("repair", "tokens_per_second"), is_time=True
+        "tokens/s", _stage("repair", "tokens_per_second"), times=("repair",)
     ),
     "repair_seconds_evolving": Cost(
-        "s evolving", _stage("repair", "seconds_evolving"), is_time=True
+        "s evolving", _stage("repair", "seconds_evolving"), times=("repair",)
     ),
-    "prune_seconds": Cost("prune s", _stage("prune", "seconds"), in_table1=True),
-    "repair_seconds": Cost("repair s", _stage("repair", "seconds"), in_table1=True, is_time=True),
-    "merge_seconds": Cost("merge s", _stage("merge", "seconds"), in_table1=True),
-    TIME: Cost("repair + merge s", _repair_and_merge, in_table1=True, on_page=True, is_time=True),
-    WAITED: Cost("repair waited %", _waited, in_table1=True),
-    "evaluate_seconds": Cost("evaluate s", _stage("evaluate", "seconds"), in_table1=True),
+    "prune_seconds": _time("prune"),
+    "repair_seconds": _time("repair"),
+    "merge_seconds": _time("merge"),
+    TIME: Cost(
+        "repair + merge s", _repair_and_merge, in_table1=True, on_page=True, times=REPAIRING
+    ),
+    WAITED: Cost("waited %", lambda record: waited_percent(record, REPAIRING), in_table1=True),
+    "evaluate_seconds": _time("evaluate"),
     MEMORY: Cost("repair MiB", _peak_memory("repair"), in_table1=True, on_page=True),
     "prune_peak_memory_mib": Cost("prune MiB", _peak_memory("prune")),
     "merge_peak_memory_mib": Cost("merge MiB", _peak_memory("merge")),

@@ -445,13 +445,33 @@ def test_times_beside_other_work_do_not_count(tmp_path):
     assert summary["estimate"] == pytest.approx(alone, rel=0.02)
 
     record = read_json(path := next(path for path in paths if "/seft/seed0/" in str(path)))
-    record["stages"]["repair"]["waited_seconds"] = 0.06 * record["stages"]["repair"]["seconds"]
+    repair, merge = (record["stages"][stage] for stage in ("repair", "merge"))
+    repair["waited_seconds"] = 0.06 * (repair["seconds"] + merge["seconds"])
     write_json(path, record)
     summary, _ = verdicts(paths, {**cost, "seeds": 1})
     assert summary["verdict"] == "not tested"
     assert "on one device, with a core to itself" in summary["detail"]
     memory = {**cost, "metric": "repair_peak_memory_mib"}
     assert verdicts(paths, memory)[1].iloc[0]["seeds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "stage"),
+    [("repair_cost_seconds", "merge"), ("merge_seconds", "merge"), ("prune_seconds", "prune")],
+)
+def test_a_time_is_of_its_own_stages(tmp_path, metric, stage):
+    paths = made_up(tmp_path, pruners=["wanda"], patterns=["s60"])
+    for path in paths:
+        record = read_json(path)
+        if record["cell"]["repair"] == "seft" and record["cell"]["seed"]:
+            # Of a training of 56 s and more, and a merge of 20 and more, it is a fifth and more.
+            costs = record["stages"][stage]
+            costs["waited_seconds"] = costs["seconds"]
+            write_json(path, record)
+    _, detail = verdicts(paths, {"metric": metric, "threshold": 1, "seeds": 1})
+    assert detail.iloc[0]["seeds"] == 1
+    _, detail = verdicts(paths, {"metric": "repair_seconds", "threshold": 1})
+    assert detail.iloc[0]["seeds"] == 3
 
 
 def test_a_merge_is_a_part_of_what_a_repair_takes(tmp_path):
