@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from bench.cells import DENSE
 from bench.figures.results import Results
 from bench.figures.style import REFERENCE, key, legend, panels, reference_key, scale
-from bench.records.measures import COSTS, MEMORY, SEVERAL, TIME, Kind
+from bench.records.measures import COSTS, MEMORY, SEVERAL, TIME, WAITED, Kind, beside_others
 
 # Its range over the bases and seeds of the same training.
 RANGE = (f"{MEMORY}_low", f"{MEMORY}_high")
@@ -18,7 +18,8 @@ def draw(results: Results) -> Figure | None:
     identity = ["pruner", "repair"]
     task, kind = next(iter(results.chief.items()), (None, None))
     scores = results.scores[results.scores["task"] == task]
-    points = results.costs[results.costs["pruner"] != DENSE][[*identity, *SPENT, *RANGE, "device"]]
+    points = results.costs[results.costs["pruner"] != DENSE]
+    points = points[[*identity, *SPENT, *RANGE, WAITED, "device"]]
     points = points.merge(scores[[*identity, "mean", "ci_low", "ci_high"]], on=identity)
     # Costs of one device are comparable: of that which most repairs ran on.
     several = points["device"].str.contains(SEVERAL, regex=False)
@@ -37,16 +38,19 @@ def draw(results: Results) -> Figure | None:
             for level, line in ((results.dense(task), "--"), *((b, ":") for b in base)):
                 if level is not None:
                     axis.axhline(level, color=REFERENCE, linestyle=line, linewidth=1, zorder=1)
+            shared = [cost == TIME and beside_others(waited) for waited in ours[WAITED]]
+            ours = ours.assign(shared=pd.Series(shared, ours.index, dtype=bool))
             for point in ours.itertuples():
+                look = results.looks[point.repair] | {"linestyle": ""}
                 axis.errorbar(
                     getattr(point, cost),
                     point.mean,
                     [[point.mean - point.ci_low], [point.ci_high - point.mean]],
                     _range(point, cost),
-                    **results.looks[point.repair] | {"linestyle": ""},
+                    **look | ({"markerfacecolor": "white"} if point.shared else {}),
                     elinewidth=0.6,
                 )
-            best = front(ours, cost, kind)
+            best = front(ours[~ours["shared"]], cost, kind)
             axis.step(
                 best[cost], best["mean"], where="post", color=REFERENCE, linewidth=0.8, zorder=1
             )

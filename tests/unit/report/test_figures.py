@@ -190,6 +190,21 @@ def test_the_front_is_what_nothing_beats_in_both():
     assert list(front(points, "cost", KINDS["perplexity"])["name"]) == ["a", "b", "e"]
 
 
+def test_a_time_beside_other_work_is_hollow_and_not_on_the_front(default):
+    results = default.at("default")
+    costs, spent = results.costs, "repair_cost_seconds"
+    fastest = costs.loc[costs["repair"] != "none", spent].min()
+    for waited, hollow in ((5.0, 0), (5.1, 1)):
+        percent = costs["repair_waited_percent"].mask(costs[spent] == fastest, waited)
+        changed = replace(results, costs=costs.assign(repair_waited_percent=percent))
+        *_, axis = drawn("pareto", changed, "tiny", "s60").axes
+        points = [container.lines[0] for container in axis.containers]
+        assert sum(point.get_markerfacecolor() == "white" for point in points) == hollow
+        (front,) = [line for line in axis.lines if line.get_drawstyle() == "steps-post"]
+        # What is fastest is on it, whatever it scores.
+        assert (front.get_xdata()[0] == fastest) == (not hollow)
+
+
 def test_repairs_that_share_a_training_share_its_curve(default):
     log = losses(default.at("default").of("tiny", "s60"))
     assert set(log["training"]) == {"full", "lora", "spp", "seft"}
