@@ -16,6 +16,7 @@ def draw(results: Results) -> Figure | None:
     if trained["tokens"].nunique() < 2 or not tasks:
         return None
     repairs = [name for name in results.repairs if name in set(trained["repair"])]
+    tokens = trained[["tokens"]].drop_duplicates().sort_values("tokens")
     figure, axes = panels(len(tasks), results.pruners, sharex=True, sharey="row")
     for line, (task, kind) in zip(axes, tasks.items(), strict=True):
         scores = results.scores[results.scores["task"] == task]
@@ -26,7 +27,8 @@ def draw(results: Results) -> Figure | None:
                 if level is not None:
                     axis.axhline(level, color=REFERENCE, linestyle=style, linewidth=1, zorder=1)
             for repair in repairs:
-                rows = ours[ours.index == repair].sort_values("tokens")
+                # No line says what would be at a budget between two that was not run.
+                rows = tokens.merge(ours[ours.index == repair], how="left")
                 look = results.looks[repair]
                 axis.plot(rows["tokens"], rows["mean"], **look)
                 band(axis, rows["tokens"], rows["ci_low"], rows["ci_high"], look)
@@ -34,7 +36,7 @@ def draw(results: Results) -> Figure | None:
         line[0].set_ylabel(kind.label(task))
     for axis in axes[-1]:
         axis.set_xscale("log")
-        axis.set_xticks(sorted(trained["tokens"].unique()))
+        axis.set_xticks(tokens["tokens"])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(EngFormatter(places=0, sep=""))
         axis.set_xlabel("training tokens")

@@ -290,6 +290,21 @@ def test_a_budget_is_drawn_at_its_tokens(default):
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["12k", "49k"]
 
 
+def test_no_line_is_drawn_across_a_budget_that_was_not_run(default):
+    def of_three(table: pd.DataFrame) -> pd.DataFrame:
+        more = table[table["budget"] == "x4"].replace({"budget": {"x4": "x16"}})
+        return pd.concat([table, more], ignore_index=True)
+
+    costs, scores = of_three(default.costs), of_three(default.scores)
+    scores.loc[scores["budget"] == "x16", "tokens"] *= 4
+    scores = scores[(scores["repair"] != "seft") | (scores["budget"] != "x4")]
+    figure = drawn("budget", replace(default, scores=scores, costs=costs), "tiny", "s60")
+    look = default.looks["seft"]
+    (line,) = [one for one in figure.axes[0].lines if one.get_marker() == look["marker"]]
+    assert list(line.get_xdata()) == [12288, 49152, 196608]
+    assert list(pd.isna(line.get_ydata())) == [False, True, False]
+
+
 def test_places_of_figures():
     found = places("m", ["s60"], ["default", "x4"])
     assert found["m@x4/s60/pareto"] == {
