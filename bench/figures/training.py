@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.config.variants import training_of
 from bench.figures.results import Results
-from bench.figures.style import band, key, legend, panels, scale
+from bench.figures.style import band, in_order, key, legend, panels, scale
 
 MARKS = 6
 
@@ -17,7 +17,7 @@ def draw(results: Results) -> Figure | None:
     if log.empty:
         return None
     pruners = results.pruners
-    trainings = [repair for repair in results.repairs if repair in set(log["training"])]
+    trainings = in_order(log["training"])
     figure, axes = panels(1, pruners, height=2.2, sharex=True, sharey=True)
     for axis, pruner in zip(axes[0], pruners, strict=True):
         for number, training in enumerate(trainings):

@@ -211,6 +211,18 @@ def test_repairs_that_share_a_training_share_its_curve(default):
     assert len(log) == 3 * 4 * 2 * 48
 
 
+def test_a_training_is_drawn_whose_own_repair_is_not_in_the_grid(default):
+    results = default.at("default")
+    without = {
+        name: table[table["repair"] != "lora"]
+        for name, table in (("scores", results.scores), ("costs", results.costs))
+    }
+    histories = {cell: h for cell, h in results.histories.items() if cell.repair != "lora"}
+    figure = drawn("training", replace(results, histories=histories, **without), "tiny", "s60")
+    (legend,) = figure.legends
+    assert "lora" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_patterns_are_ordered_and_named():
     patterns = ["4of8", "s70", "2of4", "s50"]
     assert sorted(patterns, key=pattern_order) == ["s50", "s70", "2of4", "4of8"]
