@@ -12,6 +12,7 @@ from baselines.repair import REPAIRS
 from bench.cells import DEFAULT_BUDGET, sender_of
 from bench.config.variants import changes, method_of, shown, training_of
 from bench.figures.style import in_order, swatch
+from bench.records.rows import budget_tokens
 from bench.report.sources import Sources
 
 
@@ -112,28 +113,35 @@ def _rates(records: list[dict], tuning: pd.DataFrame, name: str, training: str |
         cell, resolved = record["cell"], record["config"]["resolved"]
         if cell["repair"] == name:
             nearest = tuple((resolved.get("learning_rate_from") or {}).items())
-            rate = resolved["repair"]["learning_rate"]
-            found[cell["model"], cell["budget"], rate, nearest] = None
+            rate, tokens = resolved["repair"]["learning_rate"], budget_tokens(record)
+            found[cell["model"], cell["budget"], tokens, rate, nearest] = None
     lines = []
-    for model, budget, rate, nearest in found:
+    submission, _ = sender_of(name)
+    for model, budget, tokens, rate, nearest in found:
         if nearest:
             names = " and ".join(f"{other} ({near:g})" for other, near in nearest)
             why = f"interpolated between {names}" if len(nearest) > 1 else f"that of {names}"
+        elif submission:
+            why = "from the submission's configuration"
         else:
-            why = _chosen(tuning, model, budget, training, rate)
+            why = _chosen(tuning, model, tokens, training, rate)
         at = "" if budget == DEFAULT_BUDGET else f" at {budget}"
         lines.append(f"{model}{at}: {rate:g}, {why}")
     return lines
 
 
-def _chosen(tuning: pd.DataFrame, model: str, budget: str, training: str, rate: float) -> str:
+def _chosen(tuning: pd.DataFrame, model: str, tokens: int, training: str, rate: float) -> str:
     if tuning.empty:
         return "from the configuration; no sweep is recorded"
-    trials = tuning[(tuning["model"] == model) & (tuning["budget"] == budget)]
+    # A budget of the same name may be another one.
+    trials = tuning[(tuning["model"] == model) & (tuning["tokens"] == tokens)]
     trials = trials[trials["repair"] == training]
     best = trials[trials["chosen"]]
     if best.empty:
-        return f"from the configuration; no sweep of {training} on this model is recorded"
+        return (
+            f"from the configuration; no sweep of {training} on this model with {tokens:,} tokens "
+            "is recorded"
+        )
     tried = ", ".join(f"{value:g}" for value in trials["learning_rate"])
     best = best.iloc[0]
     sweep = f"sweep of {training} on {best['pruner']} {best['pattern']}"

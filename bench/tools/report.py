@@ -59,7 +59,7 @@ def main() -> None:
         report(
             found,
             [path for path in histories if path.is_file()],
-            sorted(SWEEPS.glob("*.csv")),
+            [*sorted(SWEEPS.glob("*.csv")), *sorted(SWEEPS.glob("study/*.csv"))],
             sent,
             given.results,
             given.page,

@@ -13,7 +13,7 @@ from bench.paths import ROOT
 
 SWEEPS = ROOT / "config/tuning"
 """The sweeps that the learning rates of the configurations come from: ``<model>.csv``, what
-``make tune`` wrote.
+``make tune`` wrote; in ``study`` those of the budgets that only the study has.
 """
 
 COLUMNS = [

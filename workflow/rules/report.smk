@@ -14,7 +14,11 @@ rule report:
         records=RECORDS,
         histories=HISTORIES,
         tables=[f"results/{name}" for name in TABLES],
-        tuning=[os.path.relpath(ROOT / path) for path in files_in("config/tuning", "*.csv")],
+        tuning=[
+            os.path.relpath(ROOT / path)
+            for folder in ("config/tuning", "config/tuning/study")
+            for path in files_in(folder, "*.csv")
+        ],
         code=code(
             "report",
             *files_in("bench/figures", "*.py"),

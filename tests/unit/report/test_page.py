@@ -146,12 +146,41 @@ def test_cards_name_definition_paper_options_and_where_the_rate_is_from(sources)
     assert card["link"] == "https://arxiv.org/abs/2106.09685"
     rate = next(option for option in card["options"] if option["name"] == "learning_rate")
     assert rate == {"name": "learning_rate", "values": "0.001", "meaning": "Peak learning rate."}
-    assert "no sweep" in card["rates"][0]
+    assert card["rates"] == [
+        "tiny: 0.001, from the configuration; no sweep of lora on this model with 12,288 tokens is "
+        "recorded"
+    ]
     assert card_of(sources, "seft")["rates"] == [
         "tiny: 0.001, the lowest validation loss (3.500, pruned model 4.800) of 0.0003, 0.001, "
         "0.003 in the sweep of seft on wanda s60"
     ]
     assert card_of(sources, "none")["rates"] == []
+
+
+def test_a_rate_is_of_a_sweep_with_as_many_tokens_of_ones_own(sources):
+    def rates(**changed) -> list[str]:
+        (record,) = (
+            record
+            for record in sources.records.values()
+            if record["cell"] | {"pruner": "wanda", "repair": "seft", "seed": 0} == record["cell"]
+        )
+        records = {"": record | {"cell": record["cell"] | changed}}
+        card, *_ = cards(replace(sources, records=records))[1:]
+        return card["rates"]
+
+    (at_default,) = rates()
+    assert at_default.startswith("tiny: 0.001, the lowest validation loss (3.500")
+    # A name is no budget: the record's tokens are those of the sweep.
+    assert rates(budget="mine") == [at_default.replace("tiny", "tiny at mine")]
+    swept = sources.tuning.assign(tokens=4 * 12288)
+    card = card_of(replace(sources, tuning=swept), "seft")
+    assert card["rates"] == [
+        "tiny: 0.001, from the configuration; no sweep of seft on this model with 12,288 tokens is "
+        "recorded"
+    ]
+    looks = sources.results.looks | {"group/seft": sources.results.looks["seft"]}
+    sources = replace(sources, results=replace(sources.results, looks=looks))
+    assert rates(repair="group/seft") == ["tiny: 0.001, from the submission's configuration"]
 
 
 def test_the_card_of_a_variant_says_of_what_and_what_it_changes(sources):
