@@ -121,6 +121,8 @@ def _caption(name: str) -> str:
 def _facts(records: list[dict]) -> dict:
     """What all numbers of the page have in common, or do not."""
     provenance = [record["provenance"] for record in records]
+    trained = [record["stages"]["repair"] or {} for record in records]
+    computed = [*provenance, *filter(None, (costs.get("computed_on") for costs in trained))]
 
     def distinct(values) -> list:
         return sorted({value for value in values if value is not None})
@@ -132,7 +134,9 @@ def _facts(records: list[dict]) -> dict:
         ),
         "cells": len(records),
         "failed": sum(record["status"] != "ok" for record in records),
-        "seeds": distinct(record["cell"]["seed"] for record in records),
+        "seeds": distinct(
+            record["cell"]["seed"] for record in records if record["cell"]["repair"] != UNREPAIRED
+        ),
         "commits": distinct(
             entry["git"]["commit"][:10] + (" with changes" if entry["git"]["dirty"] else "")
             for entry in provenance
@@ -142,8 +146,8 @@ def _facts(records: list[dict]) -> dict:
             name: distinct(entry["packages"].get(name) for entry in provenance)
             for name in ("torch", "transformers", "peft", "lm-eval")
         },
-        "machines": distinct(map(machine_of, provenance)),
-        "dtypes": distinct(entry["dtype"] for entry in provenance),
+        "machines": distinct(map(machine_of, computed)),
+        "dtypes": distinct(entry["dtype"] for entry in computed),
     }
 
 

@@ -10,7 +10,7 @@ from baselines.pruning import PRUNERS
 from baselines.repair import REPAIRS
 from bench.cells import UNREPAIRED, suffix
 from bench.config.variants import method_of, shown
-from bench.records.measures import ACCURACY, kind_of, machine_of
+from bench.records.measures import ACCURACY, device_of, kind_of
 from bench.report.methods import definition
 from bench.tables.rendering import Sheet, escape_markdown, number, with_interval
 
@@ -224,7 +224,7 @@ def _provenance(record: dict) -> dict[str, str]:
     return {
         "commit of the benchmark": f"{git['commit']}{changed}" if git else "not known",
         "versions": ", ".join(f"{name} {versions[name]}" for name in PACKAGES if name in versions),
-        "computed on": machine_of(stated),
+        "computed on": device_of(record),
         "dtype": stated["dtype"],
         "SHA-256 of the configuration": record["config"]["hash"],
     }

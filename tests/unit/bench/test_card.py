@@ -50,6 +50,14 @@ def rows(card, first):
     return [part.strip() for part in re.split(r"[|]|: ", line.strip("|- "), maxsplit=5)]
 
 
+def test_a_training_on_another_machine_is_named(record):
+    made_on = {"cpu": "other", "accelerator": {"name": "NVIDIA H200"}}
+    made_on |= {"dtype": "bfloat16", "threads": 8}
+    record["stages"]["repair"] |= {"computed_on": made_on}
+    (line,) = re.findall("^- computed on: (.*)$", model_card(record, "dense").text, re.MULTILINE)
+    assert line == "NVIDIA H200, bfloat16, evaluated on made up, 1 thread, bfloat16"
+
+
 def test_what_the_hub_reads(record, tmp_path):
     model_card(record, "dense").save(tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()

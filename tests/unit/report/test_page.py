@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from made_up import made_up_record, made_up_samples
 from made_up_results import made_up_results
 
 from baselines.pruning import PRUNERS
@@ -17,7 +18,7 @@ from bench.records.measures import COSTS, Cost
 from bench.report import Sources, build_page
 from bench.report.board import RECOVERY, SCORE, board, cells, pairs
 from bench.report.methods import cards, definition
-from bench.report.page import model_origin, packed
+from bench.report.page import _facts, model_origin, packed
 from bench.report.summary import base_name, heads, summary
 from bench.statistics.comparisons import less
 from bench.tables.table1 import table1
@@ -181,6 +182,20 @@ def test_a_rate_is_of_a_sweep_with_as_many_tokens_of_ones_own(sources):
     looks = sources.results.looks | {"group/seft": sources.results.looks["seft"]}
     sources = replace(sources, results=replace(sources.results, looks=looks))
     assert rates(repair="group/seft") == ["tiny: 0.001, from the submission's configuration"]
+
+
+def test_what_was_computed_is_said_of_trainings_too():
+    cells = [Cell("tiny", "wanda", "s60", name, seed) for name, seed in (("none", 0), ("seft", 3))]
+    records = [made_up_record(cell, made_up_samples(cell, 4, 2)) for cell in cells]
+    records[1]["stages"]["repair"]["computed_on"] = {
+        **{"cpu": "other", "accelerator": {"name": "NVIDIA H200"}},
+        **{"dtype": "float16", "threads": 8},
+    }
+    facts = _facts(records)
+    # Nothing was trained with seed 0.
+    assert facts["seeds"] == [3]
+    assert facts["machines"] == ["NVIDIA H200", "made up"]
+    assert facts["dtypes"] == ["bfloat16", "float16"]
 
 
 def test_the_card_of_a_variant_says_of_what_and_what_it_changes(sources):
