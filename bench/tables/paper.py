@@ -6,7 +6,7 @@ from baselines.pruning.pattern import Pattern
 from bench.cells import BASE, DENSE, IDENTITY, dense_cell
 from bench.config.variants import changes
 from bench.evaluation.tasks import PERPLEXITY
-from bench.records.measures import ANSWERS, AVERAGE, COSTS, kinds_of
+from bench.records.measures import ANSWERS, AVERAGE, COSTS, SEVERAL, kinds_of
 from bench.records.rows import by_row
 from bench.statistics.comparisons import less
 from bench.tables.rendering import Sheet, number, with_interval
@@ -71,15 +71,16 @@ def table4(records: list[dict]) -> pd.DataFrame:
 
     Seconds are of computing alone; ``repair_cost_seconds`` are those of repair and merge. Memory is
     the peak above what was loaded before the stage, and ``memory`` says whose: the device's on a
-    GPU, else the host's. Disk is what the stage left there: the pruned base, or what tells the
-    trained model from it.
+    GPU, else the host's; both where stages or seeds were computed on different ones. Disk is what
+    the stage left there: the pruned base, or what tells the trained model from it.
     """
     rows = []
     for row, group in by_row(records).items():
         ok = [record for record in group if record["status"] == "ok"]
-        peaks = [record["stages"]["evaluate"].get("peak_device_bytes") for record in ok]
-        measured = "device" if any(peak is not None for peak in peaks) else "host"
-        about = {"seeds": len(ok), "memory": measured if ok else None}
+        stages = [costs for record in ok for costs in record["stages"].values() if costs]
+        peaks = [costs.get("peak_device_bytes") for costs in stages]
+        measured = sorted({"host" if peak is None else "device" for peak in peaks})
+        about = {"seeds": len(ok), "memory": SEVERAL.join(measured) or None}
         rows.append(dict(zip(IDENTITY, row, strict=True)) | about | costs(group, COSTS))
     return as_counts(pd.DataFrame(rows))
 

@@ -4,11 +4,12 @@ import re
 
 import pandas as pd
 import pytest
-from made_up import made_up_grid
+from made_up import made_up_grid, made_up_record, made_up_samples
 
 from bench.cells import Cell
-from bench.records.record import read_records
+from bench.records.record import parse_record, read_records
 from bench.stages.collect import collect, records_below
+from bench.tables.paper import table4
 from bench.tables.rendering import Sheet, number, with_interval
 
 REPAIRS = ("none", "lora", "lora-dense", "static", "seft", "seft-random")
@@ -84,6 +85,17 @@ def test_table4_has_what_each_stage_costs(results):
     assert pd.isna(row(table, pruner="dense")["repair_seconds"])
     assert pd.isna(row(table, pruner="dense")["repair_cost_seconds"])
     assert row(table, pruner="wanda", pattern="s60", repair="lora")["seeds"] == 0
+
+
+def test_table4_says_whose_memory_it_is_of_every_stage():
+    cell = Cell("tiny", "wanda", "s60", "lora", 0)
+    record = parse_record(made_up_record(cell, made_up_samples(cell, 4, 2)))
+    assert list(table4([record])["memory"]) == ["host"]
+    # Trained on a GPU, and evaluated without.
+    record["stages"]["repair"] |= {"peak_device_bytes": 2**30}
+    found = row(table4([record]), repair="lora")
+    assert found["repair_peak_memory_mib"] == 2**10
+    assert found["memory"] == "device; host"
 
 
 def test_ablations_are_differences_from_what_is_varied(results):
