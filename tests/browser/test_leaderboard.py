@@ -12,6 +12,7 @@ from made_up import made_up_grid
 from made_up_results import made_up_results
 from playwright.sync_api import expect
 
+from bench.cells import Cell
 from bench.report import build_page
 from bench.tools.report import main as report_main
 
@@ -120,6 +121,15 @@ def test_filters_narrow_the_rows_and_the_search_does_too(page):
 
 
 def test_a_failed_cell_is_found_by_its_status_and_says_why(page):
+    choose(page, "status", "failed")
+    assert column(page, "status") == ["failed: repair: FloatingPointError: loss is nan at step 3"]
+
+
+def test_a_base_that_failed_without_a_repair_says_why(watch, tmp_path):
+    base = Cell("tiny", "wanda", "s60", "none", 0)
+    path = tmp_path / "index.html"
+    path.write_text(build_page(made_up_results(tmp_path / "results", failed=[base])))
+    page = watch().load(path).page
     choose(page, "status", "failed")
     assert column(page, "status") == ["failed: repair: FloatingPointError: loss is nan at step 3"]
 

@@ -97,7 +97,10 @@ const costColumn = ({ name, heading, count }) =>
 const boardColumns = ({ scores, costs, rows }) => {
   const shown = (group) =>
     scores.flatMap((score, position) => (score.group === group ? [scoreColumn(score, position)] : []));
-  const differ = (key) => new Set(rows.map((row) => row.repair !== "none" && row[key])).size > 2;
+  // Published numbers have no cells; what is not trained has one seed, and may fail like all others.
+  const measured = rows.filter((row) => row.cells.length);
+  const trained = measured.filter((row) => row.repair !== "none");
+  const differ = (key, among) => new Set(among.map((row) => row[key])).size > 1;
   return [
     column(
       "repair",
@@ -129,7 +132,7 @@ const boardColumns = ({ scores, costs, rows }) => {
             : (100 * achieved).toFixed(1)
     ),
     ...costs.map(costColumn),
-    ...(differ("device") ? [column("device", (row) => row.device, (device) => device, { text: "text" })] : []),
+    ...(differ("device", trained) ? [column("device", (row) => row.device, (device) => device, { text: "text" })] : []),
     ...(new Set(rows.map((row) => row.origin)).size > 1
       ? [
           column(
@@ -140,8 +143,8 @@ const boardColumns = ({ scores, costs, rows }) => {
           ),
         ]
       : []),
-    ...(differ("seeds") ? [column("seeds", (row) => row.seeds, significant)] : []),
-    ...(differ("status")
+    ...(differ("seeds", trained) ? [column("seeds", (row) => row.seeds, significant)] : []),
+    ...(differ("status", measured)
       ? [
           column(
             "status",
