@@ -26,8 +26,10 @@ def summary(sources: Sources, task: str) -> dict:
         ``label`` and ``unit`` of the score; the ``reference``; ``judged``, whether there is a
         verdict at all; ``answers``, pairs of a base's name and its sentence; ``best``, of each
         repair that is in a best group that stands out its name, on how many bases it is, and of how
-        many that it was ranked on; the matrix: ``heads``, rows of (label, columns that it is over),
-        and ``rows``, of each repair its name, how often it was best, its counts, and its cells.
+        many that it was judged on; ``open`` and ``unjudged``, on how many bases none stands out,
+        and on how many there is no verdict; the matrix: ``heads``, rows of (label, columns that it
+        is over), and ``rows``, of each repair its name, how often it was best, its counts, and its
+        cells.
     """
     results = sources.results
     kind = kinds_of(results.scores)[task]
@@ -36,19 +38,22 @@ def summary(sources: Sources, task: str) -> dict:
     reference = reference_of(results.scores["repair"])
     repairs = in_order(name for answer in found for name in answer.scores)
     best = Counter(name for answer in found for name in answer.best)
-    ranked = Counter(name for answer in found for name in answer.scores)
-    judged = any(row["verdict"] != Verdict.NO_VERDICT for a in found for row in a.against.values())
+    judged = [answer for answer in found if answer.judged]
+    ranked = Counter(name for answer in judged for name in answer.scores)
     return {
         "label": kind.label(task),
         "unit": kind.unit,
         "reference": reference,
-        "judged": judged,
+        "judged": any(
+            row["verdict"] != Verdict.NO_VERDICT for a in found for row in a.against.values()
+        ),
         "answers": [(base_name(a.base, bases), a.sentence) for a in found],
         "best": sorted(
             ((name, best[name], ranked[name]) for name in repairs if best[name]),
             key=lambda b: -b[1],
         ),
-        "open": sum(not answer.best for answer in found),
+        "open": sum(not answer.best for answer in judged),
+        "unjudged": len(found) - len(judged),
         "heads": heads(bases),
         "rows": [_row(name, found, best[name], reference) for name in repairs],
     }

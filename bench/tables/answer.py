@@ -32,14 +32,15 @@ class Answer:
         scores: by repair, of what is ranked: as sparse as was asked, and compared item by item.
         against: of these, but the reference, the row of
             :func:`bench.statistics.comparisons.less`.
-        best: the repairs of the best tie group, where that tells repairs apart and there is more
-            than one seed.
+        judged: whether repairs are told apart: there is more than one seed.
+        best: the repairs of the best tie group, where it is judged and that tells repairs apart.
     """
 
     base: tuple
     sentence: str
     scores: dict[str, float]
     against: dict[str, dict]
+    judged: bool
     best: frozenset[str]
 
 
@@ -62,9 +63,11 @@ def answers(
     against = {name: rows_by(less(pairs, name), BASE, "repair") for name in repairs}
     rows, spent = (rows_by(table, BASE, "repair") for table in (measured, costs))
     dense = measured[measured["pruner"] == DENSE].set_index("model")["mean"].to_dict()
-    for base, trained in rows.items():
+    # Nothing that was trained of a base need have a score.
+    for base in spent:
         if base[-1] == NO_BUDGET:
             continue
+        trained = rows.get(base, {})
         untrained = rows.get((*base[:-1], NO_BUDGET), {})
         ours = [*untrained.values(), *trained.values()]
         ours.sort(key=lambda row: row["mean"], reverse=not kind.lower_is_better)
@@ -73,12 +76,14 @@ def answers(
         ends = [f"unrepaired {short(row['mean'])}" for row in untrained.values()]
         ends += [f"dense {short(dense[base[0]])}"] if base[0] in dense else []
         said = _best(ranked, compared, spent[base], kind, reference)
+        judged = seeds.get(base, 1) > 1
         yield Answer(
             base,
             "; ".join([said, ", ".join(ends)] if ends else [said]) + ".",
             {name: row["mean"] for name, row in ranked.items()},
             {name: row for name, row in compared.get(reference, {}).items() if name in ranked},
-            frozenset(_standing_out(ranked, compared) if seeds.get(base, 1) > 1 else ()),
+            judged,
+            frozenset(_standing_out(ranked, compared) if judged else ()),
         )
 
 

@@ -190,6 +190,20 @@ def test_what_is_not_as_sparse_as_was_asked_is_not_ranked():
     assert answer.against == {}
 
 
+def test_a_budget_at_which_all_failed_has_an_answer():
+    repairs, pairs, task, sentence = CASES["the best and the reference"]
+    costs = pd.concat([COSTS, COSTS.assign(budget="x16")])
+    failed = scores_of(repairs, task).assign(budget="x16", mean=None, tie_group=None, best=False)
+    scores = pd.concat([scores_of(repairs, task), failed[failed["repair"] == "lora"]])
+    found = {
+        answer.base[-1]: answer
+        for answer in answers(scores, compared(*pairs, task=task), costs, task)
+    }
+    assert found["default"].sentence == sentence
+    assert found["x16"].sentence == "no repair is ranked; unrepaired 3, dense 1."
+    assert [answer.judged for answer in found.values()] == [True, False]
+
+
 def test_the_unrepaired_base_is_best_at_the_budgets_where_it_is():
     repairs, pairs, task, _ = CASES["nothing helps"]
     scores, comparisons = scores_of(repairs, task), compared(*pairs, task=task)

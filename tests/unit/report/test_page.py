@@ -21,6 +21,7 @@ from bench.report.methods import cards, definition
 from bench.report.page import _facts, model_origin, packed
 from bench.report.summary import base_name, heads, summary
 from bench.statistics.comparisons import less
+from bench.tables.answer import answers
 from bench.tables.table1 import table1
 
 FAILED = Cell("tiny", "wanda", "s60", "spp", 1)
@@ -45,6 +46,11 @@ def page(sources) -> str:
 def row_of(sources, pruner, repair):
     rows = board(sources)["rows"]
     return next(row for row in rows if (row["pruner"], row["repair"]) == (pruner, repair))
+
+
+def answers_of(sources, task):
+    results = sources.results
+    return answers(results.scores, results.comparisons, results.costs, task)
 
 
 def card_of(sources, name):
@@ -352,6 +358,22 @@ def test_how_often_a_repair_is_best_is_said_of_the_bases_that_it_was_run_on(sour
     left = {name: ranked for name, _, ranked in summary(part, task)["best"]}
     assert left[name] == 2
     assert {ranked for other, ranked in left.items() if other != name} <= {3}
+
+
+def test_bases_of_one_seed_are_no_bases_where_no_repair_stands_out(sources):
+    """Of three bases one is judged by one seed: it is said to be without a verdict."""
+    task, wanda = "wiki_perplexity", sources.results.comparisons["pruner"] == "wanda"
+    whole = summary(sources, task)
+    assert whole["unjudged"] == 0
+    comparisons = sources.results.comparisons.copy()
+    comparisons.loc[wanda, ["seeds", "verdict"]] = 1, "no verdict"
+    part = replace(sources, results=replace(sources.results, comparisons=comparisons))
+    found = summary(part, task)
+    assert found["unjudged"] == 1
+    others = [answer for answer in answers_of(part, task) if answer.base[1] != "wanda"]
+    assert found["open"] == sum(not answer.best for answer in others)
+    assert {judged for _, _, judged in found["best"]} == {2}
+    assert "of 3 bases there is no verdict." in build_page(part)
 
 
 def test_the_heading_of_a_matrix_joins_equal_neighbours():
