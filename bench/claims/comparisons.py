@@ -211,7 +211,7 @@ class Grid:
     def _drift(self, row: Row) -> Largest | Lack:
         base = next((r for r in self._unrepaired(row) if r["metrics"]), None)
         if base is None:
-            return Lack("not run", "the unrepaired base")
+            return self._lack_of_base(row)
         ours = [record["sparsity"] for record in self.rows[row] if record["status"] == "ok"]
         if not all("evolution" in sparsity for sparsity in ours):
             return Lack("not recorded", "the sparsity at its evolutions")
@@ -220,6 +220,10 @@ class Grid:
     def _unrepaired(self, row: Row) -> list[dict]:
         return self.rows.get(Cell(*row[:3], UNREPAIRED, 0).row, [])
 
+    def _lack_of_base(self, row: Row) -> Lack:
+        failed = any(record["status"] != "ok" for record in self._unrepaired(row))
+        return Lack("failed" if failed else "not run", "the unrepaired base")
+
     def _diverged(self, row: Row) -> Share | Lack:
         corpora = [self.scores[name][0] for name in self._tasks(PERPLEXITY)]
         base = {
@@ -227,7 +231,7 @@ class Grid:
             for corpus in corpora
         }
         if not all(base.values()):
-            return Lack("not run", "the unrepaired base")
+            return self._lack_of_base(row)
         seeds = []
         for record in self.rows[row]:
             if record["status"] == "ok":

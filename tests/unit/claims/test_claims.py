@@ -562,6 +562,15 @@ def test_a_perplexity_that_leaves_the_range_of_numbers_is_divergence(tmp_path):
     assert verdicts(paths, claim)[0]["estimate"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("metric", ["diverged", "sparsity_drift"])
+def test_a_base_that_failed_was_run(tmp_path, metric):
+    claim = {**OBSERVED, "metric": metric, "threshold": 0}
+    base = Cell("tiny", "wanda", "s60", "none", 0)
+    for grid, said in (({"failed": [base]}, "failed"), ({"missing": [base]}, "not run")):
+        summary, _ = verdicts(made_up(tmp_path / said, **grid), claim)
+        assert summary["detail"] == f"1 not tested: the unrepaired base {said}"
+
+
 def test_stability_is_not_judged_without_the_base(tmp_path):
     claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
     base = Cell("tiny", "wanda", "s60", "none", 0)
