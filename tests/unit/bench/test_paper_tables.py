@@ -7,8 +7,8 @@ import pytest
 from made_up import made_up_grid
 
 from bench.cells import Cell
-from bench.records.record import read_records
-from bench.stages.collect import collect, records_below
+from bench.records.record import read_records, records_below
+from bench.stages.collect import collect
 from bench.tables.rendering import Sheet, number, with_interval
 
 REPAIRS = ("none", "lora", "lora-dense", "static", "seft", "seft-random")
