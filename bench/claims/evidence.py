@@ -116,25 +116,22 @@ class Ratio(Evidence):
         )
 
     def interval(self, level: float = LEVEL) -> tuple[float | None, float | None]:
-        count = len(self.values)
-        if count < 2:
+        if len(self.values) < 2:
             return None, None
-        se = self.values.std(ddof=1) / math.sqrt(count)
-        half = critical_value([(1, count - 1)], level) * se
-        centre = math.log(self.estimate)
+        half, centre = self._half_width(len(self.values), level), math.log(self.estimate)
         return math.exp(centre - half), math.exp(centre + half)
 
     def needed(self, threshold: float, level: float = LEVEL) -> Needed:
         distance, count = abs(math.log(self.estimate / threshold)), len(self.values)
         if count < 2 or not distance:
             return Needed()
-        deviation = self.values.std(ddof=1)
-
-        def half_width(measured: int) -> float:
-            return critical_value([(1, measured - 1)], level) * deviation / math.sqrt(measured)
-
-        wanted = fewest(count, lambda n: half_width(n) < distance)
+        wanted = fewest(count, lambda n: self._half_width(n, level) < distance)
         return Needed(wanted and math.ceil(wanted / self.bases))
+
+    def _half_width(self, count: int, level: float) -> float:
+        """Of the interval of the logarithm, if so many values scatter as these do."""
+        se = self.values.std(ddof=1) / math.sqrt(count)
+        return critical_value([(1, count - 1)], level) * se
 
 
 class Largest(Evidence):

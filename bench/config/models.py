@@ -56,33 +56,23 @@ class ModelSpec(Strict):
                 asked = []
         return any(name.endswith(".gguf") for name in asked)
 
-    def folder(self, name: str, models: Path = MODELS) -> Path | None:
-        """Where its ``config.json`` lies; None until it is there. What was fetched from another
-        source is another model, in whose place it will be.
-
-        Args:
-            name: of the model.
-            models: folder of the fetched models.
+    def folder(self, name: str) -> Path | None:
+        """Where the ``config.json`` of the model of this name lies; None until it is there. What
+        was fetched from another source is another model, in whose place it will be.
         """
         # What a GGUF file says is known once it is converted.
         if isinstance(self.source, PathSource) and not self.is_gguf:
             folder = self.source.place
         else:
-            folder = models / name
+            folder = MODELS / name
             if source_of(folder) not in (None, self.source.model_dump(mode="json")):
                 return None
         return folder if (folder / "config.json").is_file() else None
 
 
-def shape_of(spec: ModelSpec, model: str, models: Path = MODELS) -> Shape | None:
-    """Shape of a model: as configured, else as its ``config.json`` says; None until it is there.
-
-    Args:
-        spec: what the configuration says of it.
-        model: name of the model.
-        models: folder of the fetched models.
-    """
+def shape_of(spec: ModelSpec, model: str) -> Shape | None:
+    """Shape of a model: as configured, else as its ``config.json`` says; None until it is there."""
     if spec.shape is not None:
         return spec.shape
-    folder = spec.folder(model, models)
+    folder = spec.folder(model)
     return None if folder is None else read_shape(folder)

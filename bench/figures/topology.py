@@ -1,6 +1,7 @@
 """How the topology evolves: which weights come back, and what stays of the start."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -20,7 +21,7 @@ def draw(results: Results) -> Figure | None:
     if not evolving:
         return None
     repairs, pruners = in_order(repair for _, repair in evolving), results.pruners
-    steps = max((_steps(history) for history in evolving.values()), key=len)
+    steps = max((_steps(history["evolution"]) for history in evolving.values()), key=len)
     height = 0.4 + len(repairs)
     figure, axes = panels(len(MEASURES), pruners, height=height, sharex=True)
     for row, (measure, label) in zip(axes, MEASURES.items(), strict=True):
@@ -43,9 +44,9 @@ def draw(results: Results) -> Figure | None:
 def _first_seeds(results: Results) -> dict[tuple[str, str], dict]:
     """The history of the first seed of each pruner and repair that evolves."""
     found: dict[tuple[str, str], dict] = {}
-    for cell, history in sorted(results.histories.items(), key=lambda item: item[0]):
-        if history["evolution"]["step"]:
-            found.setdefault((cell.pruner, cell.repair), history)
+    for cell in sorted(results.histories):
+        if results.histories[cell]["evolution"]["step"]:
+            found.setdefault((cell.pruner, cell.repair), results.histories[cell])
     return found
 
 
@@ -58,20 +59,11 @@ def _matrix(history: dict, measure: str) -> np.ndarray:
     return matrix
 
 
-def _steps(history: dict) -> list[int]:
+def _steps(evolution: dict) -> list[int]:
     """The step of each evolution; the first layer's, where layers take turns."""
-    evolution = history["evolution"]
-    steps: dict[int, int] = {}
-    for number, step in zip(_numbers(evolution["layer"]), evolution["step"], strict=True):
-        steps.setdefault(number, step)
-    return list(steps.values())
+    return pd.Series(evolution["step"]).groupby(_numbers(evolution["layer"])).first().tolist()
 
 
-def _numbers(layers: list[int]) -> list[int]:
+def _numbers(layers: list[int]) -> pd.Series:
     """For each evolution, how many its layer had before."""
-    seen: dict[int, int] = {}
-    numbers = []
-    for layer in layers:
-        numbers.append(seen.setdefault(layer, 0))
-        seen[layer] += 1
-    return numbers
+    return pd.Series(layers).groupby(layers).cumcount()

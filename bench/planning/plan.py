@@ -174,25 +174,16 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value else "-"
 
 
-def make_plan(
-    config: Config, device: Device, root: Path = Path(), available: int | None = None
-) -> Plan:
-    """What the grid of ``config`` still needs.
-
-    Args:
-        config: the configuration.
-        device: that jobs compute on.
-        root: the working folder of the run.
-        available: bytes of a GPU's memory, for which trainings take micro-batches.
-    """
+def make_plan(config: Config, device: Device, available: int | None = None) -> Plan:
+    """What the grid of ``config`` still needs in the working folder; arguments as of `Plan`."""
     cells = [*map(dense_cell, config.grid.models), *config.cells()]
-    again = to_retry(config, root) if config.retry_failed else set()
+    again = to_retry(config) if config.retry_failed else set()
 
     def made(path: str | Path) -> bool:
-        return str(path) not in again and (root / path).exists()
+        return str(path) not in again and Path(path).exists()
 
     jobs = _jobs(config, [cell for cell in cells if not made(record_path(cell))], made)
-    records = sorted((root / "results/cells").glob("**/record.json"))
+    records = sorted(Path("results/cells").glob("**/record.json"))
     records = _readable(records[:: 1 + len(records) // SAMPLE])
     return Plan(config, with_records(device, config, records), available, Counter(jobs))
 

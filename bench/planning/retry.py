@@ -1,6 +1,5 @@
 """What ``retry_failed`` runs again: what failed, and what is damaged."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from bench.cells import dense_cell, history_path
@@ -13,40 +12,25 @@ from bench.records.record import read_record
 from bench.records.samples import read_samples
 
 
-def to_retry(config: Config, root: Path = Path()) -> set[str]:
+def to_retry(config: Config) -> set[str]:
     """Outputs of the grid's jobs that failed, or whose files are damaged; an output a job.
 
     Nothing is removed: Snakemake does that when it runs them, and holds its lock.
-
-    Args:
-        config: the configuration.
-        root: the working folder of the run.
     """
-    made: dict[str, Callable[[Path], bool]] = {}
-    for cell in (*map(dense_cell, config.grid.models), *config.cells()):
-        for path, job in jobs_of(config, cell).items():
-            made[path] = _succeeded if job.rule in ("prune", "repair") else _scored
-        made[history_path(cell)] = _followed
-    return {path for path, succeeded in made.items() if _failed(root / path, succeeded)}
+    cells = (*map(dense_cell, config.grid.models), *config.cells())
+    made = {path for cell in cells for path in (*jobs_of(config, cell), history_path(cell))}
+    return {path for path in made if Path(path).exists() and not _is_well(Path(path))}
 
 
-def _failed(path: Path, succeeded: Callable[[Path], bool]) -> bool:
+def _is_well(path: Path) -> bool:
+    """Whether a folder of a stage, a history or a record is whole, and not of a failure."""
     try:
-        return path.exists() and not succeeded(path)
+        if path.is_dir():
+            return read_outcome(path)["error"] is None
+        if path.suffix == ".gz":
+            return bool(read_histories([path]))
+        record = read_record(path)
+        read_samples(path, record)
+        return record["error"] is None
     except UnreadableError:
-        return True
-
-
-def _scored(record: Path) -> bool:
-    found = read_record(record)
-    read_samples(record, found)
-    return found["error"] is None
-
-
-def _succeeded(folder: Path) -> bool:
-    return read_outcome(folder)["error"] is None
-
-
-def _followed(history: Path) -> bool:
-    read_histories([history])
-    return True
+        return False

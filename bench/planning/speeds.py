@@ -90,15 +90,12 @@ class Device:
         return "; ".join(" ".join(part.split()) for part in parts)
 
 
-def device_of(
-    kind: str, gpu: str | None = None, root: Path = Path(), dtype: str = "auto"
-) -> Device:
+def device_of(kind: str, gpu: str | None = None, dtype: str = "auto") -> Device:
     """The device that jobs take: as it was calibrated, else as the table has it.
 
     Args:
         kind: cpu or cuda.
         gpu: name of the GPU; None: that of this machine, else the usual one.
-        root: the working folder of the run.
         dtype: as in ``runtime``.
     """
     # This machine may have no such GPU to be asked.
@@ -108,7 +105,7 @@ def device_of(
     found = None
     # Damaged, it says as little as if it is not there.
     with suppress(UnreadableError, TypeError):
-        found = Device(**read_json(root / CALIBRATION))
+        found = Device(**read_json(CALIBRATION))
     same = found and found.kind == kind and found.dtype in (None, dtype)
     if same and (gpu is None or gpu in found.name):
         return found

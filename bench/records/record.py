@@ -155,6 +155,18 @@ def make_record(
     }
 
 
+def records_below(results: Path) -> list[Path]:
+    """The records of a folder ``results``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    records = sorted(results.glob("cells/**/record.json"))
+    if not records:
+        raise ValueError(f"{results}: no records; allowed: a folder with cells/.../record.json")
+    return records
+
+
 def read_record(path: str | Path) -> dict:
     """A record.
 

@@ -14,7 +14,7 @@ from bench.claims.verdicts import claims_tables
 from bench.files import UnreadableError, read_table, write_csv
 from bench.records.comparable import differences
 from bench.records.profiles import PROFILE, read_profile
-from bench.records.record import HERE, ORIGIN, read_records
+from bench.records.record import HERE, ORIGIN, read_records, records_below
 from bench.records.submissions import SUBMISSIONS, Sent, joined, submissions_below
 from bench.statistics.comparisons import Tasks, comparisons_table
 from bench.statistics.items import Row, read_items
@@ -60,10 +60,6 @@ def collect(records: Mapping[str, dict], folder: Path) -> None:
     Claims are judged, and published numbers reproduced, by what was run here alone; claims about
     profiled costs by ``profile.csv`` in the folder, if it is there.
 
-    Args:
-        records: by their paths.
-        folder: of the tables.
-
     Raises:
         ValueError: a file that is read here is not as it should be, or what would be compared is
             not comparable.
@@ -81,18 +77,6 @@ def collect(records: Mapping[str, dict], folder: Path) -> None:
     write_csv(folder / "claims.csv", summary)
     reproduced = reproduction_table(read_references(reference_files()), ours)
     write_csv(folder / "reproduction.csv", reproduced)
-
-
-def records_below(results: Path) -> list[Path]:
-    """The records of a folder ``results``.
-
-    Raises:
-        ValueError: there are none.
-    """
-    records = sorted(results.glob("cells/**/record.json"))
-    if not records:
-        raise ValueError(f"{results}: no records; allowed: a folder with cells/.../record.json")
-    return records
 
 
 def add_submissions(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """The model card of an exported model: what was done to it, from its record alone."""
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -59,11 +60,9 @@ ABOUT_LOADING = {
 
 
 def model_card(record: dict, storage: str) -> ModelCard:
-    """The card of a cell's model.
+    """The card of the model of a sparse cell that was evaluated.
 
-    Args:
-        record: of a sparse cell that was evaluated.
-        storage: of the weights beside it, a key of ``LOADING``.
+    ``storage`` is that of the weights beside it, a key of ``LOADING``.
     """
     cell = record["cell"]
     done = f"pruned by {cell['pruner']} to the pattern {cell['pattern']}"
@@ -170,19 +169,10 @@ def _method(name: str, method: type | None) -> str:
 
 def _sparsity(sparsity: dict) -> str:
     """Of all pruned layers, and of each kind of layer over the blocks."""
-    kinds: dict[str, list[float]] = {}
-    for layer, fraction in sparsity["layers"].items():
-        kinds.setdefault(layer.rpartition(".")[2], []).append(fraction)
-    rows = [
-        {
-            "layers": kind,
-            "number": number(len(fractions)),
-            "mean": number(sum(fractions) / len(fractions)),
-            "lowest": number(min(fractions)),
-            "highest": number(max(fractions)),
-        }
-        for kind, fractions in kinds.items()
-    ]
+    layers = pd.Series(sparsity["layers"])
+    kinds = layers.groupby(lambda name: name.rpartition(".")[2], sort=False)
+    rows = kinds.agg(number="size", mean="mean", lowest="min", highest="max").map(number)
+    rows = rows.rename_axis("layers").reset_index()
     caption = "Fraction of zeros of each kind of layer, over the decoder blocks."
     return (
         f"{number(sparsity['achieved'])} of all weights of the pruned layers are zero, measured on "
@@ -195,19 +185,18 @@ def _scores(metrics: list[dict]) -> str:
     for entry in _measured(metrics):
         kind, error = kind_of(entry["metric"]), entry.get("stderr")
         value = entry["value"] * kind.scale
-        half = None if error is None else error * kind.scale
-        ends = (None, None) if half is None else (value - half, value + half)
+        half = math.nan if error is None else error * kind.scale
         rows.append(
             {
                 "task": entry["task"],
                 "metric": f"{entry['metric']}, %" if kind is ACCURACY else entry["metric"],
-                "score": with_interval(value, *ends),
+                "score": with_interval(value, value - half, value + half),
                 "items": number(entry["n"]),
                 "few-shot": number(entry["few_shot"]),
             }
         )
     return _table(
-        rows,
+        pd.DataFrame(rows),
         "After ±: the standard error over items. Less is better of perplexity and of answer_bpb, "
         "bits per byte of the right answer.",
     )
@@ -234,5 +223,5 @@ def _list(entries: dict[str, str]) -> str:
     return "\n".join(f"- {key}: {escape_markdown(value)}" for key, value in entries.items())
 
 
-def _table(rows: list[dict], caption: str) -> str:
-    return Sheet(pd.DataFrame(rows), {}, caption, ("layers", "task", "metric")).markdown().rstrip()
+def _table(rows: pd.DataFrame, caption: str) -> str:
+    return Sheet(rows, {}, caption, ("layers", "task", "metric")).markdown().rstrip()

@@ -206,15 +206,15 @@ class Loop:
         """One optimizer step; ``watch`` is entered for the forward pass."""
         gathering = self.repair.gathering(self.model)
         before = self.repair.seconds_evolving(self.model)
-        start = self._now()
+        start = now(self.device)
         with watch or nullcontext():
             loss = self.loss()
         loss.backward()
         self._update()
         # So that an evolution is not charged with what the device has yet to do.
-        self._now()
+        now(self.device)
         self._call("on_step_end")
-        seconds = self._now() - start
+        seconds = now(self.device) - start
         evolving = self.repair.seconds_evolving(self.model) - before
         return Step(seconds - evolving, gathering)
 
@@ -225,9 +225,9 @@ class Loop:
         """
         batch = [{"input_ids": self.tokens, "labels": self.tokens}]
         self.batches, self._watch = [batch] * steps, watch
-        start = self._now()
+        start = now(self.device)
         self.repair.train(self.model, self)
-        return [Step((self._now() - start) / steps, 0.0)] * steps
+        return [Step((now(self.device) - start) / steps, 0.0)] * steps
 
     def steps(self, optimizer: torch.optim.Optimizer) -> Iterator[int]:
         self.optimizer = optimizer
@@ -252,9 +252,6 @@ class Loop:
             call = getattr(callback, event)
             given = {"model": self.model, "optimizer": self.optimizer}
             call(self.arguments, self.state, TrainerControl(), **given)
-
-    def _now(self) -> float:
-        return now(self.device)
 
 
 def now(device: torch.device) -> float:

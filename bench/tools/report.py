@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.cells import Cell, dense_cell, record_path
 from bench.config.loading import load_or_exit, read_files
 from bench.config.whole import Config
-from bench.records.record import read_records, resolved_config
+from bench.records.record import read_records, records_below, resolved_config
 from bench.records.submissions import joined, submissions_below
-from bench.stages.collect import add_submissions, collect, print_submissions, records_below
+from bench.stages.collect import add_submissions, collect, print_submissions
 from bench.stages.report import report
 from bench.training.tuning import SWEEPS
 

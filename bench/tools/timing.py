@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.config.variants import training_of
-from bench.files import UnreadableError
 from bench.records.measures import STAGES
-from bench.records.record import read_records
+from bench.records.record import read_records, records_below
 
 COLUMNS = {
     "startup_seconds": "start-up s",
@@ -49,12 +48,9 @@ def _trained(cell: dict, stage: str) -> tuple:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="folder that holds cells/")
-    folder = parser.parse_args().results
-    paths = sorted(folder.glob("cells/**/record.json"))
-    if not paths:
-        parser.exit(1, f"{folder}: no records; run `make table1` first\n")
     try:
-        table = timing_table(list(read_records(paths).values()))
-    except UnreadableError as error:
+        records = read_records(records_below(parser.parse_args().results))
+        table = timing_table(list(records.values()))
+    except ValueError as error:
         parser.exit(1, f"{error}\n")
     print(table.to_string(float_format="{:.1f}".format))

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bench.files import whole
-from bench.stages.collect import records_below
+from bench.records.record import records_below
 from bench.tools.formats.cell import Files, ScoredCell
 from bench.tools.formats.eval_results import eval_results
 from bench.tools.formats.every_eval_ever import every_eval_ever
@@ -24,14 +24,8 @@ made, and who ran it; None where that is not known.
 def export_results(
     results: Path, form: str, output: Path, at: datetime, organization: str | None = None
 ) -> tuple[int, list[str]]:
-    """Write the results of all cells that did not fail.
-
-    Args:
-        results: folder that holds ``cells``.
-        form: one of :data:`FORMATS`.
-        output: folder to create, whole or not at all.
-        at: when they are made.
-        organization: who pruned, repaired and evaluated; None where that is not known.
+    """Write the results of all cells that did not fail, in one of :data:`FORMATS`, into a new
+    folder, whole or not at all.
 
     Returns:
         How many files there are; and what is left out, a line each, once for all cells.

@@ -10,9 +10,9 @@ import pytest
 from made_up import made_up_grid
 
 from bench.files import UnreadableError, read_json, read_json_lines, write_json_lines
-from bench.records.record import read_record, read_records
+from bench.records.record import read_record, read_records, records_below
 from bench.records.samples import read_samples
-from bench.stages.collect import collect, records_below
+from bench.stages.collect import collect
 from bench.tools.check import find_problems, main
 
 SEFT = "cells/tiny/wanda-s60/seft/seed1"

@@ -16,8 +16,8 @@ from bench.files import (
     write_json,
     write_json_lines,
 )
-from bench.records.record import read_records
-from bench.stages.collect import collect, main, records_below
+from bench.records.record import read_records, records_below
+from bench.stages.collect import collect, main
 from bench.tables import TABLES
 from bench.tables.answer import in_words
 

@@ -1,7 +1,6 @@
 """The grid of the paper, with each of its recipes, and what is laid over it for one GPU."""
 
 import re
-from pathlib import Path
 
 import pytest
 from layers import CONFIG, load_layers, read_layers
@@ -23,6 +22,11 @@ FILES = [
     CONFIG / "one-gpu.yaml",
     *(CONFIG / "recipes" / name for name in RECIPES),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +111,7 @@ def test_sets_without_validation_are_only_trained_on():
 
 
 def misfits_of(config, gpu_memory_mib: int) -> list[str]:
-    jobs = make_plan(config, H100, Path("nowhere")).jobs
+    jobs = make_plan(config, H100).jobs
     return list(misfits(config, jobs, H100, Limits(gpu_memory_mib=gpu_memory_mib)))
 
 

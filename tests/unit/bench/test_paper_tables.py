@@ -7,8 +7,8 @@ import pytest
 from made_up import made_up_grid, made_up_record, made_up_samples
 
 from bench.cells import Cell
-from bench.records.record import parse_record, read_records
-from bench.stages.collect import collect, records_below
+from bench.records.record import parse_record, read_records, records_below
+from bench.stages.collect import collect
 from bench.tables.paper import table4
 from bench.tables.rendering import Sheet, number, with_interval
 

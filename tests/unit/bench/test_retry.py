@@ -39,8 +39,9 @@ def folders(config):
 
 
 @pytest.fixture
-def done(tmp_path, folders):
+def done(tmp_path, folders, monkeypatch):
     """Makes the grid as a run leaves it in the working folder ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
 
     def make(failed=()):
         # Of another grid, too: it is left alone.
@@ -55,19 +56,19 @@ def done(tmp_path, folders):
     return make
 
 
-def test_what_is_whole_is_not_run_again(config, done, tmp_path):
-    assert to_retry(config, tmp_path) == set()
+def test_what_is_whole_is_not_run_again(config, done):
+    assert to_retry(config) == set()
     done(failed=[Cell("tiny", "wanda", "s60", "seft", 1)])
-    assert to_retry(config, tmp_path) == set()
+    assert to_retry(config) == set()
 
 
 def test_what_failed_is_run_again_and_nothing_is_removed(config, folders, done, tmp_path):
     done(failed=[SEFT])
     write_json(tmp_path / folders[1] / STAGE_FILE, {"error": {"class": "E"}, "costs": None})
     before = sorted(tmp_path.rglob("*"))
-    assert to_retry(config, tmp_path) == {RECORD, folders[1]}
+    assert to_retry(config) == {RECORD, folders[1]}
     assert sorted(tmp_path.rglob("*")) == before
-    jobs = make_plan(config, device_of("cpu"), tmp_path).rules["jobs"]
+    jobs = make_plan(config, device_of("cpu")).rules["jobs"]
     assert (jobs["repair"], jobs["evaluate"], "prune" in jobs) == (1, 1, False)
 
 
@@ -90,11 +91,11 @@ def test_what_is_damaged_is_run_again(config, folders, done, tmp_path, damage):
     for file, job in {dense: dense, RECORD: RECORD, HISTORY: HISTORY, **stages}.items():
         done()
         damage(tmp_path / file)
-        assert to_retry(config, tmp_path) == {job}
+        assert to_retry(config) == {job}
 
 
 @pytest.mark.parametrize("damage", [cut, drop_items, drop_all_items, Path.unlink])
 def test_a_cell_without_all_its_items_is_run_again(config, done, tmp_path, damage):
     done()
     damage(tmp_path / SAMPLES)
-    assert to_retry(config, tmp_path) == {RECORD}
+    assert to_retry(config) == {RECORD}

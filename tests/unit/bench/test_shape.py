@@ -78,13 +78,14 @@ def test_llama2_7b_has_as_many_parameters_as_published():
     assert shape.parameters == 6_738_415_616
 
 
-def test_a_shape_is_read_of_a_fetched_model_once_it_is_there(tmp_path):
+def test_a_shape_is_read_of_a_fetched_model_once_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     values = read_layers()
     del values["models"]["smollm2-135m"]["shape"]
     spec = load(values).models["smollm2-135m"]
-    assert shape_of(spec, "smollm2-135m", models=tmp_path) is None
-    LlamaConfig(**KEYS).save_pretrained(tmp_path / "smollm2-135m")
-    assert shape_of(spec, "smollm2-135m", models=tmp_path).widths == [64, 96]
+    assert shape_of(spec, "smollm2-135m") is None
+    LlamaConfig(**KEYS).save_pretrained(tmp_path / "resources/models/smollm2-135m")
+    assert shape_of(spec, "smollm2-135m").widths == [64, 96]
 
 
 def test_a_model_that_is_not_described_like_llama_has_no_shape(tmp_path):

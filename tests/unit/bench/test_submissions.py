@@ -13,9 +13,9 @@ from made_up import made_up_grid
 from bench.cells import Cell, dense_cell
 from bench.config.variants import changes
 from bench.files import UnreadableError
-from bench.records.record import read_records
+from bench.records.record import read_records, records_below
 from bench.records.submissions import Submission, joined, submissions_below
-from bench.stages.collect import collect, records_below
+from bench.stages.collect import collect
 from bench.stages.collect import main as collect_main
 from bench.tools.check import main as check_main
 from bench.tools.verify import drawn
