@@ -39,7 +39,7 @@ def verify_checked(checked: str | Path, data: Mapping[str, str]) -> None:
     """Check that the data were found disjoint as they are now.
 
     Args:
-        checked: what :func:`bench.data.prepare.check` wrote.
+        checked: what :func:`bench.data.disjoint.check` wrote.
         data: identities of the sets by name.
 
     Raises:
