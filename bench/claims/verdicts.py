@@ -28,7 +28,7 @@ class Verdict(StrEnum):
     NOT_TESTED = "not tested"
 
 
-CLAIM_COLUMNS = ["claim", "title", "statement", "budget", "verdict", "smaller_budgets", "seeds"]
+CLAIM_COLUMNS = ["claim", "title", "statement", "budget", "verdict", "other_budgets", "seeds"]
 CLAIM_COLUMNS += ["comparisons"]
 CLAIM_COLUMNS += [verdict.value.replace(" ", "_") for verdict in Verdict]
 CLAIM_COLUMNS += ["unit", "estimate", "ci_low", "ci_high", "needed_seeds", "needed_items"]
@@ -38,25 +38,26 @@ CLAIM_COLUMNS += ["to_settle", "detail"]
 def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row a claim, and one row a comparison; see :mod:`bench.claims`.
 
-    A claim is judged at the largest budget that was run, ``budget``; ``smaller_budgets`` are the
-    verdicts there in words, and comparisons of all budgets have rows. ``estimate`` and its interval
+    A claim is judged at one ``budget``; ``other_budgets`` are the verdicts there in words, and
+    comparisons of all budgets have rows. ``estimate`` and its interval
     are in ``unit``; those of a claim are of all its comparisons together. ``needed_seeds`` (a cell)
     and ``needed_items`` are what it would take in all to settle a comparison that is open, and for
     a claim that is, the most of them; ``to_settle`` is that in words.
     """
     summaries, details = [], []
     for claim in claims:
-        at = {}
+        at: dict[str, list[Judged]] = {}
         # A profile is of no budget.
         for budget in [NO_BUDGET] if claim.metric in PROFILED else grid.budgets:
             comparisons = grid.comparisons(claim, budget)
             tested = sum(one.evidence is not None for one in comparisons)
-            judged = [Judged(claim, one, of=tested) for one in comparisons]
-            at[budget] = _summary(claim, judged)
-            details += [_detail(claim, one) for one in judged]
-        budget, summary = at.popitem()
-        smaller = "; ".join(f"{name}: {_short(found)}" for name, found in at.items())
-        summaries.append(summary | {"budget": budget, "smaller_budgets": smaller})
+            at[budget] = [Judged(claim, one, of=tested) for one in comparisons]
+            details += [_detail(claim, one) for one in at[budget]]
+        # Of budgets with as many the last, which is the largest.
+        budget = max(reversed(at), key=lambda name: sum(one.is_tested for one in at[name]))
+        summary = _summary(claim, at.pop(budget))
+        others = (f"{name}: {_short(_summary(claim, judged))}" for name, judged in at.items())
+        summaries.append(summary | {"budget": budget, "other_budgets": "; ".join(others)})
     return _table(summaries, CLAIM_COLUMNS), _table(details, DETAIL_COLUMNS)
 
 
@@ -76,6 +77,11 @@ class Judged:
                 why.append(f"refuted by itself, not as one of {of} comparisons")
         self.to_settle = _to_settle(claim, self.evidence, self.needed) if self.is_open else ""
         self.detail = "; ".join(why)
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether it was run, with as many seeds as the claim asks for."""
+        return self.verdict not in (Verdict.NOT_TESTED, Verdict.NO_VERDICT)
 
     @property
     def is_open(self) -> bool:
