@@ -1,9 +1,9 @@
 """Claims as tests over the grid: what ``config/claims.yaml`` states, and what the records say.
 
-**Budget.** A claim is judged at the budget at which most of its comparisons were run, with as many
-seeds as it asks for, and of several at the largest: what a repair is worth shows when it has been
-trained. A larger budget of which a part was run is no verdict yet on the rest. The verdicts at the
-other budgets are shown beside it.
+**Budget.** A claim is judged at the budget at which most of what it compares was run, with as many
+seeds as it asks for, and of several such at the largest: what a repair is worth shows when it has
+been trained. A larger budget of which a part was run is no verdict yet on the rest. The verdicts at
+the other budgets are shown beside it.
 
 **Evidence.** A claim is taken apart into comparisons. Its metric says what is compared:
 

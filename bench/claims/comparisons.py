@@ -50,11 +50,13 @@ class Comparison:
             such thing, ``all`` where it is over several.
         evidence: None where nothing was measured.
         lacks: why not, where it was not.
+        parts: on how many bases it was, and of how many scores, against how many repairs.
     """
 
     place: dict[str, str | None]
     evidence: Evidence | None
     lacks: Sequence[Lack] = ()
+    parts: int = 0
 
 
 class Grid:
@@ -141,7 +143,8 @@ class Grid:
         evidence = type(parts[0]).pooled(parts) if parts else None
         if parts and evidence is None:
             lacks.append(Lack("no seed in common", base=POOLED))
-        return Comparison({**place, "budget": budget}, evidence, list(dict.fromkeys(lacks)))
+        reasons = list(dict.fromkeys(lacks))
+        return Comparison({**place, "budget": budget}, evidence, reasons, len(parts))
 
     def _evidence(
         self, claim: Claim, budget: str, base: tuple, against: str | None, task: str | None

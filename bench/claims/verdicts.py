@@ -54,7 +54,7 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
             at[budget] = [Judged(claim, one, of=tested) for one in comparisons]
             details += [_detail(claim, one) for one in at[budget]]
         # Of budgets with as many the last, which is the largest.
-        budget = max(reversed(at), key=lambda name: sum(one.is_tested for one in at[name]))
+        budget = max(reversed(at), key=lambda name: sum(one.parts for one in at[name]))
         summary = _summary(claim, at.pop(budget))
         others = (f"{name}: {_short(_summary(claim, judged))}" for name, judged in at.items())
         summaries.append(summary | {"budget": budget, "other_budgets": "; ".join(others)})
@@ -68,6 +68,8 @@ class Judged:
         self.place, self.evidence = comparison.place, comparison.evidence
         self.lacks = comparison.lacks
         self.verdict = judge(claim, self.evidence, of=of)
+        # Of too few seeds it is as good as not run.
+        self.parts = 0 if self.verdict is Verdict.NO_VERDICT else comparison.parts
         self.needed, why = Needed(), [str(lack) for lack in self.lacks]
         if self.verdict is Verdict.NO_VERDICT:
             self.needed = Needed(claim.seeds)
@@ -77,11 +79,6 @@ class Judged:
                 why.append(f"refuted by itself, not as one of {of} comparisons")
         self.to_settle = _to_settle(claim, self.evidence, self.needed) if self.is_open else ""
         self.detail = "; ".join(why)
-
-    @property
-    def is_tested(self) -> bool:
-        """Whether it was run, with as many seeds as the claim asks for."""
-        return self.verdict not in (Verdict.NOT_TESTED, Verdict.NO_VERDICT)
 
     @property
     def is_open(self) -> bool:

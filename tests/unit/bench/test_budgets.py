@@ -341,12 +341,12 @@ def test_claims_are_judged_at_the_largest_budget_of_which_as_much_was_run(tmp_pa
     paths = [p for p in paths_of(tmp_path) if "@x16" not in str(p) or "wanda" in str(p)]
     collect(read_records(paths), tmp_path)
     claims = pd.read_csv(tmp_path / "claims.csv").set_index("claim")
-    by_base = claims.loc[["repairs-perplexity", "beats-baselines", "evolution-matters-answers"]]
-    assert (by_base["budget"] == "x4").all()
-    assert by_base["other_budgets"].str.startswith("default: ").all()
-    assert by_base["other_budgets"].str.contains("; x16: ").all()
-    # Costs are compared over all bases together.
-    assert claims.loc["faster", "budget"] == "x16"
+    # Whether bases are compared apart, or together as for costs; of some claims nothing was run.
+    claims = claims[claims["verdict"] != "not tested"]
+    assert len(claims) > 10
+    assert (claims["budget"] == "x4").all()
+    assert claims["other_budgets"].str.startswith("default: ").all()
+    assert claims["other_budgets"].str.contains("; x16: ").all()
 
 
 def test_claims_are_judged_at_the_largest_budget_and_the_smaller_are_shown(tables):
