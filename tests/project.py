@@ -25,7 +25,7 @@ PARTS = (
     "seft",
     "workflow",
 )
-MEASURED = r"_seconds$|_memory_mib"
+MEASURED = r"_seconds$|_waited_percent$|_memory_mib"
 # No run takes that long, in seconds.
 LIMIT = 1800
 
