@@ -92,7 +92,7 @@ class Project:
     def module(self, *arguments) -> subprocess.CompletedProcess:
         """Run a module of Python in the folder, by its name; its output is one text."""
         arguments = ["-m", *map(str, arguments)]
-        python = forking_python() if self.forks else sys.executable
+        python = forking_python() if self.forks else None
         with NamedTemporaryFile("r") as output:
             said = Path(output.name)
             run = FORKS.Process(

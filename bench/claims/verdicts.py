@@ -39,10 +39,10 @@ def claims_tables(claims: Sequence[Claim], grid: Grid) -> tuple[pd.DataFrame, pd
     """One row a claim, and one row a comparison; see :mod:`bench.claims`.
 
     A claim is judged at one ``budget``; ``other_budgets`` are the verdicts there in words, and
-    comparisons of all budgets have rows. ``estimate`` and its interval
-    are in ``unit``; those of a claim are of all its comparisons together. ``needed_seeds`` (a cell)
-    and ``needed_items`` are what it would take in all to settle a comparison that is open, and for
-    a claim that is, the most of them; ``to_settle`` is that in words.
+    comparisons of all budgets have rows. ``estimate`` and its interval are in ``unit``; those of a
+    claim are of all its comparisons together. ``needed_seeds`` (a cell) and ``needed_items`` are
+    what it would take in all to settle a comparison that is open, and for a claim that is, the
+    most of them; ``to_settle`` is that in words.
     """
     summaries, details = [], []
     for claim in claims:

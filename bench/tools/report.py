@@ -13,7 +13,7 @@ from bench.records.record import read_records, records_below, resolved_config
 from bench.records.submissions import joined, submissions_below
 from bench.stages.collect import add_submissions, collect, print_submissions
 from bench.stages.report import report
-from bench.training.tuning import SWEEPS
+from bench.training.tuning import recorded_sweeps
 
 
 def records_of(config: Config, results: Path) -> tuple[list[Path], int]:
@@ -59,7 +59,7 @@ def main() -> None:
         report(
             found,
             [path for path in histories if path.is_file()],
-            [*sorted(SWEEPS.glob("*.csv")), *sorted(SWEEPS.glob("study/*.csv"))],
+            recorded_sweeps(),
             sent,
             given.results,
             given.page,

@@ -27,6 +27,11 @@ COLUMNS = [
 ]
 
 
+def recorded_sweeps() -> list[Path]:
+    """The files of all of ``SWEEPS``, each named after its model."""
+    return [path for pattern in ("*.csv", "study/*.csv") for path in sorted(SWEEPS.glob(pattern))]
+
+
 def tuning_table(trials: list[dict]) -> pd.DataFrame:
     """One row a trial, by budget, repair and rate; of a repair, the lowest loss is ``chosen``.
 

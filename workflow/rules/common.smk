@@ -50,6 +50,7 @@ from bench.records.record import (
 )
 from bench.sources import PathSource
 from bench.tables import TABLES
+from bench.training.tuning import recorded_sweeps
 
 read_or_exit(workflow.configfiles)
 CONFIG = load_or_exit(config)

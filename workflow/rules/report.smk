@@ -14,11 +14,7 @@ rule report:
         records=RECORDS,
         histories=HISTORIES,
         tables=[f"results/{name}" for name in TABLES],
-        tuning=[
-            os.path.relpath(ROOT / path)
-            for folder in ("config/tuning", "config/tuning/study")
-            for path in files_in(folder, "*.csv")
-        ],
+        tuning=[os.path.relpath(path) for path in recorded_sweeps()],
         code=code(
             "report",
             *files_in("bench/figures", "*.py"),
