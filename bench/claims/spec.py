@@ -3,22 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    NonNegativeFloat,
-    PositiveInt,
-    TypeAdapter,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveInt, TypeAdapter, model_validator
 
 from baselines.problems import MisfitError, Problem, validated
 from baselines.pruning import PRUNERS
-from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
+from bench.config.grid import PatternName
 from bench.documents import read_document
 from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY
-from bench.files import UnreadableError
 from bench.paths import ROOT
 from bench.records.measures import ACCURACY, COSTS, KINDS, NEGLIGIBLE_RATIO
 from bench.records.profiles import PROFILED
@@ -35,25 +27,9 @@ SCORES = {
 OBSERVED = ("sparsity_drift", "diverged")
 RATIOS = (*COSTS, *PROFILED)
 Names = Annotated[list[str], Field(min_length=1)]
-
-
-def _one_of(allowed) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in allowed:
-            raise ValueError(f"allowed: {', '.join(allowed)}")
-        return name
-
-    return AfterValidator(check)
-
-
-Repair = Annotated[str, _one_of(REPAIRS)]
-Pruners = Annotated[list[Annotated[str, _one_of(PRUNERS)]], Field(min_length=1)]
-PatternName = Annotated[str, AfterValidator(lambda name: str(Pattern.parse(name)))]
+Repair = Literal[*REPAIRS]
+Pruners = Annotated[list[Literal[*PRUNERS]], Field(min_length=1)]
 Patterns = Annotated[list[PatternName], Field(min_length=1)]
-
-
-class ClaimsError(ValueError):
-    """A claims file that cannot be read; the message is one line a problem."""
 
 
 class Cells(Strict):
@@ -75,9 +51,7 @@ class Claim(Strict):
     against: list[Repair] = Field(
         default=[], description="The repairs of the same base that they are compared with."
     )
-    metric: Annotated[str, _one_of((*SCORES, *RATIOS, *OBSERVED))] = Field(
-        description="What is compared."
-    )
+    metric: Literal[*SCORES, *RATIOS, *OBSERVED] = Field(description="What is compared.")
     direction: Literal["above", "below"] = Field(
         description="The side of the threshold on which the claim is true."
     )
@@ -150,20 +124,19 @@ def load_claims(path: str | Path) -> list[Claim]:
     """The claims of a YAML file.
 
     Raises:
-        ClaimsError: with one line for each problem: key, value, what is allowed.
+        ValueError: it cannot be read, or with one line for each problem: key, value, what is
+            allowed.
     """
+    values = read_document(path)
     try:
-        values = read_document(path)
         claims = validated(CLAIMS, values)
-    except UnreadableError as error:
-        raise ClaimsError(str(error)) from None
     except MisfitError as error:
         lines = [line for p in error.problems for line in _of_claim(p, values).splitlines()]
-        raise ClaimsError("\n".join(f"{path}: {line}" for line in lines)) from None
+        raise ValueError("\n".join(f"{path}: {line}" for line in lines)) from None
     names = [claim.claim for claim in claims]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ClaimsError(f"{path}: claim = {', '.join(repeated)}: allowed: each name once")
+        raise ValueError(f"{path}: claim = {', '.join(repeated)}: allowed: each name once")
     return claims
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bench.claims.spec import CLAIMS_FILE, ClaimsError, load_claims
+from bench.claims.spec import CLAIMS_FILE, load_claims
 from bench.config.variants import training_of
 from bench.config.whole import Config
 from bench.evaluation.tasks import (
@@ -27,7 +27,7 @@ from bench.records.measures import ANSWERS, AVERAGE
 from bench.records.record import data_config
 from bench.sources import PathSource
 from bench.sources.checkpoint import causal_problem, read_settings
-from bench.tables.reproduction import ReferencesError, read_references, reference_files
+from bench.tables.reproduction import read_references, reference_files
 from bench.tables.table1 import BESIDE_SCORES, OF_A_SCORE
 from bench.typed import read_as
 
@@ -70,7 +70,7 @@ def find_problems(config: Config) -> Iterator[str]:
     for load, source in ((load_claims, CLAIMS_FILE), (read_references, reference_files())):
         try:
             load(source)
-        except (ClaimsError, ReferencesError) as error:
+        except ValueError as error:
             yield from str(error).splitlines()
     for name in config.grid.models:
         source = config.models[name].source

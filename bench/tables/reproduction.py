@@ -26,10 +26,6 @@ COLUMNS += MEASURED_BY
 REFERENCES_FOLDER = ROOT / "config" / "references"
 
 
-class ReferencesError(ValueError):
-    """A file of published numbers that cannot be read; the message is one line a problem."""
-
-
 def _blank(value) -> object:
     return None if pd.isna(value) else value
 
@@ -63,7 +59,7 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
     """The published numbers of several CSV files.
 
     Raises:
-        ReferencesError: with one line for each problem: file, line, column and what is allowed.
+        ValueError: with one line for each problem: file, line, column and what is allowed.
     """
     found, problems = [], []
     for path in paths:
@@ -74,7 +70,7 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
             except MisfitError as error:
                 problems.append(indent(str(error), f"{path}, line {line}: "))
     if problems:
-        raise ReferencesError("\n".join(problems))
+        raise ValueError("\n".join(problems))
     return found
 
 
