@@ -22,13 +22,9 @@ def options_model(
     """
     remarks = remarks or {}
     fields = {
-        _field(name): (
+        name: (
             model | None,
-            Field(
-                default=None,
-                alias=name,
-                description=f"Options of `{name}`.{remarks.get(name, '')}",
-            ),
+            Field(default=None, description=f"Options of `{name}`.{remarks.get(name, '')}"),
         )
         for name, model in options.items()
     }
@@ -37,8 +33,4 @@ def options_model(
 
 def options_of(options: BaseModel, method: str) -> BaseModel | None:
     """The options of a method; None where the configuration has none."""
-    return getattr(options, _field(method), None)
-
-
-def _field(name: str) -> str:
-    return name.replace("-", "_")
+    return getattr(options, method, None)
