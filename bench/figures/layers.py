@@ -13,9 +13,9 @@ NOTHING = "#e8e8e8"
 
 def heat_maps(
     axes: Sequence[Axes],
-    matrices: Sequence[Mapping[str, np.ndarray]],
+    pruners: Sequence[str],
     repairs: Sequence[str],
-    shape: tuple[int, int],
+    matrices: Mapping[tuple[str, str], np.ndarray],
     norm: Normalize,
     *,
     height: float,
@@ -23,27 +23,27 @@ def heat_maps(
 ) -> Colorbar:
     """Draw a row of panels, and their colour bar.
 
-    In each a pruner's matrices, each up to ``shape``, are below one another in the order of the
-    repairs. What is missing, a value or a repair, is grey.
+    In each a pruner's matrices are below one another in the order of the repairs. What is missing,
+    a value or a repair, is grey.
 
     Args:
         axes: the panels, from left to right.
-        matrices: of each panel, by repair.
+        pruners: of the panels.
         repairs: in the order from top to bottom.
-        shape: of the largest matrix.
+        matrices: by pruner and repair.
         norm: of the colours.
         height: of the panels, in inches.
         **bar: of the colour bar.
     """
-    rows, columns = shape
+    rows, columns = np.max([matrix.shape for matrix in matrices.values()], axis=0)
     gap = max(1, round(0.06 * rows))
     tops = [number * (rows + gap) for number in range(len(repairs))]
-    for axis, ours in zip(axes, matrices, strict=True):
+    for axis, pruner in zip(axes, pruners, strict=True):
         image = np.full((tops[-1] + rows, columns), np.nan)
         for top, repair in zip(tops, repairs, strict=True):
-            if repair in ours:
-                high, wide = ours[repair].shape
-                image[top : top + high, :wide] = ours[repair]
+            if (pruner, repair) in matrices:
+                high, wide = matrices[pruner, repair].shape
+                image[top : top + high, :wide] = matrices[pruner, repair]
         axis.grid(visible=False)
         axis.set_facecolor(NOTHING)
         shown = axis.imshow(

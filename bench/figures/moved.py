@@ -25,24 +25,20 @@ def draw(results: Results) -> Figure | None:
         return None
     repairs, pruners = in_order(changes["repair"]), results.pruners
     projections = list(dict.fromkeys(changes["projection"]))
-    shape = (changes["block"].max() + 1, len(projections))
+    blocks = changes["block"].max() + 1
     height = 0.4 + 0.45 * len(repairs)
     figure, axes = panels(len(MEASURES), pruners, height=height, sharex=True)
     for row, (measure, label) in zip(axes, MEASURES.items(), strict=True):
-        norm = _norm(changes[measure])
-        matrices = [
-            {
-                repair: _matrix(rows, measure, shape[0], projections)
-                for repair, rows in changes[changes["pruner"] == pruner].groupby("repair")
-            }
-            for pruner in pruners
-        ]
+        matrices = {
+            where: _matrix(rows, measure, blocks, projections)
+            for where, rows in changes.groupby(["pruner", "repair"])
+        }
         heat_maps(
             row,
-            matrices,
+            pruners,
             repairs,
-            shape,
-            norm,
+            matrices,
+            _norm(changes[measure]),
             height=height,
             label=label,
             ticks=LogLocator(subs=log_ticks(changes[measure])),

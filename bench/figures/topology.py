@@ -28,12 +28,7 @@ def draw(results: Results) -> Figure | None:
         matrices = {where: _matrix(history, measure) for where, history in evolving.items()}
         values = np.concatenate([matrix.ravel() for matrix in matrices.values()])
         norm = Normalize(np.nanmin(values), max(np.nanmax(values), np.nanmin(values) + 1e-6))
-        shape = tuple(np.max([matrix.shape for matrix in matrices.values()], axis=0))
-        by_pruner = [
-            {repair: matrix for (p, repair), matrix in matrices.items() if p == pruner}
-            for pruner in pruners
-        ]
-        heat_maps(row, by_pruner, repairs, shape, norm, height=height, label=label)
+        heat_maps(row, pruners, repairs, matrices, norm, height=height, label=label)
     every = -(-len(steps) // 6)
     for axis in axes[-1]:
         axis.set_xticks(range(0, len(steps), every), steps[::every])

@@ -437,7 +437,7 @@ def without_added_methods(schema: dict, written: dict) -> dict:
         methods, known = (found["$defs"][kind]["properties"] for found in (schema, written))
         for name in methods.keys() - known.keys():
             del methods[name]
-    used = {name for name, _ in reachable(schema, schema, set())}
+    used = reachable(schema)
     schema["$defs"] = {name: node for name, node in schema["$defs"].items() if name in used}
     return schema
 
