@@ -3,14 +3,13 @@
 import sys
 from pathlib import Path
 
-from bench.cells import dense_cell
 from bench.data.forms import DataError
-from bench.files import write_json, write_json_lines
+from bench.files import write_json
 from bench.models.loading import load_model
 from bench.models.shape import length_problems
 from bench.records.band import band_problems, checked
-from bench.records.record import make_record, read_record
-from bench.stages.evaluate import Evaluator
+from bench.records.record import read_record
+from bench.stages.evaluate import EvaluationJob, Evaluator, Result, measure
 
 
 def check_dense(model: str, band: dict, record: str, file: str) -> None:
@@ -29,60 +28,24 @@ def check_dense(model: str, band: dict, record: str, file: str) -> None:
     write_json(file, checked(scored["provenance"]["manifests"]["model"], band))
 
 
-def evaluate_dense(
-    model: str,
-    config: dict,
-    *,
-    data: dict,
-    folder: str,
-    checked: str,
-    record: str,
-    samples: str,
-) -> None:
+def evaluate_dense(job: EvaluationJob) -> None:
     """Score the dense model, and write its record.
 
     An error ends the run: nothing can be compared without it.
-
-    Args:
-        model: name of the model.
-        config: its resolved configuration.
-        data: the data sets that decide its scores (:func:`bench.records.record.data_of`).
-        folder: where it lies.
-        checked: manifest of the data, in the data's folder.
-        record: ``record.json`` to write.
-        samples: file of the results item by item to write.
 
     Raises:
         OriginError: model or data are not what is asked for.
         DataError: a task has more context than the model takes.
     """
-    evaluator = Evaluator(config, folder, checked, data)
+    evaluator, result = Evaluator(job), Result.asked(0.0)
     contexts = {
         f"evaluation.tasks.{name}.context_length": task.context_length
         for name, task in evaluator.settings.tasks.items()
         if task.context_length is not None
     }
-    problems = list(length_problems(model, Path(folder), contexts))
+    problems = list(length_problems(job.cell.model, Path(job.model), contexts))
     if problems:
         raise DataError("\n".join(problems))
     clock = evaluator.start()
-    network = load_model(folder, evaluator.device, evaluator.dtype)
-    report, scores, costs = evaluator.measure(network, clock)
-    write_json_lines(samples, scores.samples)
-    write_json(
-        record,
-        make_record(
-            dense_cell(model),
-            config,
-            sparsity={
-                "requested": 0.0,
-                "achieved": report.sparsity,
-                "layers": report.layers,
-                "evolution": None,
-            },
-            stages={"prune": None, "repair": None, "merge": None, "evaluate": costs},
-            metrics=scores.metrics,
-            samples=samples,
-            provenance=evaluator.provenance(),
-        ),
-    )
+    measure(evaluator, result, load_model(job.model, evaluator.device, evaluator.dtype), clock)
+    result.write(evaluator)

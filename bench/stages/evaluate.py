@@ -41,32 +41,21 @@ from bench.stages.inputs import (
 
 
 class Evaluator:
-    """Evaluates the models of one job, and makes their records.
-
-    Args:
-        config: the cell's resolved configuration (see :func:`bench.records.resolved_config`).
-        model: folder of the dense model, with the tokenizer.
-        checked: manifest of the data, in the folder of the data sets, beside which lie the data of
-            lm-eval's own tasks.
-        data: the data sets that decide the cell's numbers (:func:`bench.records.record.data_of`).
+    """Evaluates the model of a job, and makes its record.
 
     Raises:
         OriginError: model or data are not what is asked for.
     """
 
-    def __init__(self, config: dict, model: str, checked: str, data: dict):
-        resolved = config["resolved"]
-        self.config = config
-        self.resolved = resolved
-        self.model = Path(model)
-        self.checked = Path(checked)
-        self.settings = Evaluation(**resolved["evaluation"])
+    def __init__(self, job: "EvaluationJob"):
+        self.job = job
+        checked = Path(job.checked)
+        self.settings = Evaluation(**job.resolved["evaluation"])
         self.items = {
-            name: task.items(name, self.checked.parents[1])
-            for name, task in self.settings.tasks.items()
+            name: task.items(name, checked.parents[1]) for name, task in self.settings.tasks.items()
         }
-        verify(model, {"source": resolved["model"]})
-        self.data = verify_data({name: self.checked.parent / name for name in data}, data)
+        verify(job.model, {"source": job.resolved["model"]})
+        self.data = verify_data({name: checked.parent / name for name in job.data}, job.data)
         self._verify_own()
         self.device: torch.device | None = None
         self.dtype: torch.dtype | None = None
@@ -88,14 +77,14 @@ class Evaluator:
         Raises:
             RuntimeError: a GPU is asked for, and there is none.
         """
-        runtime = self.resolved["runtime"]
+        runtime = self.job.resolved["runtime"]
         self.device = pick_device(runtime["device"])
         self.dtype = pick_dtype(runtime["dtype"], self.device)
         return StageClock(self.device)
 
     def measure(self, model: nn.Module, clock: StageClock):
         """Sparsity, scores and costs of ``model``."""
-        tokenizer = load_tokenizer(self.model)
+        tokenizer = load_tokenizer(self.job.model)
         report = sparsity_report(model)
         with clock.computing(model):
             scores = evaluate(
@@ -111,7 +100,7 @@ class Evaluator:
         return {
             **provenance(self.device, self.dtype),
             "manifests": {
-                "model": sha256(self.model / MANIFEST),
+                "model": sha256(Path(self.job.model) / MANIFEST),
                 "sets": {
                     task.data: self.data[task.data]
                     for task in self.settings.tasks.values()
@@ -132,31 +121,33 @@ class EvaluationJob:
 
     Attributes:
         cell: whose record it makes.
-        config: its resolved configuration.
+        config: its resolved configuration (see :func:`bench.records.record.resolved_config`).
         data: the data sets that decide its numbers (:func:`bench.records.record.data_of`).
-        model: folder of the dense model.
-        base: folder of the pruned model.
+        model: folder of the dense model, with the tokenizer.
+        base: folder of the pruned model; None for the dense one.
         trained: folder of the training that the cell merges; None for the base as it is.
         calibration: tokens of the calibration text; None for a pruner that needs none.
         code: listings of the source files that decide ``base`` and ``trained``, where known.
-        checked: manifest of the data, in the data's folder.
+        checked: manifest of the data, in the folder of the data sets, beside which lie the data of
+            lm-eval's own tasks.
         record: ``record.json`` to write.
         samples: file of the results item by item to write.
-        history: file of the training's course and of what it changed to write.
+        history: file of the training's course and of what it changed to write; None for the dense
+            model.
     """
 
     cell: Cell
     config: dict
     data: dict
     model: str
-    base: str
-    trained: str | None
-    calibration: str | None
-    code: Mapping[str, str]
+    base: str | None = None
+    trained: str | None = None
+    calibration: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
     checked: str
     record: str
     samples: str
-    history: str
+    history: str | None = None
 
     @property
     def resolved(self) -> dict:
@@ -205,10 +196,35 @@ class Result:
     """What is known of a cell after each step; what was not reached is None, or empty."""
 
     sparsity: dict
-    stages: dict
-    error: dict | None
+    stages: dict = field(default_factory=partial(dict.fromkeys, STAGES))
+    error: dict | None = None
     scores: Scores | None = None
     course: dict = field(default_factory=no_history)
+
+    @classmethod
+    def asked(cls, sparsity: float) -> "Result":
+        """What is known before the first step: the sparsity that was asked for."""
+        return cls({"requested": sparsity, "achieved": None, "layers": None, "evolution": None})
+
+    def write(self, evaluator: Evaluator, inputs: dict | None = None) -> None:
+        """Write samples, history and record; ``inputs`` are those of the record."""
+        job = evaluator.job
+        scores = self.scores if self.error is None else Scores([], [])
+        write_json_lines(job.samples, scores.samples)
+        if job.history is not None:
+            write_history(job.history, job.cell, self.course)
+        record = make_record(
+            job.cell,
+            job.config,
+            sparsity=self.sparsity,
+            stages=self.stages,
+            metrics=scores.metrics,
+            samples=job.samples,
+            provenance=evaluator.provenance(),
+            inputs=inputs,
+            error=self.error,
+        )
+        write_json(job.record, record)
 
 
 def evaluate_cell(job: EvaluationJob, attempt: Attempt) -> None:
@@ -224,41 +240,20 @@ def evaluate_cell(job: EvaluationJob, attempt: Attempt) -> None:
     Raises:
         OriginError: something does not belong to what it would be joined with.
     """
-    evaluator = Evaluator(job.config, job.model, job.checked, job.data)
+    evaluator = Evaluator(job)
     inputs = job.verify(evaluator.data)
     result = _earlier(job)
     if result.error is None:
         made, result.error = attempt.make("merge", partial(_merge, job, evaluator, result))
     if result.error is None:
-        work = partial(_evaluate, job, evaluator, result, *made)
+        work = partial(measure, evaluator, result, *made)
         _, result.error = attempt.make("evaluate", work)
-    scores = result.scores if result.error is None else Scores([], [])
-    write_json_lines(job.samples, scores.samples)
-    write_history(job.history, job.cell, result.course)
-    write_json(
-        job.record,
-        make_record(
-            job.cell,
-            job.config,
-            sparsity=result.sparsity,
-            stages=result.stages,
-            metrics=scores.metrics,
-            samples=job.samples,
-            provenance=evaluator.provenance(),
-            inputs=inputs,
-            error=result.error,
-        ),
-    )
+    result.write(evaluator, inputs)
 
 
 def _earlier(job: EvaluationJob) -> Result:
     """What pruning and training say of themselves."""
-    requested = Pattern.parse(job.cell.pattern).sparsity
-    result = Result(
-        sparsity={"requested": requested, "achieved": None, "layers": None, "evolution": None},
-        stages=dict.fromkeys(STAGES),
-        error=None,
-    )
+    result = Result.asked(Pattern.parse(job.cell.pattern).sparsity)
     for stage, folder in {"prune": job.base, "repair": job.trained}.items():
         if folder is not None and result.error is None:
             outcome = read_outcome(folder)
@@ -280,9 +275,9 @@ def _merge(
     return network, StageClock(evaluator.device, since=time.time())
 
 
-def _evaluate(
-    job: EvaluationJob, evaluator: Evaluator, result: Result, network: nn.Module, clock: StageClock
-) -> None:
+def measure(evaluator: Evaluator, result: Result, network: nn.Module, clock: StageClock) -> None:
+    """Measure a model, and what its training changed, for the result."""
+    job = evaluator.job
     report, result.scores, result.stages["evaluate"] = evaluator.measure(network, clock)
     result.sparsity |= {"achieved": report.sparsity, "layers": report.layers}
     if job.trained is None:
