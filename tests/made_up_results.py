@@ -13,13 +13,14 @@ from bench.claims.verdicts import CLAIM_COLUMNS
 from bench.figures import places
 from bench.figures.draw import write
 from bench.figures.results import Results
-from bench.files import write_json, write_json_lines
+from bench.files import read_table, write_json, write_json_lines
 from bench.records.history import no_history, write_history
 from bench.records.measures import KINDS
 from bench.records.record import read_records
 from bench.records.rows import budget_tokens, score_parts, shown_score
 from bench.records.samples import SAMPLES_FILE
 from bench.report import Sources
+from bench.report.sources import read_figures, read_sweeps
 from bench.statistics.comparisons import COLUMNS
 from bench.tables.table1 import table1
 
@@ -85,12 +86,14 @@ def made_up_results(
         where = [of[key] for key in ("model", "pattern") if key in of]
         ours = read.at(of["budget"]) if "budget" in of else read
         write(results / "figures" / path, of["figure"], ours, *where)
-    return Sources.read(
-        results,
+    return Sources(
         records,
         read,
-        figures=[results / "figures" / f"{path}.svg" for path in figures],
-        tuning=[results / f"tuning/{models[0]}.csv"],
+        claims=read_table(results / "claims.csv"),
+        reproduction=read_table(results / "reproduction.csv"),
+        tuning=read_sweeps([results / f"tuning/{models[0]}.csv"]),
+        figures=read_figures(results / "figures" / f"{path}.svg" for path in figures),
+        submissions=[],
     )
 
 

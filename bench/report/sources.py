@@ -1,6 +1,6 @@
 """What the page is made from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import pandas as pd
 
 from bench.figures import NOTHING
 from bench.figures.results import Results
-from bench.files import read_table
 from bench.records.submissions import Sent
 from bench.training.tuning import read_sweep
 
@@ -28,49 +27,25 @@ class Sources:
         submissions: of other groups.
     """
 
-    records: dict[str, dict]
+    records: Mapping[str, dict]
     results: Results
     claims: pd.DataFrame
     reproduction: pd.DataFrame
     tuning: pd.DataFrame
     figures: dict[str, dict[str, str]]
-    submissions: list[Sent]
-
-    @classmethod
-    def read(
-        cls,
-        folder: Path,
-        records: Mapping[str, dict],
-        results: Results,
-        *,
-        tuning: Iterable[str | Path],
-        figures: Iterable[Path],
-        submissions: Iterable[Sent] = (),
-    ) -> "Sources":
-        """Read the tables of a folder ``results``, the sweeps, and the figures.
-
-        Args:
-            folder: of the tables.
-            records: by their paths.
-            results: what figures are drawn from.
-            tuning: paths of the sweeps, each named after its model.
-            figures: of the figures as SVG: ``figures/<model>[@<budget>]/<name>.svg`` or
-                ``figures/<model>[@<budget>]/<pattern>/<name>.svg``.
-            submissions: of other groups.
-        """
-        sweeps = [read_sweep(path).assign(model=Path(path).stem) for path in tuning]
-        return cls(
-            dict(records),
-            results,
-            read_table(folder / "claims.csv"),
-            read_table(folder / "reproduction.csv"),
-            pd.concat(sweeps, ignore_index=True) if sweeps else pd.DataFrame(),
-            _read_figures(figures),
-            list(submissions),
-        )
+    submissions: Sequence[Sent]
 
 
-def _read_figures(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
+def read_sweeps(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Sweeps of learning rates, each named after its model; empty without any."""
+    sweeps = [read_sweep(path).assign(model=Path(path).stem) for path in paths]
+    return pd.concat(sweeps, ignore_index=True) if sweeps else pd.DataFrame()
+
+
+def read_figures(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
+    """The figures that show anything, of ``figures/<model>[@<budget>]/<name>.svg`` and
+    ``figures/<model>[@<budget>]/<pattern>/<name>.svg``.
+    """
     drawn: dict[str, dict[str, str]] = {}
     for path in paths:
         where = path.parent.parts[path.parts.index("figures") + 1 :]

@@ -9,9 +9,10 @@ from bench.cells import DEFAULT_BUDGET
 from bench.figures import places
 from bench.figures.draw import write
 from bench.figures.results import Results
-from bench.files import whole
+from bench.files import read_table, whole
 from bench.records.submissions import Sent
 from bench.report import Sources, build_page
+from bench.report.sources import read_figures, read_sweeps
 
 
 def draw_figures(results: Results, folder: Path) -> list[Path]:
@@ -48,8 +49,14 @@ def report(
     """
     read = Results.read(results, histories)
     drawn = draw_figures(read, results / "figures")
-    sources = Sources.read(
-        results, records, read, tuning=sweeps, figures=drawn, submissions=submissions
+    sources = Sources(
+        records,
+        read,
+        claims=read_table(results / "claims.csv"),
+        reproduction=read_table(results / "reproduction.csv"),
+        tuning=read_sweeps(sweeps),
+        figures=read_figures(drawn),
+        submissions=submissions,
     )
     with whole(page) as path:
         path.write_text(build_page(sources), encoding="utf-8")
