@@ -9,7 +9,7 @@ from bench.models.loading import load_model
 from bench.models.shape import length_problems
 from bench.records.band import band_problems, checked
 from bench.records.record import read_record
-from bench.stages.evaluate import EvaluationJob, Evaluator, Result, measure
+from bench.stages.evaluate import EvaluationJob, Evaluator
 
 
 def check_dense(model: str, band: dict, record: str, file: str) -> None:
@@ -37,7 +37,7 @@ def evaluate_dense(job: EvaluationJob) -> None:
         OriginError: model or data are not what is asked for.
         DataError: a task has more context than the model takes.
     """
-    evaluator, result = Evaluator(job), Result.asked(0.0)
+    evaluator = Evaluator(job, requested=0.0)
     contexts = {
         f"evaluation.tasks.{name}.context_length": task.context_length
         for name, task in evaluator.settings.tasks.items()
@@ -47,5 +47,5 @@ def evaluate_dense(job: EvaluationJob) -> None:
     if problems:
         raise DataError("\n".join(problems))
     clock = evaluator.start()
-    measure(evaluator, result, load_model(job.model, evaluator.device, evaluator.dtype), clock)
-    result.write(evaluator)
+    evaluator.measure(load_model(job.model, evaluator.device, evaluator.dtype), clock)
+    evaluator.write()

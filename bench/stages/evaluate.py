@@ -43,12 +43,26 @@ from bench.stages.inputs import (
 class Evaluator:
     """Evaluates the model of a job, and makes its record.
 
+    Args:
+        job: what to evaluate.
+        requested: the sparsity that was asked for.
+
+    Attributes:
+        sparsity, stages, error, scores, course: what is known of the cell after each step; what was
+            not reached is None, or empty.
+
     Raises:
         OriginError: model or data are not what is asked for.
     """
 
-    def __init__(self, job: "EvaluationJob"):
+    def __init__(self, job: "EvaluationJob", requested: float):
         self.job = job
+        self.sparsity = dict.fromkeys(("requested", "achieved", "layers", "evolution"))
+        self.sparsity["requested"] = requested
+        self.stages: dict[str, dict | None] = dict.fromkeys(STAGES)
+        self.error: dict | None = None
+        self.scores = Scores([], [])
+        self.course = no_history()
         checked = Path(job.checked)
         self.settings = Evaluation(**job.resolved["evaluation"])
         self.items = {
@@ -82,19 +96,64 @@ class Evaluator:
         self.dtype = pick_dtype(runtime["dtype"], self.device)
         return StageClock(self.device)
 
-    def measure(self, model: nn.Module, clock: StageClock):
-        """Sparsity, scores and costs of ``model``."""
-        tokenizer = load_tokenizer(self.job.model)
-        report = sparsity_report(model)
-        with clock.computing(model):
+    def read_outcomes(self) -> None:
+        """What pruning and training say of themselves."""
+        for stage, folder in {"prune": self.job.base, "repair": self.job.trained}.items():
+            if folder is not None and self.error is None:
+                outcome = read_outcome(folder)
+                self.stages[stage], self.error = outcome["costs"], outcome["error"]
+
+    def merged(self) -> tuple[nn.Module, StageClock]:
+        """The cell's model, and the clock of its evaluation."""
+        job, clock = self.job, self.start()
+        network = load_base(job.base, dense=job.model, device=self.device, dtype=self.dtype)
+        if job.trained is None:
+            return network, clock
+        with clock.computing(network):
+            network = merge(job.cell, job.resolved, network, job.trained, job.calibration)
+        self.stages["merge"] = clock.costs()
+        return network, StageClock(self.device, since=time.time())
+
+    def measure(self, network: nn.Module, clock: StageClock) -> None:
+        """Sparsity, scores and costs of a model, and what its training changed."""
+        job, settings = self.job, self.settings
+        tokenizer = load_tokenizer(job.model)
+        report = sparsity_report(network)
+        with clock.computing(network):
             scores = evaluate(
-                model,
+                network,
                 tokenizer,
-                self.settings.tasks,
+                settings.tasks,
                 self.items,
-                batch_tokens=self.settings.batch_tokens,
+                batch_tokens=settings.batch_tokens,
             )
-        return report, scores, clock.costs()
+        self.stages["evaluate"] = clock.costs()
+        self.sparsity |= {"achieved": report.sparsity, "layers": report.layers}
+        if job.trained is not None:
+            repair = build_repair(job.cell.repair, **job.resolved["repair"])
+            evolution = repair.saved_evolution_log(job.trained)
+            self.sparsity["evolution"] = sparsity_ranges(evolution)
+            self.course = _history(job, repair, evolution, network)
+        self.scores = scores
+
+    def write(self, inputs: dict | None = None) -> None:
+        """Write samples, history and record; ``inputs`` are those of the record."""
+        job = self.job
+        write_json_lines(job.samples, self.scores.samples)
+        if job.history is not None:
+            write_history(job.history, job.cell, self.course)
+        record = make_record(
+            job.cell,
+            job.config,
+            sparsity=self.sparsity,
+            stages=self.stages,
+            metrics=self.scores.metrics,
+            samples=job.samples,
+            provenance=self.provenance(),
+            inputs=inputs,
+            error=self.error,
+        )
+        write_json(job.record, record)
 
     def provenance(self) -> dict:
         return {
@@ -191,42 +250,6 @@ class EvaluationJob:
         return marker["made_from"]["blocks"]
 
 
-@dataclass
-class Result:
-    """What is known of a cell after each step; what was not reached is None, or empty."""
-
-    sparsity: dict
-    stages: dict = field(default_factory=partial(dict.fromkeys, STAGES))
-    error: dict | None = None
-    scores: Scores | None = None
-    course: dict = field(default_factory=no_history)
-
-    @classmethod
-    def asked(cls, sparsity: float) -> "Result":
-        """What is known before the first step: the sparsity that was asked for."""
-        return cls({"requested": sparsity, "achieved": None, "layers": None, "evolution": None})
-
-    def write(self, evaluator: Evaluator, inputs: dict | None = None) -> None:
-        """Write samples, history and record; ``inputs`` are those of the record."""
-        job = evaluator.job
-        scores = self.scores if self.error is None else Scores([], [])
-        write_json_lines(job.samples, scores.samples)
-        if job.history is not None:
-            write_history(job.history, job.cell, self.course)
-        record = make_record(
-            job.cell,
-            job.config,
-            sparsity=self.sparsity,
-            stages=self.stages,
-            metrics=scores.metrics,
-            samples=job.samples,
-            provenance=evaluator.provenance(),
-            inputs=inputs,
-            error=self.error,
-        )
-        write_json(job.record, record)
-
-
 def evaluate_cell(job: EvaluationJob, attempt: Attempt) -> None:
     """Merge the cell's repair into its base, evaluate that, and write the cell's record.
 
@@ -240,52 +263,14 @@ def evaluate_cell(job: EvaluationJob, attempt: Attempt) -> None:
     Raises:
         OriginError: something does not belong to what it would be joined with.
     """
-    evaluator = Evaluator(job)
+    evaluator = Evaluator(job, Pattern.parse(job.cell.pattern).sparsity)
     inputs = job.verify(evaluator.data)
-    result = _earlier(job)
-    if result.error is None:
-        made, result.error = attempt.make("merge", partial(_merge, job, evaluator, result))
-    if result.error is None:
-        work = partial(measure, evaluator, result, *made)
-        _, result.error = attempt.make("evaluate", work)
-    result.write(evaluator, inputs)
-
-
-def _earlier(job: EvaluationJob) -> Result:
-    """What pruning and training say of themselves."""
-    result = Result.asked(Pattern.parse(job.cell.pattern).sparsity)
-    for stage, folder in {"prune": job.base, "repair": job.trained}.items():
-        if folder is not None and result.error is None:
-            outcome = read_outcome(folder)
-            result.stages[stage], result.error = outcome["costs"], outcome["error"]
-    return result
-
-
-def _merge(
-    job: EvaluationJob, evaluator: Evaluator, result: Result
-) -> tuple[nn.Module, StageClock]:
-    """The cell's model, and the clock of its evaluation."""
-    clock = evaluator.start()
-    network = load_base(job.base, dense=job.model, device=evaluator.device, dtype=evaluator.dtype)
-    if job.trained is None:
-        return network, clock
-    with clock.computing(network):
-        network = merge(job.cell, job.resolved, network, job.trained, job.calibration)
-    result.stages["merge"] = clock.costs()
-    return network, StageClock(evaluator.device, since=time.time())
-
-
-def measure(evaluator: Evaluator, result: Result, network: nn.Module, clock: StageClock) -> None:
-    """Measure a model, and what its training changed, for the result."""
-    job = evaluator.job
-    report, result.scores, result.stages["evaluate"] = evaluator.measure(network, clock)
-    result.sparsity |= {"achieved": report.sparsity, "layers": report.layers}
-    if job.trained is None:
-        return
-    repair = build_repair(job.cell.repair, **job.resolved["repair"])
-    evolution = repair.saved_evolution_log(job.trained)
-    result.sparsity["evolution"] = sparsity_ranges(evolution)
-    result.course = _history(job, repair, evolution, network)
+    evaluator.read_outcomes()
+    if evaluator.error is None:
+        made, evaluator.error = attempt.make("merge", evaluator.merged)
+    if evaluator.error is None:
+        _, evaluator.error = attempt.make("evaluate", partial(evaluator.measure, *made))
+    evaluator.write(inputs)
 
 
 def _history(job: EvaluationJob, repair: Repair, evolution: list[dict], network: nn.Module) -> dict:
