@@ -146,19 +146,12 @@ def _training(
     repair = config.built(job.repair, job.budget, job.pattern)
     settings = config.training_at(job.budget)
     processes = config.processes(job.repair) if job.rule == "repair" else 1
-    sparsity = Pattern.parse(job.pattern).sparsity
     memory = training_memory(
-        repair,
-        shape,
-        settings,
-        sparsity=sparsity,
-        element=element,
-        device=device,
-        processes=processes,
+        repair, shape, settings, element=element, device=device, processes=processes
     )
     micro_batch = memory.micro_batch(settings.batch_size // processes, available)
     forwards = settings.activation_checkpointing + (repair.objective == "distill")
-    trained = trained_numbers(repair, shape, sparsity)
+    trained = trained_numbers(repair, shape)
     # The dense model, and its states and those of the repaired one.
     beside = element * (shape.parameters + 2 * settings.tokens * shape.hidden)
     return Needs(

@@ -121,7 +121,6 @@ class TrainingJob:
             self.repair(),
             shape,
             self.settings,
-            sparsity=Pattern.parse(self.cell.pattern).sparsity,
             element=self.dtype.itemsize,
             device=self.device.type,
             processes=processes,

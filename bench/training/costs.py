@@ -65,7 +65,6 @@ def training_memory(
     shape: Shape,
     settings: Training,
     *,
-    sparsity: float,
     element: int,
     device: str,
     processes: int = 1,
@@ -73,19 +72,18 @@ def training_memory(
     """What each process of a training holds.
 
     Args:
-        repair: with its options.
+        repair: with its options, and the pattern of its base.
         shape: of the model.
         settings: budget of the training.
-        sparsity: fraction of the prunable weights that are zero.
         element: bytes of a weight, and of an activation.
         device: cpu or cuda.
         processes: that share what they hold, but for what they begin with.
     """
     layers = [*shape.layers.values()]
-    trained = trained_numbers(repair, shape, sparsity)
+    trained = trained_numbers(repair, shape)
     base = element * shape.parameters
     if getattr(repair.options, "storage", "dense") == "bitmask":
-        base -= ceil(shape.prunable * (element * sparsity - 1 / 8))
+        base -= ceil(shape.prunable * (element * repair.pattern.sparsity - 1 / 8))
     on_cpu = device == "cpu"
     attended = settings.length if on_cpu and settings.length <= SHORT else 0
     dropout = getattr(repair.options, "dropout", 0) > 0
@@ -114,10 +112,10 @@ def training_memory(
     )
 
 
-def trained_numbers(repair: Repair, shape: Shape, sparsity: float) -> int:
-    """How many numbers a repair trains."""
+def trained_numbers(repair: Repair, shape: Shape) -> int:
+    """How many numbers a repair trains, of a base of its pattern."""
     return shape.blocks * sum(
-        repair.numbers(outputs, inputs, ceil((1 - sparsity) * outputs * inputs))
+        repair.numbers(outputs, inputs, ceil((1 - repair.pattern.sparsity) * outputs * inputs))
         for outputs, inputs in shape.layers.values()
     )
 

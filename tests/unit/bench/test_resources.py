@@ -9,6 +9,7 @@ from snakemake.utils import update_config
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from baselines.pruning import prune
+from baselines.pruning.pattern import Pattern
 from baselines.repair import build_repair
 from bench.config.loading import load, read_files
 from bench.config.training import Training
@@ -166,10 +167,9 @@ def memory_of(
         **{"mixture": [{"data": "any"}], "length": length, "batch_size": 2, "steps": 1} | settings
     )
     return training_memory(
-        build_repair(repair, **options or {}),
+        build_repair(repair, pattern=Pattern.parse("s60"), **options or {}),
         shape,
         training,
-        sparsity=0.6,
         element=element,
         device=device,
     )
