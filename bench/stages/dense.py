@@ -12,17 +12,16 @@ from bench.records.record import read_record
 from bench.stages.evaluate import EvaluationJob, Evaluator
 
 
-def check_dense(model: str, band: dict, record: str, file: str) -> None:
+def check_dense(band: dict, record: str, file: str) -> None:
     """Compare the dense model's scores with its band; end with status 1 where they do not fit.
 
     Args:
-        model: name of the model.
         band: lowest and highest score expected, a task.
         record: of the dense model.
         file: to write when all is well.
     """
     scored = read_record(record)
-    problems = list(band_problems(model, band, scored))
+    problems = list(band_problems(scored["cell"]["model"], band, scored))
     if problems:
         sys.exit("\n".join(problems))
     write_json(file, checked(scored["provenance"]["manifests"]["model"], band))

@@ -4,9 +4,4 @@ from bench.jobs.job import Job
 from bench.stages.dense import check_dense
 
 with Job(snakemake):
-    check_dense(
-        snakemake.wildcards.model,
-        snakemake.params.band,
-        snakemake.input.record,
-        snakemake.output[0],
-    )
+    check_dense(snakemake.params.band, snakemake.input.record, snakemake.output[0])
