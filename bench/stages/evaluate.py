@@ -56,7 +56,6 @@ class Evaluator:
 
     def __init__(self, config: dict, model: str, checked: str, data: dict):
         resolved = config["resolved"]
-        self.config = config
         self.resolved = resolved
         self.model = Path(model)
         self.checked = Path(checked)
