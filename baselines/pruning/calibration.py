@@ -42,8 +42,7 @@ class Batch:
     def run(self, block: nn.Module) -> Tensor:
         """The block's output for ``hidden``, of the same shape."""
         args, kwargs = self.arguments[block]
-        output = block(self.hidden, *args, **kwargs)
-        return output[0] if isinstance(output, tuple) else output
+        return handed_on(block(self.hidden, *args, **kwargs))
 
     def advance(self, block: nn.Module) -> Tensor:
         """Let the block's output take the place of its input."""
@@ -84,12 +83,21 @@ class InputNorm:
         return weight.float().abs() * self.squares.sqrt()
 
 
+def handed_on(output: Tensor | tuple) -> Tensor:
+    """The hidden states, of what a block returns."""
+    return output[0] if isinstance(output, tuple) else output
+
+
 def record(model: nn.Module, blocks: list[nn.Module], input_ids: Tensor) -> Batch:
     """What the model hands to its blocks for some sequences.
 
     The model's own forward decides that (masks and rotary embeddings can differ between blocks),
     but only the first block computes: the others return the same output, whose value no recorded
     argument depends on. The head is never reached.
+
+    Raises:
+        ValueError: If the model changes hidden states between its blocks, as RWKV does that halves
+            them now and then: block after block would compute something else.
     """
     calls = []
     first = blocks[0].forward
@@ -117,6 +125,15 @@ def record(model: nn.Module, blocks: list[nn.Module], input_ids: Tensor) -> Batc
             else:
                 block.forward = forward
     (hidden, *_), _ = calls[0]
+    # Mostly it is the very tensor; Gemma 4 takes all of it.
+    if not all(
+        given is (before := handed_on(output)) or torch.equal(given, before)
+        for (given, *_), _ in calls[1:]
+    ):
+        raise ValueError(
+            f"{type(model).__name__} changes hidden states between its decoder blocks: they cannot "
+            "run one after another by themselves"
+        )
     arguments = [(args[1:], kwargs) for args, kwargs in calls]
     return Batch(hidden, dict(zip(blocks, arguments, strict=True)))
 

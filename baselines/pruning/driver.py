@@ -61,8 +61,9 @@ def prune(
         KeyError: If the pruner is unknown.
         ValueError: If the pruner has no such option, an argument is out of its range, the model has
             no decoder blocks or ones with matrices that are in no ``nn.Linear``, a layer is packed,
-            quantised or not merged, or the pattern does not fit a layer or the allocation: then the
-            model is unchanged. Also if the calibration gives non-finite activations or a singular
+            quantised or not merged, the pattern does not fit a layer or the allocation, or the
+            calibration would run through blocks between which the model changes hidden states: then
+            nothing is pruned. Also if the calibration gives non-finite activations or a singular
             Hessian: then earlier blocks are pruned.
     """
     kind = PRUNERS[pruner]

@@ -1,5 +1,11 @@
 """SparseGPT: Frantar and Alistarh 2023, "Massive language models can be accurately pruned in
 one-shot".
+
+The authors' code differs in two choices. It divides the sum of x xᵀ by the number of sequences, not
+of tokens: the same but where a feature is zero on every token (dead neurons of OPT), whose entry of
+the diagonal is 1 whatever the others are, so that here, where these are smaller, it weighs more in
+the mean that the damping is a fraction of. And it removes what is not above a threshold, in an
+unstructured pattern one weight a block more than the target, and all that tie with it.
 """
 
 from collections.abc import Callable

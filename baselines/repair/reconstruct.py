@@ -24,7 +24,8 @@ the weights. The dense model and both streams, at the input of one block for the
 the host's memory: tokens times hidden size, twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from copy import copy
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -105,10 +106,27 @@ def start(
     for part in (part for batch in inputs for part in batch):
         part.hidden = part.hidden.cpu()
     targets = [
-        [Batch(p.hidden, dict(zip(dense_blocks, p.arguments.values(), strict=True))) for p in batch]
+        [Batch(p.hidden, dict(zip(dense_blocks, apart(p.arguments), strict=True))) for p in batch]
         for batch in inputs
     ]
     return inputs, targets
+
+
+def apart(arguments: Mapping[nn.Module, tuple[tuple, dict]]) -> Iterator[tuple[tuple, dict]]:
+    """The arguments of each block, with mappings of their own: blocks leave something there for
+    later ones (Gemma 4's keys and values), which is not to get from one stream into the other.
+    """
+    own = {}
+    for args, kwargs in arguments.values():
+        yield (
+            args,
+            {
+                name: own.setdefault(id(value), copy(value))
+                if isinstance(value, MutableMapping)
+                else value
+                for name, value in kwargs.items()
+            },
+        )
 
 
 def outputs(part: Batch, block: nn.Module, device: torch.device) -> Tensor:

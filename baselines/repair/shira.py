@@ -48,8 +48,10 @@ class Shira(AdapterRepair):
         from peft import ShiraConfig
 
         layers = prunable_layers(model)
+        counts = {}
         for name, layer in layers.items():
-            wanted, there = self._count(layer), int(layer.weight.count_nonzero())
+            there = int(layer.weight.count_nonzero())
+            counts[layer] = wanted = self.numbers(*layer.weight.shape, there)
             if wanted > there:
                 raise ValueError(
                     f"{name} has {there} non-zero weights, fewer than the {wanted} that are to "
@@ -58,16 +60,13 @@ class Shira(AdapterRepair):
         generator = torch.Generator().manual_seed(seed)
 
         def mask_of(layer: nn.Linear, r: int, **_) -> Tensor:
-            return random_mask(layer.weight, self._count(layer), generator)
+            return random_mask(layer.weight, counts[layer], generator)
 
         config = ShiraConfig(
             r=self.options.match_rank, target_modules=list(layers), task_type="CAUSAL_LM"
         )
         config.mask_fn = mask_of
         return config
-
-    def _count(self, layer: nn.Linear) -> int:
-        return self.options.match_rank * (layer.in_features + layer.out_features)
 
 
 def random_mask(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,10 @@ nothing is removed in exchange: the merged model is less sparse than its base. `
 grows inside the base's mask alone.
 
 Both are configurations of the `seft` library. The paper names no learning rate for pruned bases:
-the default is SEFT's.
+the default is SEFT's. The authors' code draws the first positions from the whole matrix, has as
+many candidates for growth as deltas, and selects all layers at once: at step A, as here, and then A
+steps after each multiple of R, where the selections here are at the multiples of R themselves, or
+after them by a layer's turn (`stagger`), each on the gradients of the A steps before.
 """
 
 from baselines.repair.seft import EvolvingOptions, Seft

@@ -22,6 +22,9 @@ from bench.typed import EachOnce, Strict
 SplitName = Literal["train", "validation", "test"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
+SEED = 0
+"""Of the division into splits and of their order; manifests hold it."""
+
 
 def _known(reader: str) -> str:
     if reader not in READERS:
@@ -73,7 +76,6 @@ def prepare(
     destination: Path,
     *,
     asked: dict | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Write ``<split>.jsonl`` of one set, and a ``manifest.json``.
 
@@ -83,7 +85,6 @@ def prepare(
         source: the folder that its source was fetched to.
         destination: the folder to make; it appears when all of it is there.
         asked: the source as configured; None for whatever was fetched.
-        seed: of the division into splits and of their order.
 
     Returns:
         The manifest: what the set was made from, which is the set and its source as configured and
@@ -97,7 +98,7 @@ def prepare(
     """
     fetched = verify(source, None if asked is None else {"source": asked})
     items, skipped = _read(name, spec, source)
-    parts = split(items, spec.splits, seed)
+    parts = split(items, spec.splits, SEED)
     for part, members in parts.items():
         if not members:
             raise DataError(f"data.{name}.splits: {part!r} gets none of {len(items)} items")
@@ -116,7 +117,7 @@ def prepare(
                 "spec": spec.model_dump(mode="json"),
                 "source": fetched["made_from"]["source"],
                 "fetched": identity(source),
-                "seed": seed,
+                "seed": SEED,
             },
             "skipped": skipped,
             "items": {part: len(members) for part, members in parts.items()},

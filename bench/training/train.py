@@ -48,7 +48,10 @@ class Served(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         self.order.append(int(index))
-        return self.blocks[index]
+        block = self.blocks[index]
+        # No token predicts the first, but the Trainer counts it where the class of a model does not
+        # tell it that labels are shifted (CTRLLMHeadModel), and would divide the loss by too many.
+        return block | {"labels": block["labels"].index_fill(0, torch.tensor(0), IGNORED)}
 
     def digest(self, micro_batch: int) -> str:
         """SHA-256 of the blocks served so far to all processes, in their order.

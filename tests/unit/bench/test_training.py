@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import tiny_llama
 from torch import nn
-from transformers import LlamaForCausalLM
+from transformers import CTRLConfig, CTRLLMHeadModel, LlamaForCausalLM
 
 from baselines.pruning import prune
 from baselines.repair import build_repair
@@ -117,6 +117,23 @@ def test_loss_is_the_models_own():
     assert ours.logits.shape == (4 * 5, 32)
     torch.testing.assert_close(next_token_loss(ours, batch.labels), outputs.loss)
     assert validation_loss(model, batch, 3) == pytest.approx(outputs.loss.item(), rel=1e-5)
+
+
+def test_the_loss_is_a_mean_over_what_is_predicted_whatever_the_class_is_called():
+    """The first token of a block has a label, and transformers does not know that CTRL shifts."""
+    small = {"n_embd": 16, "n_layer": 2, "n_head": 2, "dff": 24, "n_positions": 8}
+    torch.manual_seed(0)
+    model = CTRLLMHeadModel(CTRLConfig(vocab_size=32, resid_pdrop=0, embd_pdrop=0, **small))
+    prune(model, "magnitude", sparsity=0.5)
+    settings = SETTINGS.model_copy(update={"steps": 1, "gradient_accumulation": 2})
+    ids = blocks(settings.blocks).input_ids
+    logits = model(input_ids=ids).logits[:, :-1]
+    expected = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:]).item()
+    repair = build_repair("full", learning_rate=1e-2)
+    text = Blocks(ids, ids.clone())
+    model = repair.wrap(model, seed=0)
+    report = train(model, repair, text, settings, seed=0, dtype=torch.float32)
+    assert report.log[0]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_validation_split_of_which_no_token_counts_is_refused():

@@ -172,6 +172,24 @@ def test_what_is_no_target_may_be_shared():
     assert prune(model, "magnitude", sparsity=0.5).sparsity == pytest.approx(0.5, abs=1 / 16)
 
 
+@pytest.mark.parametrize("allocation", ["uniform", "owl"])
+def test_a_model_that_changes_states_between_its_blocks_is_not_run_block_by_block(
+    allocation, calibration
+):
+    """RWKV halves them after each `rescale_every` blocks."""
+    small = {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 3}
+    for every, halves in ((1, True), (0, False)):
+        config = transformers.RwkvConfig(vocab_size=64, rescale_every=every, **small)
+        model = transformers.RwkvForCausalLM(config).eval()
+        options = {"calibration": calibration, "sparsity": 0.5, "allocation": allocation}
+        if halves:
+            with pytest.raises(ValueError, match=r"^RwkvForCausalLM changes hidden states between"):
+                prune(model, "wanda", **options)
+        else:
+            prune(model, "wanda", **options)
+        assert (sparsity_report(model).sparsity == 0) == halves
+
+
 def test_an_expert_without_tokens_is_named():
     """Its inputs' norms would all be zero, and the first weights of each row be pruned."""
     token = torch.zeros(1, 1, dtype=torch.int64)  # which goes to two experts of four

@@ -5,8 +5,9 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
-from baselines.pruning import prunable_layers
+from baselines.pruning import prunable_layers, prune
 from baselines.repair.base import trainables
 from seft.blocks import decoder_blocks
 
@@ -81,6 +82,45 @@ def test_gradient_of_a_block_is_that_of_autograd_over_the_whole(tiny, one_step, 
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def sharing_gemma():
+    """Two blocks, of which the second attends to the keys and values of the first."""
+    torch.manual_seed(0)
+    config = Gemma4TextConfig(
+        vocab_size=48,
+        hidden_size=32,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        global_head_dim=16,
+        layer_types=["full_attention"] * 2,
+        num_kv_shared_layers=1,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=48,
+        initializer_range=0.3,
+    )
+    return Gemma4ForCausalLM(config).eval()
+
+
+def test_blocks_that_share_keys_do_so_inside_a_stream(tiny):
+    """The dense model's second block attends to what its own first block left there."""
+    base, dense, wrapped = sharing_gemma(), sharing_gemma(), sharing_gemma()
+    for model in (base, wrapped):
+        prune(model, "magnitude", sparsity=0.6)
+    repair = tiny.build("reconstruct", learning_rate=0.1)
+    run = OneStep(tiny, repair.wrap(wrapped, seed=0), dense)
+    repair.train(run.model, run)
+    repaired = repair.merge(run.model, tiny.reprune).state_dict()
+    before = {n: w for n, w in repaired.items() if n.startswith(PREFIXES[0])}
+    base.load_state_dict(before, strict=False)
+    ids = tiny.tokens(rows=4)
+    with torch.no_grad():
+        wanted = block_output(dense, 1, ids)
+        loss = F.mse_loss(block_output(base, 1, ids), wanted) / wanted.square().mean()
+    torch.testing.assert_close(run.losses[1], loss)
 
 
 def test_moments_are_of_one_block(one_step):
