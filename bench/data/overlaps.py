@@ -19,6 +19,8 @@ UNSPACED = (
 SIGN = r"\p{Sm}|[-*/%^](?=\s*\d)"
 TOKEN = regex.compile(rf"(?V1)[[{UNSPACED}]&&\w]|[\w--[{UNSPACED}]]+|{SIGN}")
 TOKEN_IN_ASCII = regex.compile(rf"\w+|{SIGN}")
+# Between paragraphs, whatever ends a line.
+BLANK = regex.compile(r"\n\s*\n")
 # Shorter texts occur anywhere. Enough are five words, or 13 characters; nine, if they are Han
 # characters, of which a word has one or two.
 WORTH = (
@@ -110,7 +112,7 @@ def _measured(item: dict) -> list[str]:
     """The pieces of an item that must not occur in training text."""
     given, rest = document(item)
     wholes, texts = ([], [rest]) if "text" in item else ([given or rest], [])
-    paragraphs = [part for text in [*texts, *own_texts(item)] for part in text.split("\n\n")]
+    paragraphs = [part for text in [*texts, *own_texts(item)] for part in BLANK.split(text)]
     return wholes + [text for text in paragraphs if not text.strip().startswith("= ")]
 
 
