@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -41,7 +42,10 @@ class LocalTask(ConfigurableTask):
         super().__init__(config=config)
 
     def download(self, dataset_kwargs=None):
-        self.dataset = {self.config.test_split: Dataset.from_list(self._items)}
+        # Of fields that the first item lacks, a table would have none.
+        fields = dict.fromkeys(field for item in self._items for field in item)
+        columns = {field: [item.get(field) for item in self._items] for field in fields}
+        self.dataset = {self.config.test_split: Dataset.from_dict(columns)}
 
 
 def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
@@ -239,18 +243,33 @@ def _local(name: str, file: Path) -> Task:
 
 
 def _check_fields(name: str, task: Task) -> None:
-    """For a field that an item lacks and another one has, lm-eval writes the word None."""
+    """For what an item lacks and another one has, lm-eval writes the word None: a field, or an
+    entry of one.
+    """
     filled_in = (getattr(task.config, key) for key in FILLED_IN)
     templates = [template for template in filled_in if isinstance(template, str)]
     named = {field for text in templates for field in find_undeclared_variables(env.parse(text))}
     fields = [field for field in task.features if field in named.union(templates)]
     for number, item in enumerate(task.eval_docs):
         for field in fields:
-            if item[field] is None:
+            place = next(_missing(field, item[field]), None)
+            if place is not None:
                 raise ValueError(
-                    f"task {name}: item {item.get('id', number)!r}: {field}: missing; allowed: a "
-                    "value in each item, since the task names it"
+                    f"task {name}: item {item.get('id', number)!r}: {place}: missing; allowed: a "
+                    f"value in each item, since the task names {field}"
                 )
+
+
+def _missing(place: str, value: Any) -> Iterator[str]:
+    """The places of what is missing in a value: entries that other items have are None in it."""
+    if value is None:
+        yield place
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _missing(f"{place}.{key}", part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _missing(f"{place}[]", part)
 
 
 def perplexity(

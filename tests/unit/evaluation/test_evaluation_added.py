@@ -160,6 +160,30 @@ def test_an_item_without_a_field_that_the_prompt_names(tasks, tmp_path, definiti
     assert [task.doc_to_text(item) for item in task.eval_docs] == ["Question: Who?\nAnswer:"] * 2
 
 
+@pytest.mark.parametrize(
+    ("shown", "hints", "place"),
+    [
+        # The template's own default is no value where others have one; and the order is no matter.
+        ("{{hint | default('')}}", [{}, {"hint": "It flies."}], "item 'a': hint"),
+        ("{{hint.one}}", [{"hint": {"one": "x"}}, {"hint": {}}], "item 'b': hint.one"),
+        (
+            "{% for word in hint.values() %}{{word}} {% endfor %}",
+            [{"hint": {"one": "x"}}, {"hint": {"one": "x", "two": "y"}}],
+            "item 'a': hint.two",
+        ),
+        ("{{hint | join(', ')}}", [{"hint": ["x"]}, {"hint": [None]}], "item 'b': hint[]"),
+    ],
+)
+def test_what_a_prompt_would_have_the_word_none_for(tasks, tmp_path, shown, hints, place):
+    (tasks / "mine.yaml").write_text(f"include: _question_yaml\ndoc_to_text: {json.dumps(shown)}\n")
+    item, spec = ITEM["_question_yaml"], TaskSpec(metric="acc", data="any")
+    items = [{"id": name, **item, **hint} for name, hint in zip("ab", hints, strict=True)]
+    file = write_items(tmp_path / "items.jsonl", items)
+    said = f"task mine: {place}: missing; allowed: a value in each item, since the task names hint"
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        load_task("mine", spec, file)
+
+
 @pytest.mark.parametrize("points", [50, -1])
 def test_a_metric_that_is_not_between_0_and_1_is_not_shown_as_an_accuracy(
     tasks, tmp_path, make_model, tokenizer, points
