@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,18 @@ def _local(name: str, file: Path) -> Task:
         if isinstance(value, str) and value.isidentifier() and value not in task.features:
             raise ValueError(f"task {name}: {key} = {value!r}: allowed: a field of items: {fields}")
     _check_fields(name, task)
+    _check_ids(name, task)
     return task
+
+
+def _check_ids(name: str, task: Task) -> None:
+    """Scores are kept by the id of an item, of which a ``process_docs`` may make several."""
+    ids = Counter(item.get("id", number) for number, item in enumerate(task.eval_docs))
+    identifier, times = ids.most_common(1)[0]
+    if times > 1:
+        raise ValueError(
+            f"task {name}: {times} items have the id {identifier!r}; allowed: each id once"
+        )
 
 
 def _check_fields(name: str, task: Task) -> None:

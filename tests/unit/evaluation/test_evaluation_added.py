@@ -184,6 +184,23 @@ def test_what_a_prompt_would_have_the_word_none_for(tasks, tmp_path, shown, hint
         load_task("mine", spec, file)
 
 
+def test_items_that_a_function_makes_two_of(tasks, tmp_path):
+    (tasks / "twice.py").write_text(
+        "from datasets import concatenate_datasets\n\n\n"
+        "def twice(items):\n    return concatenate_datasets([items, items])\n"
+    )
+    (tasks / "mine.yaml").write_text(
+        "include: _question_yaml\nprocess_docs: !function twice.twice\n"
+    )
+    spec = TaskSpec(metric="acc", data="any")
+    file = write_items(tmp_path / "items.jsonl", [{"id": "a", **ITEM["_question_yaml"]}])
+    with pytest.raises(ValueError, match=r"^task mine: 2 items have the id 'a'; allowed: each id"):
+        load_task("mine", spec, file)
+    # Without ids their places tell them apart.
+    write_items(file, [ITEM["_question_yaml"]])
+    assert len(load_task("mine", spec, file)["tasks"]["mine"].eval_docs) == 2
+
+
 @pytest.mark.parametrize("points", [50, -1])
 def test_a_metric_that_is_not_between_0_and_1_is_not_shown_as_an_accuracy(
     tasks, tmp_path, make_model, tokenizer, points
