@@ -209,6 +209,9 @@ def _not_converted(path: Path, error: Exception) -> SourceError:
 
 
 def _in_a_line(error: Exception, folder: Path) -> str:
-    """The class and the first line of an error, without the temporary folder that it is about."""
-    reason = str(error).partition("\n")[0].replace(f"{folder}/", "").replace(str(folder), "it")
+    """The class of an error and its first lines, which are what and why, without the temporary
+    folder that it is about.
+    """
+    reason = " ".join(map(str.strip, str(error).splitlines()[:2]))
+    reason = reason.replace(f"{folder}/", "").replace(str(folder), "it")
     return f"{type(error).__name__}: {reason}"

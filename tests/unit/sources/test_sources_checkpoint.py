@@ -252,6 +252,12 @@ def test_a_file_that_ends_early(llama, tmp_path):
     assert refusal(llama, tmp_path / "out").startswith("cannot be loaded: ")
 
 
+def test_a_setting_that_cannot_be_is_named_with_its_value(llama, tmp_path):
+    reconfigure(llama, "config.json", hidden_size="64")
+    message = refusal(llama, tmp_path / "out")
+    assert message.endswith(": Field 'hidden_size' expected int, got str (value: '64')")
+
+
 def test_every_load_is_checked(llama):
     rewrite(llama, without(DOWN))
     with pytest.raises(SourceError) as error:
