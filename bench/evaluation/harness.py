@@ -16,6 +16,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.manager import TaskDict
 from lm_eval.utils import env
 
+from bench.data.forms import DataError
 from bench.evaluation.answers import mean_bpb, options_of
 from bench.evaluation.own import load_own
 from bench.evaluation.packed import PackedLM
@@ -62,7 +63,7 @@ def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
         The task, or the tasks and groups of a group, by name.
 
     Raises:
-        ValueError: there is no such task, or its settings do not fit it or its items.
+        DataError: there is no such task, or its settings do not fit it or its items.
     """
     if data.is_dir():
         loaded = load_own(name, data)
@@ -73,11 +74,11 @@ def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
         task.set_fewshot_seed(FEW_SHOT_SEED)
         count = len(task.eval_docs)
         if spec.windows == "rolling" and spec.limit is not None and spec.limit > count:
-            raise ValueError(f"task {label}: limit = {spec.limit}: there are {count} items")
+            raise DataError(f"task {label}: limit = {spec.limit}: there are {count} items")
     metrics = list(_metrics(name, loaded))
     if spec.metric not in metrics:
         found = ", ".join(metrics) or "none: it has no average over all items that tables can show"
-        raise ValueError(f"task {name}: metric = {spec.metric!r}: allowed: {found}")
+        raise DataError(f"task {name}: metric = {spec.metric!r}: allowed: {found}")
     return loaded
 
 
@@ -102,7 +103,7 @@ def score(
     """The rows of `bench.evaluation.Evaluation` that are of this task: metrics, and samples.
 
     Raises:
-        ValueError: the metric that tables show is no fraction of 1.
+        DataError: the metric that tables show is no fraction of 1.
     """
     task, *others = loaded["tasks"].values()
     if spec.windows == "disjoint":
@@ -167,7 +168,7 @@ def _check_fractions(name: str, metric: str, value: float, items: list[dict]) ->
     """No definition says what a function of its own can return."""
     for found in (value, *(item[metric] for item in items if metric in item)):
         if not 0 <= found <= 1:
-            raise ValueError(
+            raise DataError(
                 f"task {name}: metric = {metric!r}: is {found:g}; allowed: one between 0 and 1"
             )
 
@@ -220,25 +221,25 @@ def _of_question(task: Task, sample: dict) -> dict:
 def _local(name: str, file: Path) -> Task:
     definition = TASKS_FOLDER / f"{name}.yaml"
     if not definition.exists():
-        raise ValueError(f"unknown task {name!r}: there is no {definition.name} in config/tasks")
+        raise DataError(f"unknown task {name!r}: there is no {definition.name} in config/tasks")
     with file.open(encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines]
     if not items:
-        raise ValueError(f"task {name}: no items in {file}")
+        raise DataError(f"task {name}: no items in {file}")
     fields = ", ".join(items[0])
     try:
         task = LocalTask(load_yaml(definition), items)
     # lm-eval tries a definition on an item, and what it then raises has no base class.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ValueError(
+        raise DataError(
             f"task {name}: {definition} does not fit items with {fields}: {reason}"
         ) from error
     for key in ("doc_to_text", "doc_to_target"):
         value = getattr(task.config, key)
         # lm-eval takes a name that is no field for the text itself.
         if isinstance(value, str) and value.isidentifier() and value not in task.features:
-            raise ValueError(f"task {name}: {key} = {value!r}: allowed: a field of items: {fields}")
+            raise DataError(f"task {name}: {key} = {value!r}: allowed: a field of items: {fields}")
     _check_fields(name, task)
     _check_ids(name, task)
     return task
@@ -249,7 +250,7 @@ def _check_ids(name: str, task: Task) -> None:
     ids = Counter(item.get("id", number) for number, item in enumerate(task.eval_docs))
     identifier, times = ids.most_common(1)[0]
     if times > 1:
-        raise ValueError(
+        raise DataError(
             f"task {name}: {times} items have the id {identifier!r}; allowed: each id once"
         )
 
@@ -266,7 +267,7 @@ def _check_fields(name: str, task: Task) -> None:
         for field in fields:
             place = next(_missing(field, item[field]), None)
             if place is not None:
-                raise ValueError(
+                raise DataError(
                     f"task {name}: item {item.get('id', number)!r}: {place}: missing; allowed: a "
                     f"value in each item, since the task names {field}"
                 )
@@ -324,12 +325,12 @@ def score_windows(
         Value and standard error over windows of each metric, and the windows as items.
 
     Raises:
-        ValueError: the texts have no, or fewer than ``limit``, windows.
+        DataError: the texts have no, or fewer than ``limit``, windows.
     """
     ids, length = lm.tokenizer("\n\n".join(texts))["input_ids"], spec.context_length
     windows = [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]
     if len(windows) < (spec.limit or 1):
-        raise ValueError(
+        raise DataError(
             f"limit = {spec.limit}, context_length = {length}: the text has {len(ids)} tokens, "
             f"which are {len(windows)} windows; allowed: at least one, and as many as there are"
         )
