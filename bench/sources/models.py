@@ -132,10 +132,14 @@ def convert_pytorch(folder: Path) -> None:
 
     for path in tqdm(sorted(folder.glob(f"{PYTORCH}*.bin")), desc="convert", unit="file"):
         try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = dict(torch.load(path, map_location="cpu", weights_only=True))
         # What an unreadable file raises depends on how it is broken.
         except Exception as error:
             raise _not_converted(path, error) from error
+        for name, tensor in tensors.items():
+            if not isinstance(tensor, torch.Tensor):
+                found = type(tensor).__name__
+                raise SourceError(f"{path.name}: {name!r} is a {found}; allowed: tensors by name")
         # Tensors that share memory are refused, and those of one file may.
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         save_file(tensors, folder / _as_safetensors(path.name), metadata={"format": "pt"})
