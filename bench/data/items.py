@@ -1,9 +1,10 @@
 """What is done with single items, whatever their form."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from bench.data.forms import Item, folded, form_of
 
@@ -14,10 +15,18 @@ def content(item: dict) -> dict:
 
 
 def own_texts(item: dict) -> list[str]:
-    """The texts of the fields of its own."""
+    """The texts of the fields of its own, those inside lists and objects too."""
     form = form_of(item)
-    others = (value for field, value in content(item).items() if field not in form)
-    return [value for value in others if isinstance(value, str)]
+    others = [value for field, value in content(item).items() if field not in form]
+    return list(_texts(others))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def document(item: dict) -> tuple[str, str]:

@@ -11,7 +11,8 @@ import regex
 from bench.data.items import document, own_texts
 
 # What is compared: a word with its marks; a character, in scripts without spaces between words; a
-# sign, where sums differ by it. White space and punctuation are no difference.
+# sign, where sums differ by it. White space and punctuation are no difference, nor is a soft hyphen
+# or another character that is not seen, nor another form of a letter or a digit, as of full width.
 UNSPACED = (
     r"\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}\p{scx=Yiii}"
     r"\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Lana}\p{scx=Talu}\p{scx=Tale}\p{scx=Tavt}"
@@ -19,6 +20,10 @@ UNSPACED = (
 SIGN = r"\p{Sm}|[-*/%^](?=\s*\d)"
 TOKEN = regex.compile(rf"(?V1)[[{UNSPACED}]&&\w]|[\w--[{UNSPACED}]]+|{SIGN}")
 TOKEN_IN_ASCII = regex.compile(rf"\w+|{SIGN}")
+UNSEEN = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
+LETTERS = regex.compile(r"[\p{L}\p{Nd}]+")
+# Between paragraphs, whatever ends a line.
+BLANK = regex.compile(r"\n\s*\n")
 # Shorter texts occur anywhere. Enough are five words, or 13 characters; nine, if they are Han
 # characters, of which a word has one or two.
 WORTH = (
@@ -45,8 +50,16 @@ class Overlap:
 
 def tokens(text: str) -> list[str]:
     """What counts when texts are compared, whatever their case and composition."""
-    text = normalize("NFC", text).casefold()
+    text = _plain(text).casefold()
     return (TOKEN_IN_ASCII if text.isascii() else TOKEN).findall(text)
+
+
+def _plain(text: str) -> str:
+    """A text with one way to write each of its characters, and without those that are not seen."""
+    if text.isascii():
+        return text
+    text = UNSEEN.sub("", normalize("NFC", text))
+    return LETTERS.sub(lambda found: normalize("NFKC", found[0]), text)
 
 
 def is_enough(words: list[str]) -> bool:
@@ -110,7 +123,7 @@ def _measured(item: dict) -> list[str]:
     """The pieces of an item that must not occur in training text."""
     given, rest = document(item)
     wholes, texts = ([], [rest]) if "text" in item else ([given or rest], [])
-    paragraphs = [part for text in [*texts, *own_texts(item)] for part in text.split("\n\n")]
+    paragraphs = [part for text in [*texts, *own_texts(item)] for part in BLANK.split(text)]
     return wholes + [text for text in paragraphs if not text.strip().startswith("= ")]
 
 
@@ -121,6 +134,6 @@ def _worth(token: str) -> int:
 
 def _around(text: str, first: int, last: int) -> str:
     """The text from one token to another, and a little more."""
-    text = normalize("NFC", text)
+    text = _plain(text)
     places = [match.span() for match in TOKEN.finditer(text)]
     return text[max(places[first][0] - CONTEXT, 0) : places[last][1] + CONTEXT].strip()

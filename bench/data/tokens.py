@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -193,11 +194,17 @@ def _stream(items: Sequence[dict], tokenizer) -> Iterator[tuple[int, list[int]]]
     start = tokenizer("")["input_ids"]
     for first in range(0, len(items), DOCUMENTS_AT_ONCE):
         parts = [document(item) for item in items[first : first + DOCUMENTS_AT_ONCE]]
-        # The prompt's tokens are the first ones of the whole text, as in evaluation.
+        # The prompt's tokens are the first ones of the whole text, as in evaluation; but a space
+        # that ends a prompt is one with the word behind it, which is to be learnt.
         texts = tokenizer([given + rest for given, rest in parts], add_special_tokens=False)
         prompts = tokenizer([given for given, _ in parts], add_special_tokens=False)
         for (given, _), prompt, ids in zip(
             parts, prompts["input_ids"], texts["input_ids"], strict=True
         ):
-            hidden = len(start) + len(prompt) if given else 0
+            hidden = len(start) + _shared(prompt, ids) if given else 0
             yield hidden, [*start, *ids, tokenizer.eos_token_id]
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with that are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

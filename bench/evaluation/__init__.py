@@ -55,7 +55,7 @@ def evaluate(
             is computed too, and masked: on a CPU many tokens cost more than they save.
 
     Raises:
-        ValueError: a task is unknown, or its settings do not fit its items or the model. All tasks
+        DataError: a task is unknown, or its settings do not fit its items or the model. All tasks
             are looked at before the first is scored.
         FloatingPointError: the model does not give finite probabilities.
     """

@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -14,6 +16,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.manager import TaskDict
 from lm_eval.utils import env
 
+from bench.data.forms import DataError
 from bench.evaluation.answers import mean_bpb, options_of
 from bench.evaluation.own import load_own
 from bench.evaluation.packed import PackedLM
@@ -41,7 +44,10 @@ class LocalTask(ConfigurableTask):
         super().__init__(config=config)
 
     def download(self, dataset_kwargs=None):
-        self.dataset = {self.config.test_split: Dataset.from_list(self._items)}
+        # Of fields that the first item lacks, a table would have none.
+        fields = dict.fromkeys(field for item in self._items for field in item)
+        columns = {field: [item.get(field) for item in self._items] for field in fields}
+        self.dataset = {self.config.test_split: Dataset.from_dict(columns)}
 
 
 def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
@@ -57,7 +63,7 @@ def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
         The task, or the tasks and groups of a group, by name.
 
     Raises:
-        ValueError: there is no such task, or its settings do not fit it or its items.
+        DataError: there is no such task, or its settings do not fit it or its items.
     """
     if data.is_dir():
         loaded = load_own(name, data)
@@ -68,11 +74,11 @@ def load_task(name: str, spec: TaskSpec, data: Path) -> TaskDict:
         task.set_fewshot_seed(FEW_SHOT_SEED)
         count = len(task.eval_docs)
         if spec.windows == "rolling" and spec.limit is not None and spec.limit > count:
-            raise ValueError(f"task {label}: limit = {spec.limit}: there are {count} items")
+            raise DataError(f"task {label}: limit = {spec.limit}: there are {count} items")
     metrics = list(_metrics(name, loaded))
     if spec.metric not in metrics:
         found = ", ".join(metrics) or "none: it has no average over all items that tables can show"
-        raise ValueError(f"task {name}: metric = {spec.metric!r}: allowed: {found}")
+        raise DataError(f"task {name}: metric = {spec.metric!r}: allowed: {found}")
     return loaded
 
 
@@ -97,7 +103,7 @@ def score(
     """The rows of `bench.evaluation.Evaluation` that are of this task: metrics, and samples.
 
     Raises:
-        ValueError: the metric that tables show is no fraction of 1.
+        DataError: the metric that tables show is no fraction of 1.
     """
     task, *others = loaded["tasks"].values()
     if spec.windows == "disjoint":
@@ -162,7 +168,7 @@ def _check_fractions(name: str, metric: str, value: float, items: list[dict]) ->
     """No definition says what a function of its own can return."""
     for found in (value, *(item[metric] for item in items if metric in item)):
         if not 0 <= found <= 1:
-            raise ValueError(
+            raise DataError(
                 f"task {name}: metric = {metric!r}: is {found:g}; allowed: one between 0 and 1"
             )
 
@@ -215,42 +221,68 @@ def _of_question(task: Task, sample: dict) -> dict:
 def _local(name: str, file: Path) -> Task:
     definition = TASKS_FOLDER / f"{name}.yaml"
     if not definition.exists():
-        raise ValueError(f"unknown task {name!r}: there is no {definition.name} in config/tasks")
+        raise DataError(f"unknown task {name!r}: there is no {definition.name} in config/tasks")
     with file.open(encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines]
     if not items:
-        raise ValueError(f"task {name}: no items in {file}")
+        raise DataError(f"task {name}: no items in {file}")
     fields = ", ".join(items[0])
     try:
         task = LocalTask(load_yaml(definition), items)
     # lm-eval tries a definition on an item, and what it then raises has no base class.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ValueError(
+        raise DataError(
             f"task {name}: {definition} does not fit items with {fields}: {reason}"
         ) from error
     for key in ("doc_to_text", "doc_to_target"):
         value = getattr(task.config, key)
         # lm-eval takes a name that is no field for the text itself.
         if isinstance(value, str) and value.isidentifier() and value not in task.features:
-            raise ValueError(f"task {name}: {key} = {value!r}: allowed: a field of items: {fields}")
+            raise DataError(f"task {name}: {key} = {value!r}: allowed: a field of items: {fields}")
     _check_fields(name, task)
+    _check_ids(name, task)
     return task
 
 
+def _check_ids(name: str, task: Task) -> None:
+    """Scores are kept by the id of an item, of which a ``process_docs`` may make several."""
+    ids = Counter(item.get("id", number) for number, item in enumerate(task.eval_docs))
+    identifier, times = ids.most_common(1)[0]
+    if times > 1:
+        raise DataError(
+            f"task {name}: {times} items have the id {identifier!r}; allowed: each id once"
+        )
+
+
 def _check_fields(name: str, task: Task) -> None:
-    """For a field that an item lacks and another one has, lm-eval writes the word None."""
+    """For what an item lacks and another one has, lm-eval writes the word None: a field, or an
+    entry of one.
+    """
     filled_in = (getattr(task.config, key) for key in FILLED_IN)
     templates = [template for template in filled_in if isinstance(template, str)]
     named = {field for text in templates for field in find_undeclared_variables(env.parse(text))}
     fields = [field for field in task.features if field in named.union(templates)]
     for number, item in enumerate(task.eval_docs):
         for field in fields:
-            if item[field] is None:
-                raise ValueError(
-                    f"task {name}: item {item.get('id', number)!r}: {field}: missing; allowed: a "
-                    "value in each item, since the task names it"
+            place = next(_missing(field, item[field]), None)
+            if place is not None:
+                raise DataError(
+                    f"task {name}: item {item.get('id', number)!r}: {place}: missing; allowed: a "
+                    f"value in each item, since the task names {field}"
                 )
+
+
+def _missing(place: str, value: Any) -> Iterator[str]:
+    """The places of what is missing in a value: entries that other items have are None in it."""
+    if value is None:
+        yield place
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _missing(f"{place}.{key}", part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _missing(f"{place}[]", part)
 
 
 def perplexity(
@@ -293,12 +325,12 @@ def score_windows(
         Value and standard error over windows of each metric, and the windows as items.
 
     Raises:
-        ValueError: the texts have no, or fewer than ``limit``, windows.
+        DataError: the texts have no, or fewer than ``limit``, windows.
     """
     ids, length = lm.tokenizer("\n\n".join(texts))["input_ids"], spec.context_length
     windows = [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]
     if len(windows) < (spec.limit or 1):
-        raise ValueError(
+        raise DataError(
             f"limit = {spec.limit}, context_length = {length}: the text has {len(ids)} tokens, "
             f"which are {len(windows)} windows; allowed: at least one, and as many as there are"
         )

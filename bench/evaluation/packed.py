@@ -237,13 +237,13 @@ class PackedLM(HFLM):
         scoring: `packed`; or `single` once packed requests were not scored as they are alone.
 
     Raises:
-        ValueError: the model takes fewer tokens than `max_length`.
+        DataError: the model takes fewer tokens than `max_length`.
     """
 
     def __init__(self, model, tokenizer, *, max_length: int | None = None, batch_tokens: int = 256):
         super().__init__(pretrained=model, tokenizer=tokenizer)
         if max_length is not None and max_length > self.max_length:
-            raise ValueError(
+            raise DataError(
                 f"context_length = {max_length}: the model takes at most {self.max_length} tokens"
             )
         self._max_length = max_length
@@ -384,10 +384,11 @@ class PackedLM(HFLM):
         """What the model reads of a request: all but the last token, cut from the left.
 
         Raises:
-            DataError: a token has no row in the embedding.
+            DataError: there is nothing before them or to score, or more than fits; or a token has
+                no row in the embedding.
         """
         if not context or not 0 < len(continuation) <= self.max_length:
-            raise ValueError(
+            raise DataError(
                 f"a request of {len(context)} context and {len(continuation)} continuation tokens; "
                 f"allowed: at least 1, and 1 to {self.max_length}"
             )

@@ -2,9 +2,11 @@
 
 import platform
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from baselines.pruning.layers import prunable_layers
@@ -56,9 +58,22 @@ def read_layers(folder: str | Path, model: nn.Module) -> Iterator[tuple[str, Ten
     What its files call them only ``transformers`` knows, so it loads the folder. In the dtype of
     the files the weights stay mapped: a second model is never held in memory.
     """
-    stored = load_whole(folder, folder, dtype="auto")
+    stored = load_whole(folder, folder, dtype=_stored_dtype(Path(folder)))
     for name in prunable_layers(model):
         yield name, stored.get_submodule(name).weight.detach()
+
+
+def _stored_dtype(folder: Path) -> torch.dtype | str:
+    """The dtype of a folder's weights; of several, one in which none of them is rounded.
+
+    What ``config.json`` says need not be theirs; it is asked where all have less than 16 bits.
+    """
+    dtypes = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            dtypes |= {file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118
+    wide = [dtype for dtype in dtypes if dtype.is_floating_point and dtype.itemsize > 1]
+    return reduce(torch.promote_types, wide) if wide else "auto"
 
 
 # Up to this length the CPU's fused attention kernel loses to plain matrix products.

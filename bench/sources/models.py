@@ -132,10 +132,14 @@ def convert_pytorch(folder: Path) -> None:
 
     for path in tqdm(sorted(folder.glob(f"{PYTORCH}*.bin")), desc="convert", unit="file"):
         try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = dict(torch.load(path, map_location="cpu", weights_only=True))
         # What an unreadable file raises depends on how it is broken.
         except Exception as error:
             raise _not_converted(path, error) from error
+        for name, tensor in tensors.items():
+            if not isinstance(tensor, torch.Tensor):
+                found = type(tensor).__name__
+                raise SourceError(f"{path.name}: {name!r} is a {found}; allowed: tensors by name")
         # Tensors that share memory are refused, and those of one file may.
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         save_file(tensors, folder / _as_safetensors(path.name), metadata={"format": "pt"})
@@ -209,6 +213,9 @@ def _not_converted(path: Path, error: Exception) -> SourceError:
 
 
 def _in_a_line(error: Exception, folder: Path) -> str:
-    """The class and the first line of an error, without the temporary folder that it is about."""
-    reason = str(error).partition("\n")[0].replace(f"{folder}/", "").replace(str(folder), "it")
+    """The class of an error and its first lines, which are what and why, without the temporary
+    folder that it is about.
+    """
+    reason = " ".join(map(str.strip, str(error).splitlines()[:2]))
+    reason = reason.replace(f"{folder}/", "").replace(str(folder), "it")
     return f"{type(error).__name__}: {reason}"

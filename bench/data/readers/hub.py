@@ -51,7 +51,7 @@ def hellaswag(path: Path, skipped: Counter) -> Iterator[dict]:
     for row in _rows(path):
         context = f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}"
         endings = [_without_marks(ending) for ending in row["endings"]]
-        label = int(row["label"]) if row["label"] else -1
+        label = int(row["label"]) if row["label"] != "" else -1
         yield from _answered(_without_marks(context), endings, label, skipped)
 
 

@@ -111,6 +111,10 @@ def test_hellaswag(parquet):
         (preprocess(f"Food: {context} The cook"), f" {preprocess(row['endings'][1]).strip()}")
     ]
     assert skipped == {"no answer": 1}
+    # Written again with numbers, the first ending has number 0.
+    items, skipped = read("hellaswag", parquet({**row, "label": 0}, {**row, "label": -1}))
+    assert [response for _, response in pairs(items)] == [" eats."]
+    assert skipped == {"no answer": 1}
 
 
 def test_winogrande(parquet):

@@ -232,6 +232,8 @@ def asked(question: str) -> dict:
         {"text": "The red cup fell; nobody saw it!"},
         {"text": "Nothing of this is there.\n\nThe red cup fell; nobody saw it!\n\nThis neither."},
         asked("The red CUP fell nobody?"),
+        {"text": "Nothing of this is there.\r\n\r\nThe red cup fell; nobody saw it!\r\n"},
+        {"text": "Nothing of this is there.\n \t\nThe red cup fell; nobody saw it!"},
         {"text": "long ago the red cup fell nobody saw it the end"},
         {"sentence": "The red _ fell, nobody.", "options": ["cup", "box"], "answer": 0},
         asked("Fact: ice is so cold?"),
@@ -245,6 +247,11 @@ def asked(question: str) -> dict:
         asked("3 + 4 - 5 + 6 - 7"),
         asked("Is it broken?") | {"review": "The red cup fell; nobody saw it!"},
         asked("Is it broken?") | {"review": "It was\n\nThe red cup fell; nobody saw it!"},
+        asked("Is it broken?") | {"reviews": ["It was.", "The red cup fell; nobody saw it!"]},
+        asked("Is it broken?") | {"seen": {"by": [{"text": "The red cup fell; nobody saw it!"}]}},
+        # As pages have it: a soft hyphen, spaces of no width, letters of full width.
+        {"text": "The red cup fell; no\u00adbody\u200b saw\ufeff it!"},
+        {"text": "The \uff52\uff45\uff44 cup fell; nobody saw it!"},
         # The name of a field of another form.
         asked("Is it broken?") | {"sentence": "The red cup fell; nobody saw it!"},
     ],
@@ -352,6 +359,7 @@ def test_an_overlap_shows_what_was_found_where():
     [
         ("Well-known: don't!", ["well", "known", "don", "t"]),
         ("Straße", ["strasse"]),
+        ("x_1 ﬂoor² Tea™ ½ \uff15", ["x_1", "floor", "tea", "5"]),
         ("可以用Python写", ["可", "以", "用", "python", "写"]),
         ("2*3 - x, a - b", ["2", "*", "3", "x", "a", "b"]),
         ("हिन्दी में", ["हिन्दी", "में"]),

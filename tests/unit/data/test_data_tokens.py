@@ -197,6 +197,20 @@ def test_blocks_of_prompts_alone_are_refused():
     assert counted(4, prompt_loss=True) == 3
 
 
+@pytest.mark.parametrize(("prompt", "response"), [("w1 w2", " w3 w4"), ("w1 w2 ", "w3 w4")])
+def test_all_of_a_response_counts_wherever_the_space_before_it_stands(prompt, response):
+    """A space is a token with the word behind it, and alone where a text ends."""
+    pieces = ["</s>", "▁", *(f"▁{word}" for word in WORDS)]
+    words = Tokenizer(models.WordLevel({piece: index for index, piece in enumerate(pieces)}))
+    words.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    items = [{"id": str(index), "prompt": prompt, "response": response} for index in range(2)]
+    options = {"length": 5, "blocks": 2, "prompt_loss": False, "seed": 0}
+    packed = pack({"prompts": (items, 1.0)}, tokenizer, **options)
+    assert packed.input_ids.tolist() == [[3, 4, 5, 6, 0]] * 2
+    assert packed.labels.tolist() == [[-100, -100, 5, 6, 0]] * 2
+
+
 def test_tokenizer_without_an_end():
     tokenizer = make_tokenizer(start=False)
     tokenizer.eos_token = None

@@ -14,6 +14,7 @@ from layers import read_layers
 from snakemake.utils import update_config
 
 from bench.config.loading import load
+from bench.data.forms import DataError
 from bench.data.prepare import prepare
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
 from bench.evaluation.harness import load_task
@@ -112,7 +113,7 @@ def test_items_of_another_form_are_refused(tasks, tmp_path, include):
         if form == include:
             load_task("mine", TaskSpec(**settings), file)
             continue
-        with pytest.raises(ValueError, match=r"^task mine: ") as error:
+        with pytest.raises(DataError, match=r"^task mine: ") as error:
             load_task("mine", TaskSpec(**settings), file)
         assert ", ".join(["id", *item]) in str(error.value)
         assert "\n" not in str(error.value)
@@ -131,7 +132,7 @@ def test_items_of_another_form_are_refused(tasks, tmp_path, include):
 def test_a_definition_that_lm_eval_does_not_take_is_one_line(tasks, tmp_path, definition, said):
     (tasks / "mine.yaml").write_text(f"include: _question_yaml\n{definition}\n")
     file = write_items(tmp_path / "items.jsonl", [{"id": "a", **ITEM["_question_yaml"]}])
-    with pytest.raises(ValueError, match=r"^task mine: ") as error:
+    with pytest.raises(DataError, match=r"^task mine: ") as error:
         load_task("mine", TaskSpec(metric="acc", data="any"), file)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
@@ -153,11 +154,52 @@ def test_an_item_without_a_field_that_the_prompt_names(tasks, tmp_path, definiti
     item, spec = ITEM["_question_yaml"], TaskSpec(metric="acc", data="any")
     items = [{"id": "a", **item, "hint": "It flies."}, {"id": "b", **item} | other]
     file = write_items(tmp_path / "items.jsonl", items)
-    with pytest.raises(ValueError, match=r"^task mine: item 'b': hint: missing; allowed: a value"):
+    with pytest.raises(DataError, match=r"^task mine: item 'b': hint: missing; allowed: a value"):
         load_task("mine", spec, file)
     (tasks / "mine.yaml").write_text("include: _question_yaml\n")
     task = load_task("mine", spec, file)["tasks"]["mine"]
     assert [task.doc_to_text(item) for item in task.eval_docs] == ["Question: Who?\nAnswer:"] * 2
+
+
+@pytest.mark.parametrize(
+    ("shown", "hints", "place"),
+    [
+        # The template's own default is no value where others have one; and the order is no matter.
+        ("{{hint | default('')}}", [{}, {"hint": "It flies."}], "item 'a': hint"),
+        ("{{hint.one}}", [{"hint": {"one": "x"}}, {"hint": {}}], "item 'b': hint.one"),
+        (
+            "{% for word in hint.values() %}{{word}} {% endfor %}",
+            [{"hint": {"one": "x"}}, {"hint": {"one": "x", "two": "y"}}],
+            "item 'a': hint.two",
+        ),
+        ("{{hint | join(', ')}}", [{"hint": ["x"]}, {"hint": [None]}], "item 'b': hint[]"),
+    ],
+)
+def test_what_a_prompt_would_have_the_word_none_for(tasks, tmp_path, shown, hints, place):
+    (tasks / "mine.yaml").write_text(f"include: _question_yaml\ndoc_to_text: {json.dumps(shown)}\n")
+    item, spec = ITEM["_question_yaml"], TaskSpec(metric="acc", data="any")
+    items = [{"id": name, **item, **hint} for name, hint in zip("ab", hints, strict=True)]
+    file = write_items(tmp_path / "items.jsonl", items)
+    said = f"task mine: {place}: missing; allowed: a value in each item, since the task names hint"
+    with pytest.raises(DataError, match=f"^{re.escape(said)}$"):
+        load_task("mine", spec, file)
+
+
+def test_items_that_a_function_makes_two_of(tasks, tmp_path):
+    (tasks / "twice.py").write_text(
+        "from datasets import concatenate_datasets\n\n\n"
+        "def twice(items):\n    return concatenate_datasets([items, items])\n"
+    )
+    (tasks / "mine.yaml").write_text(
+        "include: _question_yaml\nprocess_docs: !function twice.twice\n"
+    )
+    spec = TaskSpec(metric="acc", data="any")
+    file = write_items(tmp_path / "items.jsonl", [{"id": "a", **ITEM["_question_yaml"]}])
+    with pytest.raises(DataError, match=r"^task mine: 2 items have the id 'a'; allowed: each id"):
+        load_task("mine", spec, file)
+    # Without ids their places tell them apart.
+    write_items(file, [ITEM["_question_yaml"]])
+    assert len(load_task("mine", spec, file)["tasks"]["mine"].eval_docs) == 2
 
 
 @pytest.mark.parametrize("points", [50, -1])
@@ -174,7 +216,7 @@ def test_a_metric_that_is_not_between_0_and_1_is_not_shown_as_an_accuracy(
     file = write_items(tmp_path / "items.jsonl", [{"id": "a", **ITEM["_question_yaml"]}])
     spec = TaskSpec(metric="points", data="any")
     said = rf"^task mine: metric = 'points': is {points}; allowed: one between 0 and 1$"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(DataError, match=said):
         evaluate(make_model(), tokenizer, {"mine": spec}, {"mine": file})
 
 

@@ -398,14 +398,14 @@ def test_nothing_is_read_twice_where_nothing_is_packed(make_model, tokenizer):
 
 
 def test_more_context_than_the_model_takes(make_model, tokenizer):
-    with pytest.raises(ValueError, match="context_length = 257: the model takes at most 256"):
+    with pytest.raises(DataError, match="context_length = 257: the model takes at most 256"):
         PackedLM(make_model(), tokenizer, max_length=257)
 
 
 @pytest.mark.parametrize(("context", "continuation"), [([], [1]), ([1], []), ([1], [2] * 9)])
 def test_request_that_cannot_be_scored(make_model, tokenizer, context, continuation):
     lm = PackedLM(make_model(), tokenizer, max_length=8)
-    with pytest.raises(ValueError, match=f"{len(context)} context and {len(continuation)} "):
+    with pytest.raises(DataError, match=f"{len(context)} context and {len(continuation)} "):
         lm._loglikelihood_tokens([(None, context, continuation)])
 
 

@@ -12,6 +12,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from bench.data.forms import DataError
 from bench.evaluation import TASKS_FOLDER, TaskSpec, evaluate
 from bench.evaluation.harness import load_task, perplexity
 
@@ -251,18 +252,18 @@ def test_answers_are_compared_with_the_right_one(model, tokenizer, log_likelihoo
 
 
 def test_more_items_than_there_are(files):
-    with pytest.raises(ValueError, match="task wiki: limit = 7: there are 6 items"):
+    with pytest.raises(DataError, match="task wiki: limit = 7: there are 6 items"):
         load_task("wiki", TASKS["wiki"].model_copy(update={"limit": 7}), files["wiki"])
 
 
 def test_no_items(tmp_path):
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(ValueError, match=r"task wiki: no items in .*empty\.jsonl"):
+    with pytest.raises(DataError, match=r"task wiki: no items in .*empty\.jsonl"):
         load_task("wiki", TASKS["wiki"], tmp_path / "empty.jsonl")
 
 
 def test_metric_that_the_task_does_not_have(files):
-    with pytest.raises(ValueError, match=r"winogrande: metric = 'acc_norm': allowed: acc$"):
+    with pytest.raises(DataError, match=r"winogrande: metric = 'acc_norm': allowed: acc$"):
         load_task("winogrande", TaskSpec(metric="acc_norm"), files["winogrande"])
 
 
@@ -270,7 +271,7 @@ def test_too_much_context_is_said_before_anything_is_scored(model, tokenizer, fi
     passes = []
     handle = model.register_forward_hook(lambda *_: passes.append(1))
     tasks = TASKS | {"wiki": TaskSpec(metric="perplexity", context_length=1024)}
-    with pytest.raises(ValueError, match="context_length = 1024: the model takes at most 256"):
+    with pytest.raises(DataError, match="context_length = 1024: the model takes at most 256"):
         evaluate(model, tokenizer, tasks, files)
     handle.remove()
     assert passes == []

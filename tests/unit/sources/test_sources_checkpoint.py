@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from bench.models.loading import load_model
+from bench.models.loading import load_model, read_layers
 from bench.sources import PathSource, SourceError, SyntheticSource, fetch_model
 
 CPU = torch.device("cpu")
@@ -82,6 +82,26 @@ def test_the_prefix_of_the_base_model_may_be_left_out(user, tmp_path):
     found = load_model(tmp_path / "out", CPU, torch.bfloat16).state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    "kinds", [[torch.float16], [torch.float32], [torch.float16, torch.float32]]
+)
+def test_layers_are_read_as_the_files_have_them(llama, kinds):
+    """``config.json`` says bfloat16, which rounds both."""
+
+    def change(tensors):
+        return {
+            k: (t.float() * 1.001).to(kinds[i % len(kinds)])
+            for i, (k, t) in enumerate(tensors.items())
+        }
+
+    rewrite(llama, change)
+    stored = load_file(llama / "model.safetensors")
+    layers = dict(read_layers(llama, load_model(llama, CPU, torch.float32)))
+    assert len(layers) == 14
+    for name, weight in layers.items():
+        assert torch.equal(weight.double(), stored[f"{name}.weight"].double())
 
 
 def test_a_tied_head_is_not_missing_and_any_other_is(user, family, tmp_path):
@@ -230,6 +250,12 @@ def test_a_file_that_ends_early(llama, tmp_path):
     file = llama / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     assert refusal(llama, tmp_path / "out").startswith("cannot be loaded: ")
+
+
+def test_a_setting_that_cannot_be_is_named_with_its_value(llama, tmp_path):
+    reconfigure(llama, "config.json", hidden_size="64")
+    message = refusal(llama, tmp_path / "out")
+    assert message.endswith(": Field 'hidden_size' expected int, got str (value: '64')")
 
 
 def test_every_load_is_checked(llama):

@@ -191,6 +191,21 @@ def test_pytorch_weights_that_are_none(pytorch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"state_dict": {"a": torch.ones(1)}}, "'state_dict' is a dict; allowed: tensors by name"),
+        ([torch.ones(1)], "cannot be converted: "),
+    ],
+)
+def test_pytorch_files_of_other_things_than_tensors(pytorch, tmp_path, content, message):
+    torch.save(content, pytorch.path / "pytorch_model-00002-of-00002.bin")
+    with pytest.raises(SourceError) as error:
+        fetch_model(pytorch, tmp_path / "out")
+    assert str(error.value).startswith(f"pytorch_model-00002-of-00002.bin: {message}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda f: (f / "config.json").write_text('{"architectures": ["BertModel"]}'), "BertModel"),
