@@ -22,7 +22,7 @@ the other budgets are shown beside it.
   estimated: it has no interval.
 * ``diverged``: the share of seeds whose training failed on a loss that is not finite, or whose
   perplexity is above the unrepaired base's or leaves the range of numbers, with the exact interval
-  of a binomial share.
+  of a binomial share. A seed that was trained and has no perplexity is not counted.
 
 **Verdict of a comparison.** What is up to ``negligible`` from the threshold is not worth naming: by
 default 0.5 points of accuracy, 0.01 bits a byte, 0.02 nats a token, 5 % of a cost.

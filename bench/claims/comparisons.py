@@ -235,15 +235,19 @@ class Grid:
         }
         if not all(base.values()):
             return self._lack_of_base(row)
-        seeds = []
+        seeds, unknown = [], Lack("failed for other reasons")
         for record in self.rows[row]:
             if record["status"] == "ok":
                 ours = {corpus: shown_value(record, corpus) for corpus in corpora}
-                # What a record lacks was not asked of it.
-                seeds.append(any(v is not None and v > min(base[c]) for c, v in ours.items()))
+                # What a record lacks was not asked of it; without any it says nothing.
+                above = [v > min(base[c]) for c, v in ours.items() if v is not None]
+                if above:
+                    seeds.append(any(above))
+                else:
+                    unknown = Lack("not measured", "a perplexity")
             elif record["error"]["class"] in DIVERGED:
                 seeds.append(True)
-        return Share(seeds) if seeds else Lack("failed for other reasons")
+        return Share(seeds) if seeds else unknown
 
 
 def _largest_drift(sparsity: dict, before: dict[str, float]) -> float:

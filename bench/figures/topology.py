@@ -21,11 +21,11 @@ def draw(results: Results) -> Figure | None:
     if not evolving:
         return None
     repairs, pruners = in_order(repair for _, repair in evolving), results.pruners
-    steps = max((_steps(history["evolution"]) for history in evolving.values()), key=len)
+    steps = sorted(set().union(*(_steps(history["evolution"]) for history in evolving.values())))
     height = 0.4 + len(repairs)
     figure, axes = panels(len(MEASURES), pruners, height=height, sharex=True)
     for row, (measure, label) in zip(axes, MEASURES.items(), strict=True):
-        matrices = {where: _matrix(history, measure) for where, history in evolving.items()}
+        matrices = {where: _matrix(history, measure, steps) for where, history in evolving.items()}
         values = np.concatenate([matrix.ravel() for matrix in matrices.values()])
         norm = Normalize(np.nanmin(values), max(np.nanmax(values), np.nanmin(values) + 1e-6))
         heat_maps(row, pruners, repairs, matrices, norm, height=height, label=label)
@@ -45,13 +45,16 @@ def _first_seeds(results: Results) -> dict[tuple[str, str], dict]:
     return found
 
 
-def _matrix(history: dict, measure: str) -> np.ndarray:
-    """Values of shape (layers, evolutions); NaN where a layer has fewer evolutions."""
+def _matrix(history: dict, measure: str, steps: list[int]) -> np.ndarray:
+    """Values of shape (layers, steps): at each step those of the repair's last evolution up to it;
+    NaN before the first, and where a layer has fewer evolutions.
+    """
     evolution = history["evolution"]
     numbers = _numbers(evolution["layer"])
-    matrix = np.full((len(history["layers"]), max(numbers) + 1), np.nan)
+    # The last column is that of a step before the first evolution.
+    matrix = np.full((len(history["layers"]), max(numbers) + 2), np.nan)
     matrix[evolution["layer"], numbers] = np.array(evolution[measure], dtype=float)
-    return matrix
+    return matrix[:, np.searchsorted(_steps(evolution), steps, side="right") - 1]
 
 
 def _steps(evolution: dict) -> list[int]:

@@ -63,8 +63,13 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
     """
     found, problems = [], []
     for path in paths:
+        try:
+            rows = pd.read_csv(path)
+        except ValueError as error:
+            problems.append(f"{path}: no table: {error}")
+            continue
         # The header is line 1.
-        for line, row in enumerate(pd.read_csv(path).to_dict("records"), start=2):
+        for line, row in enumerate(rows.to_dict("records"), start=2):
             try:
                 found.append(validated(PUBLISHED, row))
             except MisfitError as error:

@@ -152,6 +152,15 @@ def test_a_bad_row_is_one_line(tmp_path, row, said):
     assert said in line
 
 
+@pytest.mark.parametrize("text", ["", 'model,context\n"'])
+def test_a_file_that_is_no_table_is_named(tmp_path, text):
+    path = tmp_path / "broken.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"broken\.csv: no table: ") as error:
+        read_references([path])
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_examples_and_windows_are_a_part_of_the_setting(tmp_path, records):
     path = tmp_path / "references.csv"
     header = HEADER.replace("value", "few_shot,windows,value")

@@ -579,6 +579,29 @@ def test_stability_is_not_judged_without_the_base(tmp_path):
     assert summary["detail"] == "1 not tested: the unrepaired base not run"
 
 
+def test_stability_is_not_judged_without_a_perplexity(tmp_path):
+    def without(record):
+        tasks = record["config"]["resolved"]["evaluation"]["tasks"]
+        corpora = [name for name, task in tasks.items() if task["metric"] == "perplexity"]
+        for name in corpora:
+            del tasks[name]
+        record["metrics"] = [m for m in record["metrics"] if m["task"] not in corpora]
+
+    claim = {**OBSERVED, "metric": "diverged", "threshold": 0}
+    paths = made_up(tmp_path / "ok")
+    for path in paths:
+        changed(path, without)
+    summary, _ = verdicts(paths, claim)
+    assert summary["verdict"] == "not tested"
+    assert summary["detail"] == "1 not tested: a perplexity not measured"
+    # A loss that is not finite says enough.
+    failed = [Cell("tiny", "wanda", "s60", "seft", 1)]
+    paths = made_up(tmp_path / "nan", failed=failed)
+    for path in paths:
+        changed(path, without)
+    assert verdicts(paths, claim)[0]["verdict"] == "refuted"
+
+
 def test_a_claim_over_several_bases_says_what_it_is_without(tmp_path):
     failed = [Cell("tiny", "magnitude", "s60", "seft", seed) for seed in (0, 1, 2)]
     paths = made_up(tmp_path, pruners=["wanda", "magnitude"], failed=failed)

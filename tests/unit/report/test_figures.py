@@ -223,6 +223,29 @@ def test_a_training_is_drawn_whose_own_repair_is_not_in_the_grid(default):
     assert "lora" in [text.get_text() for text in legend.get_texts()]
 
 
+def test_evolutions_are_drawn_at_their_steps(default):
+    """A variant that evolves half as often is beside the other at the same steps."""
+    results = default.at("default").of("tiny", "s60")
+    often = {cell: h for cell, h in results.histories.items() if cell.repair == "seft"}
+    seldom = {}
+    for cell, history in often.items():
+        layers = len(history["layers"])
+        evolution = {
+            "step": [16] * layers + [32] * layers,
+            "layer": [*range(layers)] * 2,
+            "reactivated": [0.5] * layers + [0.25] * layers,
+            "overlap": [0.9] * layers + [0.8] * layers,
+        }
+        seldom[replace(cell, repair="seft-seldom")] = history | {"evolution": evolution}
+    figure = drawn("topology", replace(results, histories=often | seldom), "tiny", "s60")
+    figure.draw_without_rendering()
+    below = next(axis for axis in figure.axes if axis.get_xlabel())
+    assert [text.get_text() for text in below.get_xticklabels()] == ["8", "16", "24", "32", "40"]
+    image = below.images[0].get_array()
+    assert image[0].tolist() == pytest.approx([0.996, 0.992, 0.988, 0.984, 0.98])
+    assert image[-1].tolist() == [None, 0.9, 0.9, 0.8, 0.8]
+
+
 def test_patterns_are_ordered_and_named():
     patterns = ["4of8", "s70", "2of4", "s50"]
     assert sorted(patterns, key=pattern_order) == ["s50", "s70", "2of4", "4of8"]
