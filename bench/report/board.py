@@ -79,21 +79,19 @@ def board(sources: Sources) -> dict:
 
 def _published(sources: Sources, names: list[str], costs: list[str]) -> list[dict]:
     """Rows of published numbers that are measured here, in the columns that measure them."""
-    found: dict[tuple, dict[str, float]] = {}
-    reported: dict[tuple, set[str]] = {}
+    found: dict[tuple, dict[str, dict[str, float]]] = {}
     for number in plain(sources.reproduction):
         if number["model_here"] is not None:
             row = {**number, "model": number["model_here"]}
-            identity = tuple(row[key] for key in IDENTITY)
-            found.setdefault(identity, {})[number["score"]] = number["published"]
-            reported.setdefault(identity, set()).add(number["source"])
+            ours = found.setdefault(tuple(row[key] for key in IDENTITY), {})
+            ours.setdefault(number["source"], {})[number["score"]] = number["published"]
     empty = dict.fromkeys(SCORE)
     return [
         {
             **dict(zip(IDENTITY, identity, strict=True)),
             **dict.fromkeys([*costs, "device", "seeds", "asked", "achieved"]),
             ORIGIN: PUBLISHED,
-            "state": "; ".join(sorted(reported[identity])),
+            "state": source,
             "status": PUBLISHED,
             "reason": "",
             "drifted": False,
@@ -101,8 +99,19 @@ def _published(sources: Sources, names: list[str], costs: list[str]) -> list[dic
             "recovery": [None] * len(RECOVERY),
             "cells": [],
         }
-        for identity, numbers in found.items()
+        for identity, by_source in found.items()
+        for source, numbers in _agreeing(by_source).items()
     ]
+
+
+def _agreeing(by_source: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The scores of all sources as those of one; as they are where two differ in a score."""
+    together: dict[str, float] = {}
+    for numbers in by_source.values():
+        if (together | numbers) != (numbers | together):
+            return by_source
+        together |= numbers
+    return {"; ".join(sorted(by_source)): together}
 
 
 def details(kinds: dict[str, Kind]) -> set[str]:

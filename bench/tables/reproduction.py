@@ -61,7 +61,8 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
     Raises:
         ValueError: with one line for each problem: file, line, column and what is allowed.
     """
-    found, problems = [], []
+    found: dict[tuple, Published] = {}
+    problems = []
     for path in paths:
         try:
             rows = pd.read_csv(path)
@@ -71,12 +72,17 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
         # The header is line 1.
         for line, row in enumerate(rows.to_dict("records"), start=2):
             try:
-                found.append(validated(PUBLISHED, row))
+                number = validated(PUBLISHED, row)
             except MisfitError as error:
                 problems.append(indent(str(error), f"{path}, line {line}: "))
+                continue
+            of = tuple(number.model_dump(exclude={"value", "tolerance"}).values())
+            if of in found:
+                problems.append(f"{path}, line {line}: there already; allowed: each number once")
+            found[of] = number
     if problems:
         raise ValueError("\n".join(problems))
-    return found
+    return list(found.values())
 
 
 def reproduction_table(references: Iterable[Published], records: list[dict]) -> pd.DataFrame:

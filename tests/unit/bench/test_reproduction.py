@@ -152,6 +152,13 @@ def test_a_bad_row_is_one_line(tmp_path, row, said):
     assert said in line
 
 
+def test_a_number_is_there_once(tmp_path):
+    row = "tiny,512,wiki,perplexity,wanda,s60,{value},0.01,paper"
+    paths = references(tmp_path, row.format(value=30), row.format(value=31))
+    with pytest.raises(ValueError, match="line 3: there already; allowed: each number once"):
+        read_references(paths)
+
+
 @pytest.mark.parametrize("text", ["", 'model,context\n"'])
 def test_a_file_that_is_no_table_is_named(tmp_path, text):
     path = tmp_path / "broken.csv"

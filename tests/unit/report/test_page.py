@@ -259,6 +259,34 @@ def test_the_page_holds_everything_and_names_no_other_address(page):
     assert "one seed: no verdict" in page
 
 
+@pytest.mark.parametrize(
+    ("average", "expected"),
+    [
+        (61.25, {"A paper; Its README": [12.5, 61.25]}),
+        (None, {"A paper": [12.5, None], "Its README": [13.0, None]}),
+    ],
+)
+def test_sources_that_publish_other_numbers_have_rows_of_their_own(sources, average, expected):
+    here = {"model_here": "tiny", "pruner": "wanda", "budget": "default", "repair": "lora"}
+    second = ("wiki_perplexity", 13.0) if average is None else ("average", average)
+    numbers = [("A paper", "wiki_perplexity", 12.5), ("Its README", *second)]
+    known = [
+        {**here, "pattern": "s60", "source": source, "score": score, "published": value}
+        for source, score, value in numbers
+    ]
+    reproduction = pd.DataFrame(known, columns=sources.reproduction.columns, dtype=object)
+    rows = board(replace(sources, reproduction=reproduction))
+    names = [score["name"] for score in rows["scores"]]
+    found = {
+        row["state"]: [
+            row["scores"][names.index(name)][0] for name in ("wiki_perplexity", "average")
+        ]
+        for row in rows["rows"]
+        if row["status"] == "published"
+    }
+    assert found == expected
+
+
 def test_equal_sources_give_equal_pages(sources, page):
     assert build_page(sources) == page
 
