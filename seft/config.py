@@ -144,7 +144,9 @@ class SeftConfig:
     def _check(self, name: str, kind: type | tuple[type, ...], valid, allowed: str):
         value = getattr(self, name)
         optional = NoneType in get_args(type(self).__dataclass_fields__[name].type)
-        if not ((value is None and optional) or (isinstance(value, kind) and valid(value))):
+        # Python takes True for 1.
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if not ((value is None and optional) or (fits and valid(value))):
             raise ValueError(f"{name}={value!r} must be {allowed}")
 
     @property

@@ -34,6 +34,7 @@ from bench.typed import read_as
 RESOURCES = Path("resources")
 # Files that hold more text than they have bytes.
 PACKED = (".gz", ".parquet")
+HOLDS_WORK = "holds the working folder; allowed: a file, or a folder of its own"
 
 
 class _OwnFacts(BaseModel):
@@ -87,9 +88,8 @@ def find_problems(config: Config) -> Iterator[str]:
         if not is_there(path):
             yield f"{key}: no such file or folder"
             continue
-        # What is written there would be taken for what it is made from.
-        if Path.cwd().is_relative_to(path.resolve()):
-            yield f"{key}: holds the working folder; allowed: a file, or a folder of its own"
+        if _holds_work(path):
+            yield f"{key}: {HOLDS_WORK}"
         folder = path if path.is_dir() else path.parent
         for data, spec in config.data.items():
             files = {file: folder / file for file in spec.files if spec.source == name}
@@ -102,12 +102,19 @@ def find_problems(config: Config) -> Iterator[str]:
                 yield from _text_problems(config, size)
 
 
+def _holds_work(path: Path) -> bool:
+    """Whether what is written here would be taken for what it is made from."""
+    return Path.cwd().is_relative_to(path.resolve())
+
+
 def _path_problem(path: Path) -> str | None:
     """Why a path is not that of a model; None if it is."""
     if not is_there(path):
         return "no such file or folder"
     if not (path / "config.json").is_file() and not (path.is_file() and path.suffix == ".gguf"):
         return "has no config.json; allowed: a model's folder, or a file that ends in .gguf"
+    if _holds_work(path):
+        return HOLDS_WORK
     return None
 
 

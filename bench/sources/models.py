@@ -140,8 +140,11 @@ def convert_pytorch(folder: Path) -> None:
             if not isinstance(tensor, torch.Tensor):
                 found = type(tensor).__name__
                 raise SourceError(f"{path.name}: {name!r} is a {found}; allowed: tensors by name")
-        # Tensors that share memory are refused, and those of one file may.
-        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        # Tensors that share memory, or are transposed in it, are refused, and those of a file may.
+        tensors = {
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in tensors.items()
+        }
         save_file(tensors, folder / _as_safetensors(path.name), metadata={"format": "pt"})
         remove(path)
     index = folder / f"{PYTORCH}.bin.index.json"

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import ProgressCallback, TrainingArguments
+from transformers import ProgressCallback
 
 from baselines.repair.base import Repair
 from baselines.repair.own_loop import OwnLoop
@@ -24,7 +24,7 @@ from bench.training.checkpoints import Checkpoints
 from bench.training.loss import next_token_loss
 from bench.training.own_loop import OwnLoopTrainer
 from bench.training.processes import count, everyone
-from bench.training.trainer import FiniteLoss, Progress, RepairTrainer
+from bench.training.trainer import FiniteLoss, OnOneDevice, Progress, RepairTrainer
 
 Result = TypeVar("Result")
 
@@ -162,7 +162,7 @@ def train(
             dtype,
             dense=dense,
             model=model,
-            args=TrainingArguments(
+            args=OnOneDevice(
                 output_dir=everyone(scratch)[0],
                 max_steps=settings.steps,
                 per_device_train_batch_size=micro_batch,

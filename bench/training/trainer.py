@@ -7,11 +7,23 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import ProgressCallback, Trainer, TrainerCallback
+from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from baselines.repair.base import STATE_FILE, Repair
 from bench.files import naming_full_disk
 from bench.training.loss import counted_logits, dense_logits, distillation_loss
+
+
+class OnOneDevice(TrainingArguments):
+    """Arguments of a Trainer for a process that computes on the device of its model alone.
+
+    The library's own shares batches out over all GPUs that the process sees, and takes as many
+    times the blocks for each of its steps.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
 
 
 class RepairTrainer(Trainer):

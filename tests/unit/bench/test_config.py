@@ -292,6 +292,18 @@ def test_a_source_that_holds_the_working_folder(tmp_path, monkeypatch, path):
     assert list(find_problems(load(values))) == []
 
 
+def test_a_model_that_holds_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    values = read_layers()
+    values["models"]["mine"] = {"source": {"source": "path", "path": ".."}}
+    values["grid"]["models"] = ["mine"]
+    (line,) = find_problems(load(values))
+    said = "holds the working folder; allowed: a file, or a folder of its own"
+    assert line == f"models.mine.source.path = '..': {said}"
+
+
 @pytest.mark.parametrize("name", ["mine.gguf", "mine.bin"])
 def test_a_gguf_file_is_a_model(tmp_path, name):
     (tmp_path / name).write_bytes(b"GGUF")

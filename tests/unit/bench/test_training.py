@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import tiny_llama
 from torch import nn
-from transformers import CTRLConfig, CTRLLMHeadModel, LlamaForCausalLM
+from transformers import CTRLConfig, CTRLLMHeadModel, LlamaForCausalLM, TrainingArguments
 
 from baselines.pruning import prune
 from baselines.repair import build_repair
@@ -180,6 +180,30 @@ def test_every_block_is_seen_once_in_an_order_that_the_seed_moves(monkeypatch):
     run(seed=1)
     assert sorted(first) == sorted(seen) == list(range(SETTINGS.blocks))
     assert first != seen
+
+
+@pytest.mark.parametrize("method", ["full", "reconstruct"])
+def test_gpus_that_lie_idle_change_nothing(method, monkeypatch):
+    def trained() -> tuple[dict, str]:
+        repair = build_repair(method, learning_rate=1e-2)
+        model = repair.wrap(tiny(), seed=0)
+        dense = tiny_llama()
+        report = train(model, repair, blocks(), SETTINGS, seed=0, dtype=torch.float32, dense=dense)
+        return repair.merge(model, lambda _: None).state_dict(), report.batch_order
+
+    expected, order = trained()
+    prepare = TrainingArguments.__post_init__
+
+    def on_an_accelerator(arguments) -> None:
+        arguments.use_cpu = False
+        prepare(arguments)
+
+    # The Trainer counts them, whichever of them the model is on.
+    monkeypatch.setattr(TrainingArguments, "__post_init__", on_an_accelerator)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found, found_order = trained()
+    assert found_order == order
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_one_seed_one_result():

@@ -14,6 +14,9 @@ from seft import SeftConfig
         ({"density": 0}, "density=0 must be in"),
         ({"density": 1.5}, "density=1.5 must be in"),
         ({"density": "much"}, "density='much' must be in"),
+        ({"density": True}, "density=True must be in"),
+        ({"match_rank": True}, "match_rank=True must be a whole number from 1"),
+        ({"match_rank": 8, "drop_fraction": False}, "drop_fraction=False must be in"),
         ({"match_rank": 0}, "match_rank=0 must be a whole number from 1"),
         ({"match_rank": 8, "evolve_every": 0}, "evolve_every=0 must be"),
         (

@@ -91,9 +91,19 @@ def test_synthetic_model_of_another_shape(tmp_path):
     assert model.config.word_embed_proj_dim == 64
 
 
-def test_shape_that_cannot_be(tmp_path):
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"num_attention_heads": 5},
+        {"num_attention_heads": 0},
+        {"hidden_act": "nope"},
+        # As YAML reads 1e6.
+        {"rope_parameters": {"rope_type": "default", "rope_theta": "1e6"}},
+    ],
+)
+def test_shape_that_cannot_be(tmp_path, shape):
     with pytest.raises(SourceError, match="synthetic llama model") as error:
-        fetch_model(synthetic(shape={"num_attention_heads": 5}), tmp_path / "out")
+        fetch_model(synthetic(shape=shape), tmp_path / "out")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -167,6 +177,16 @@ def test_pytorchs_own_weights_become_safetensors(folder, pytorch, tmp_path):
     expected = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_pytorchs_own_weights_may_lie_in_memory_in_any_way(folder, pytorch, tmp_path):
+    second = pytorch.path / "pytorch_model-00002-of-00002.bin"
+    weights = torch.load(second)
+    torch.save({name: values.t().contiguous().t() for name, values in weights.items()}, second)
+    fetch_model(pytorch, tmp_path / "out")
+    expected = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
