@@ -272,6 +272,18 @@ def test_editing_a_pruner_reruns_its_bases_and_what_hangs_on_them(smoke):
     assert len(jobs) == 1 + 4 + 6
 
 
+def test_editing_what_makes_text_up_makes_it_anew(smoke):
+    source = smoke.folder / "bench/sources/grammar.py"
+    original = source.read_text()
+    try:
+        source.write_text(original + "\n# edited\n")
+        planned = smoke.planned()
+    finally:
+        source.write_text(original)
+    fetched = {job.removeprefix("Fetch source ") for job in planned if "Fetch source" in job}
+    assert fetched == {path.name for path in (smoke.folder / "resources/sources").iterdir()}
+
+
 def test_a_changed_learning_rate_reruns_that_repair_alone(smoke):
     planned = smoke.planned(changes={"repair": {"spp": {"learning_rate": 0.5}}})
     jobs = [job for job in planned if "tiny" in job]

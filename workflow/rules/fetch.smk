@@ -1,6 +1,10 @@
 rule fetch_source:
     input:
         files=lambda w: local_files("sources", w.source),
+        # Of the other sources files are what the configuration names, whatever the code.
+        code=lambda w: (
+            code("fetch_source") if CONFIG.sources[w.source].source == "synthetic" else []
+        ),
     output:
         directory("resources/sources/{source}"),
     log:
