@@ -241,16 +241,20 @@ def test_a_second_run_does_nothing(smoke):
     assert smoke.planned() == []
 
 
-@pytest.mark.parametrize("training", TRAINED)
-def test_editing_a_repair_reruns_its_cells_and_nothing_else(smoke, training):
-    source = smoke.folder / f"baselines/repair/{training}.py"
+def planned_when_edited(smoke, file: str) -> list[str]:
+    source = smoke.folder / file
     original = source.read_text()
-    rows = ("lora", "lora-dense") if training == "lora" else (training,)
     try:
         source.write_text(original + "\n# edited\n")
-        planned = smoke.planned()
+        return smoke.planned()
     finally:
         source.write_text(original)
+
+
+@pytest.mark.parametrize("training", TRAINED)
+def test_editing_a_repair_reruns_its_cells_and_nothing_else(smoke, training):
+    planned = planned_when_edited(smoke, f"baselines/repair/{training}.py")
+    rows = ("lora", "lora-dense") if training == "lora" else (training,)
     expected = list(COLLECTING)
     for pruner in PRUNERS:
         expected.append(f"Repair tiny ({pruner} s60) with {training}, seed 0")
@@ -259,13 +263,7 @@ def test_editing_a_repair_reruns_its_cells_and_nothing_else(smoke, training):
 
 
 def test_editing_a_pruner_reruns_its_bases_and_what_hangs_on_them(smoke):
-    source = smoke.folder / "baselines/pruning/wanda.py"
-    original = source.read_text()
-    try:
-        source.write_text(original + "\n# edited\n")
-        planned = smoke.planned()
-    finally:
-        source.write_text(original)
+    planned = planned_when_edited(smoke, "baselines/pruning/wanda.py")
     jobs = [job for job in planned if "tiny" in job]
     assert "Prune tiny with wanda to s60" in jobs
     assert all("wanda" in job for job in jobs)
@@ -273,13 +271,7 @@ def test_editing_a_pruner_reruns_its_bases_and_what_hangs_on_them(smoke):
 
 
 def test_editing_what_makes_text_up_makes_it_anew(smoke):
-    source = smoke.folder / "bench/sources/grammar.py"
-    original = source.read_text()
-    try:
-        source.write_text(original + "\n# edited\n")
-        planned = smoke.planned()
-    finally:
-        source.write_text(original)
+    planned = planned_when_edited(smoke, "bench/sources/grammar.py")
     fetched = {job.removeprefix("Fetch source ") for job in planned if "Fetch source" in job}
     assert fetched == {path.name for path in (smoke.folder / "resources/sources").iterdir()}
 
