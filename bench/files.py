@@ -180,6 +180,20 @@ def read_table(path: str | Path) -> "pd.DataFrame":
     return pd.read_csv(path, converters=names, keep_default_na=False, na_values=[""])
 
 
+def read_csv(path: str | Path) -> "pd.DataFrame":
+    """A table that others wrote.
+
+    Raises:
+        UnreadableError: it is no table.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UnreadableError(path, f"no table: {error}") from None
+
+
 def write_csv(path: str | Path, table) -> None:
     """Write a pandas table without its index."""
     with whole(path) as temporary:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.files import UnreadableError
+from bench.files import UnreadableError, read_csv
 
 # Below ``results``.
 PROFILE = "profile.csv"
@@ -34,10 +34,7 @@ def read_profile(path: str | Path) -> pd.DataFrame:
         UnreadableError: it is no profile, a cost is not a number above zero, a measurement is there
             twice, or not all are of one model, batch and device.
     """
-    try:
-        profile = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UnreadableError(path, f"no table: {error}") from None
+    profile = read_csv(path)
     if missing := [name for name in COLUMNS if name not in profile]:
         raise UnreadableError(path, f"no profile: without {', '.join(missing)}")
     for column in COMMON:

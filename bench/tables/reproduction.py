@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAd
 from baselines.problems import MisfitError, validated
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
 from bench.evaluation.tasks import PERPLEXITY, TaskSpec
+from bench.files import UnreadableError, read_csv
 from bench.paths import ROOT
 from bench.records.measures import KINDS, kind_of
 from bench.records.rows import budgets, by_row, mean
@@ -65,9 +66,9 @@ def read_references(paths: Iterable[str | Path]) -> list[Published]:
     problems = []
     for path in paths:
         try:
-            rows = pd.read_csv(path)
-        except ValueError as error:
-            problems.append(f"{path}: no table: {error}")
+            rows = read_csv(path)
+        except UnreadableError as error:
+            problems.append(str(error))
             continue
         # The header is line 1.
         for line, row in enumerate(rows.to_dict("records"), start=2):
