@@ -7,19 +7,24 @@ from bench.cells import DENSE
 from bench.figures.results import Results
 from bench.figures.style import REFERENCE, key, legend, panels, reference_key, scale
 from bench.records.measures import COSTS, MEMORY, SEVERAL, TIME, WAITED, Kind, beside_others
+from bench.records.rows import SPARSITY_TOLERANCE
 
 # Its range over the bases and seeds of the same training.
 RANGE = (f"{MEMORY}_low", f"{MEMORY}_high")
 SPENT = (MEMORY, TIME)
+SPARSITY = ["sparsity_requested", "sparsity_achieved"]
 
 
 def draw(results: Results) -> Figure | None:
-    """The figure of one pattern of a model; None where no repair has a cost and a score."""
+    """The figure of one pattern of a model; None where no repair has a cost and a score.
+
+    What is not as sparse as was asked is drawn, and is not on a front.
+    """
     identity = ["pruner", "repair"]
     task, kind = next(iter(results.chief.items()), (None, None))
     scores = results.scores[results.scores["task"] == task]
     points = results.costs[results.costs["pruner"] != DENSE]
-    points = points[[*identity, *SPENT, *RANGE, WAITED, "device"]]
+    points = points[[*identity, *SPENT, *RANGE, *SPARSITY, WAITED, "device"]]
     points = points.merge(scores[[*identity, "mean", "ci_low", "ci_high"]], on=identity)
     # Costs of one device are comparable: of that which most repairs ran on.
     several = points["device"].str.contains(SEVERAL, regex=False)
@@ -50,7 +55,8 @@ def draw(results: Results) -> Figure | None:
                     **look | ({"markerfacecolor": "white"} if point.shared else {}),
                     elinewidth=0.6,
                 )
-            best = front(ours[~ours["shared"]], cost, kind)
+            drifted = ours[SPARSITY[0]] - ours[SPARSITY[1]] > SPARSITY_TOLERANCE
+            best = front(ours[~ours["shared"] & ~drifted], cost, kind)
             axis.step(
                 best[cost], best["mean"], where="post", color=REFERENCE, linewidth=0.8, zorder=1
             )

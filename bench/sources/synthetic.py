@@ -77,6 +77,12 @@ class SyntheticSource(BaseSource):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         family = FAMILIES[self.architecture]
+        known = AutoConfig.for_model(family.model_type)
+        if unknown := [key for key in self.shape if not hasattr(known, key)]:
+            raise SourceError(
+                f"synthetic {self.architecture} model: shape.{unknown[0]}: allowed: what the "
+                f"`transformers` configuration of {family.model_type!r} has"
+            )
         texts = (text for document in self.documents().values() for text in _strings(document))
         tokenizer = family.save_tokenizer(folder, texts, self.vocabulary)
         settings = {

@@ -182,5 +182,7 @@ def _cost(costs: dict[str, dict], first: str, rival: str) -> str:
 
 
 def short(value: float) -> str:
-    """Three digits, in print."""
-    return f"{value:.3g}".replace("-", MINUS)
+    """Three digits, in print; of large numbers all, rounded."""
+    # From where rounding to three digits gives a fourth.
+    large = abs(value) >= 999.5
+    return (f"{value:,.0f}" if large else f"{value:.3g}").replace("-", MINUS)

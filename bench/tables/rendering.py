@@ -77,7 +77,8 @@ def number(value) -> str:
     if pd.isna(value):
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+        # From where rounding to four digits gives a fifth.
+        return f"{value:.4g}" if abs(value) < 9_999.5 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
@@ -86,7 +87,7 @@ def with_interval(value, low, high) -> str:
     if pd.isna(value) or pd.isna(low):
         return number(value)
     half = (high - low) / 2
-    return f"{number(value)} ± {half:.2g}" if half < 100 else f"{number(value)} ± {half:,.0f}"
+    return f"{number(value)} ± {half:.2g}" if half < 99.5 else f"{number(value)} ± {half:,.0f}"
 
 
 def with_ends(value, low, high) -> str:

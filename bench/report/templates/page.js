@@ -25,7 +25,7 @@ const minus = (text) => text.replace(/^-/, "−");
 const fixed = (digits) => (value) => (value == null ? "" : minus(value.toFixed(digits)));
 const grouped = (value) => (value == null ? "" : Math.round(value).toLocaleString("en-GB"));
 const rounded = (digits) => (value) =>
-  value == null ? "" : Math.abs(value) >= 10 ** digits ? grouped(value) : minus(value.toPrecision(digits));
+  value == null ? "" : Math.abs(value) >= 10 ** digits - 0.5 ? grouped(value) : minus(value.toPrecision(digits));
 const significant = (value) =>
   value == null ? "" : Number.isInteger(value) ? grouped(value) : rounded(4)(value);
 const patternLabel = (pattern) =>

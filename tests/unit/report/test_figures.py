@@ -205,6 +205,20 @@ def test_a_time_beside_other_work_is_hollow_and_not_on_the_front(default):
         assert (front.get_xdata()[0] == fastest) == (not hollow)
 
 
+def test_what_is_not_as_sparse_as_asked_is_drawn_and_not_on_the_front(default):
+    results = default.at("default")
+    costs, spent = results.costs, "repair_cost_seconds"
+    fastest = costs.loc[costs["repair"] != "none", spent].min()
+    for below, stays in ((0.01, True), (0.02, False)):
+        drifted = costs["sparsity_requested"] - below
+        achieved = costs["sparsity_achieved"].mask(costs[spent] == fastest, drifted)
+        changed = replace(results, costs=costs.assign(sparsity_achieved=achieved))
+        *_, axis = drawn("pareto", changed, "tiny", "s60").axes
+        assert len(axis.containers) == len(results.repairs) - 1
+        (front,) = [line for line in axis.lines if line.get_drawstyle() == "steps-post"]
+        assert (front.get_xdata()[0] == fastest) == stays
+
+
 def test_repairs_that_share_a_training_share_its_curve(default):
     log = losses(default.at("default").of("tiny", "s60"))
     assert set(log["training"]) == {"full", "lora", "spp", "seft"}

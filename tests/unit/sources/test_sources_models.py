@@ -99,6 +99,8 @@ def test_synthetic_model_of_another_shape(tmp_path):
         {"hidden_act": "nope"},
         # As YAML reads 1e6.
         {"rope_parameters": {"rope_type": "default", "rope_theta": "1e6"}},
+        # What another family calls it.
+        {"n_layer": 1},
     ],
 )
 def test_shape_that_cannot_be(tmp_path, shape):
