@@ -27,7 +27,8 @@ are compared by their loss: a difference and its interval are in nats a token.
 
 **Several comparisons.** Holm's correction, within one model, pruner, pattern, budget and task, over
 all pairs of methods. Variants of a method, which try its options, take nothing from that: each with
-its method is corrected for those pairs, and all other pairs with a variant for each other.
+its method is corrected for those pairs, and all other pairs with a variant for each other; so are
+all pairs with a repair that a submission brings.
 ``significant`` is a corrected p-value below 0.05.
 
 **Verdicts.** ``equal``: the whole 95 % interval of the difference lies within what is not worth
