@@ -6,6 +6,8 @@ DENSE = "dense"
 UNREPAIRED = "none"
 DEFAULT_BUDGET = "default"
 NO_BUDGET = "none"
+# Beside the record of a cell.
+HISTORY_FILE = "history.json.gz"
 # Rows of one base are compared, and what is trained is compared at one budget.
 BASE = ["model", "pruner", "pattern", "budget"]
 IDENTITY = [*BASE, "repair"]
@@ -92,7 +94,7 @@ def record_path(cell: Cell) -> str:
 
 def history_path(cell: Cell) -> str:
     """Where the history of the cell's training lies, relative to the working folder."""
-    return record_path(cell).replace("record.json", "history.json.gz")
+    return record_path(cell).replace("record.json", HISTORY_FILE)
 
 
 def base_folder(checkpoints: str, cell: Cell) -> str:

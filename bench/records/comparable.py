@@ -58,12 +58,15 @@ def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
             yield method, f"config.resolved.{name}", resolved[name]
     manifests = record["provenance"]["manifests"]
     yield model, "provenance.manifests.model", manifests["model"]
-    for name in ("tasks", "sets"):
-        for entry, digest in manifests.get(name, {}).items():
-            yield "", f"provenance.manifests.{name}.{entry}", digest
-    # That of all data changes with sets that this cell does not read: where it says no more.
-    if "sets" not in manifests:
-        yield model, "provenance.manifests.data", manifests["data"]
+    for entry, digest in manifests.get("tasks", {}).items():
+        yield "", f"provenance.manifests.tasks.{entry}", digest
+    # That of all data changes with sets that this cell does not read: where it says no more, which
+    # is then so of all records.
+    yield "", "provenance.manifests.data", None if "sets" in manifests else manifests["data"]
+    if "sets" in manifests:
+        measured = {task.get("data") for task in evaluation["tasks"].values()} - {None}
+        for name in measured | manifests["sets"].keys():
+            yield "", f"provenance.manifests.sets.{name}", manifests["sets"].get(name)
     identities = (record.get("inputs") or {}).get("identities", {})
     # Another machine rounds otherwise, and prunes a base of its own.
     base = (record[ORIGIN], computer(record["provenance"]), model, cell["pruner"], cell["pattern"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 # Whose a record is: known to readers, by where it lies, and not in its file.
-ORIGIN, HERE = "origin", "here"
+ORIGIN, HERE, PUBLISHED = "origin", "here", "published"
 RETRY = "to run its cell again: snakemake ... --config retry_failed=true"
 
 

@@ -74,8 +74,15 @@ def sample_problems(record: dict, samples: Samples) -> Iterator[str]:
             yield f"samples of {task}: an id occurs twice; allowed: each once"
         if has_values(items, metric):
             yield from _value_problems(entry, items)
-        if (answers := metrics.get((task, ANSWER_BPB))) is not None:
-            yield from _value_problems(answers, items)
+        for (of, other), beside in metrics.items():
+            if of != task or other == metric:
+                continue
+            if beside["n"] != entry["n"]:
+                yield f"metrics.{task}.{other}.n = {beside['n']}: allowed: {entry['n']}"
+            # A group may weigh its tasks.
+            is_mean = range_of(other) != ANY and entry.get("tasks", 1) == 1
+            if other == ANSWER_BPB or (is_mean and has_values(items, other)):
+                yield from _value_problems(beside, items, f".{other}")
 
 
 def has_values(items: list[dict], metric: str) -> bool:
@@ -83,7 +90,7 @@ def has_values(items: list[dict], metric: str) -> bool:
     return metric == PERPLEXITY or any(metric in item for item in items)
 
 
-def _value_problems(entry: dict, items: list[dict]) -> Iterator[str]:
+def _value_problems(entry: dict, items: list[dict], label: str = "") -> Iterator[str]:
     task, metric, recorded = entry["task"], entry["metric"], entry["value"]
     try:
         value = _score(items, metric)
@@ -91,9 +98,8 @@ def _value_problems(entry: dict, items: list[dict]) -> Iterator[str]:
         yield f"samples of {task}: no {metric}: {type(error).__name__}: {error}"
         return
     if recorded is None or not math.isclose(value, recorded, rel_tol=ROUNDING):
-        label = f"metrics.{task}" + (f".{metric}" if metric == ANSWER_BPB else "")
         shown = "null" if recorded is None else f"{recorded:g}"
-        yield f"{label}.value = {shown}: its samples give {value:g}"
+        yield f"metrics.{task}{label}.value = {shown}: its samples give {value:g}"
 
 
 def _score(items: list[dict], metric: str) -> float:

@@ -1,5 +1,7 @@
 """The types of ``record.json``: what every reader may rely on, wherever a record comes from."""
 
+import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -170,6 +172,7 @@ class Metric(Part):
     few_shot: NonNegativeInt
     limit: PositiveInt | None
     scoring: Literal["packed", "single"] = "packed"
+    tasks: PositiveInt = Field(default=1, description="Of a group: of how many it is the mean.")
 
 
 class Git(Part):
@@ -221,6 +224,15 @@ class Record(Part):
     inputs: Inputs | None = None
     provenance: Provenance
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_finite(cls, values):
+        """What has no type here is shown all the same, and JSON has no other numbers."""
+        for key, value in _numbers(values):
+            if not math.isfinite(value):
+                raise ValueError(f"{key} = {value}: allowed: a finite number")
+        return values
+
     @model_validator(mode="after")
     def _agrees(self):
         if (self.status == "ok") != (self.error is None):
@@ -242,6 +254,15 @@ class Record(Part):
             if scores.count(score) > 1:
                 raise ValueError(f"metrics: {', '.join(score)}: allowed: once")
         return self
+
+
+def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """The floats inside nested lists and dictionaries, each with its dotted key."""
+    if isinstance(value, float):
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers(part, f"{key}.{name}" if key else str(name))
 
 
 class Logged(Part):

@@ -21,7 +21,7 @@ from bench.documents import read_keys
 from bench.files import UnreadableError
 from bench.origin import digest_of, sha256
 from bench.records.comparable import differences
-from bench.records.record import ORIGIN, read_records
+from bench.records.record import HERE, ORIGIN, PUBLISHED, read_records
 from bench.records.schema import CellPart
 from bench.sources.base import RelativePath
 from bench.typed import Commit, Sha256, Strict, Text, check_name, read_as
@@ -94,6 +94,8 @@ class Submission:
             check_name(self.name)
         except ValueError as error:
             raise UnreadableError(self.folder, str(error)) from None
+        if self.name in (HERE, PUBLISHED):
+            raise UnreadableError(self.folder, f"allowed: another name than {HERE}, {PUBLISHED}")
         return About.model_validate(read_as(About, self.folder / ABOUT, read_keys))
 
     def configuration(self) -> list[Path]:
@@ -110,13 +112,18 @@ class Submission:
         return paths
 
     @property
+    def results(self) -> Path:
+        """The folder of its results."""
+        return self.folder / "results"
+
+    @property
     def paths(self) -> list[Path]:
         """Of its records."""
-        return sorted(self.folder.glob("results/cells/**/record.json"))
+        return sorted(self.results.glob("cells/**/record.json"))
 
     def digest(self) -> str:
         """One of all files of its records."""
-        below = self.folder / "results/cells"
+        below = self.results / "cells"
         files = [path for path in sorted(below.rglob("*")) if path.is_file()]
         return digest_of({path.relative_to(below).as_posix(): sha256(path) for path in files})
 
@@ -162,9 +169,16 @@ class Sent:
     apart: str
 
 
-def submissions_below(folder: Path) -> list[Submission]:
-    """The submissions of a folder ``submissions``, by name; none if there is no such folder."""
-    return [Submission(path.parent) for path in sorted(folder.glob(f"*/{ABOUT}"))]
+def submissions_below(folder: Path, *, beside: Path) -> list[Submission]:
+    """The submissions of a folder ``submissions``, by name; none if there is no such folder.
+
+    Args:
+        folder: that of all submissions.
+        beside: the folder of results that they stand beside: one whose own results these are is
+            not among them.
+    """
+    found = [Submission(path.parent) for path in sorted(folder.glob(f"*/{ABOUT}"))]
+    return [one for one in found if one.results.resolve() != beside.resolve()]
 
 
 def joined(
@@ -188,13 +202,13 @@ def joined(
     found, sent = dict(ours), []
     cells = {Cell(**record["cell"]) for record in ours.values()}
     for submission in submissions:
+        about = submission.about
         theirs = {
             path: _named(record, submission.name)
             for path, record in read_records(submission.paths).items()
         }
         apart = next((reason for _, reason in differences({**found, **theirs})), "")
-        about, state = submission.about, submission.state()
-        sent.append(Sent(submission.name, about, state, len(theirs), apart))
+        sent.append(Sent(submission.name, about, submission.state(), len(theirs), apart))
         if not apart:
             new = {p: r for p, r in theirs.items() if Cell(**r["cell"]) not in cells}
             found |= new

@@ -5,14 +5,13 @@ import json
 from bench.cells import IDENTITY
 from bench.evaluation.tasks import ANSWER_BPB
 from bench.records.measures import ANSWERS, COSTS, KINDS, MEMORY, Kind, chief_scores, kinds_of
-from bench.records.record import ORIGIN
+from bench.records.record import ORIGIN, PUBLISHED
 from bench.records.rows import SPARSITY_TOLERANCE
 from bench.report.sources import Sources, plain
 from bench.statistics.comparisons import Verdict
 from bench.tables.table1 import ENDS, WHENCE
 
 SCORE = ("mean", "ci_low", "ci_high", "best", "tie_group")
-PUBLISHED = "published"
 RECOVERY = ("recovery", "recovery_low", "recovery_high")
 
 
@@ -81,7 +80,7 @@ def _published(sources: Sources, names: list[str], costs: list[str]) -> list[dic
     """Rows of published numbers that are measured here, in the columns that measure them."""
     found: dict[tuple, dict[str, dict[str, float]]] = {}
     for number in plain(sources.reproduction):
-        if number["model_here"] is not None:
+        if number["score"] is not None:
             row = {**number, "model": number["model_here"]}
             ours = found.setdefault(tuple(row[key] for key in IDENTITY), {})
             ours.setdefault(number["source"], {})[number["score"]] = number["published"]

@@ -103,7 +103,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         ours = read_records(records_below(given.results))
-        records, sent = joined(ours, submissions_below(given.submissions))
+        records, sent = joined(ours, submissions_below(given.submissions, beside=given.results))
         collect(records, given.results)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")

@@ -80,10 +80,11 @@ def departures(
 ) -> Iterator[str]:
     """Where a cell that was run again is further off than another seed may be, a line each.
 
-    What does not depend on the machine must be equal: the configuration, the data, the tokens, and
-    which items were scored. The sparsity of each layer must be, within the tolerance of all
-    checks. A score may differ by what is negligible, or as far as two seeds do (``known``), or by
-    what is not significant on the same items at 1 %.
+    What does not depend on the machine must be equal: the configuration, the data, tokens and
+    steps, and which items were scored. The sparsity of each layer and the number of trained
+    parameters, which follows from it, must be, within the tolerance of all checks. A score may
+    differ by what is negligible, or as far as two seeds do (``known``), or by what is not
+    significant on the same items at 1 %.
 
     Args:
         theirs: path and record as it was submitted.
@@ -98,9 +99,13 @@ def departures(
     if again["status"] != "ok":
         yield f"here it failed: {again['error']['message']}"
         return
-    tokens = [(record["stages"]["repair"] or {}).get("tokens") for record in (sent, again)]
-    if tokens[0] != tokens[1]:
-        yield f"stages.repair.tokens = {tokens[0]}: here {tokens[1]}"
+    trainings = [record["stages"]["repair"] or {} for record in (sent, again)]
+    allowed = {"tokens": 0, "steps": 0, "trainable_parameters": SPARSITY_TOLERANCE}
+    for key, tolerance in allowed.items():
+        found, expected = (training.get(key) for training in trainings)
+        one_lacks = None in (found, expected) and found != expected
+        if one_lacks or (found and abs(found - expected) > tolerance * expected):
+            yield f"stages.repair.{key} = {found}: here {expected}"
     layers = [record["sparsity"]["layers"] or {} for record in (sent, again)]
     for layer in layers[0] | layers[1]:
         found, expected = (each.get(layer, math.nan) for each in layers)

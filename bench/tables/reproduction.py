@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAd
 
 from baselines.problems import MisfitError, validated
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
-from bench.evaluation.tasks import PERPLEXITY, TaskSpec
+from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, TaskSpec
 from bench.files import UnreadableError, read_csv
 from bench.paths import ROOT
 from bench.records.measures import KINDS, kind_of
@@ -91,7 +91,8 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
 
     ``measured`` is the mean over seeds, of a repair at the largest budget; ``difference`` is it
     less the published number. ``verdict``: ``inside`` or ``outside`` of the tolerance, or ``not
-    measured``. The last columns name the row and the score of the tables that it was measured by.
+    measured``. The last columns name the row and the score of the tables that it was measured by;
+    ``score`` is missing where the tables show another metric of the task.
     """
     rows, largest = by_row(records), [DEFAULT_BUDGET, *budgets(records)][-1]
     names = {row[0].lower(): row[0] for row in rows}
@@ -104,6 +105,8 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
             task, metric = values[0][0], reference.metric
             # Accuracies are called after the task.
             score = f"{task}_{metric}" if metric in KINDS else task
+            if metric not in (_shown(task, rows[cell.row][0]), ANSWER_BPB):
+                score = None
             by = (cell.model, cell.pruner, cell.budget, cell.repair, score)
             measured |= dict(zip(MEASURED_BY, by, strict=True))
         found.append(reference.model_dump() | measured)
@@ -122,6 +125,11 @@ def _method(reference: Published) -> tuple[str, str, str]:
     """Pruner, pattern and repair of a published number."""
     pruner, _, repair = (part.strip() for part in reference.method.partition("+"))
     return pruner, DENSE if pruner == DENSE else reference.pattern, repair or UNREPAIRED
+
+
+def _shown(task: str, record: dict) -> str | None:
+    """The metric of a task that tables show."""
+    return record["config"]["resolved"]["evaluation"]["tasks"].get(task, {}).get("metric")
 
 
 def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]]:

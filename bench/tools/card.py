@@ -12,6 +12,7 @@ from baselines.repair import REPAIRS
 from bench.cells import UNREPAIRED, suffix
 from bench.config.variants import method_of, shown
 from bench.records.measures import ACCURACY, device_of, kind_of
+from bench.records.samples import score_range
 from bench.report.methods import definition
 from bench.tables.rendering import Sheet, escape_markdown, number, with_interval
 
@@ -76,7 +77,7 @@ def model_card(record: dict, storage: str) -> ModelCard:
         "How to load it": f"```python\n{LOADING[storage]}```\n\n{ABOUT_LOADING[storage]}",
         "How it was made": _list(_making(record)),
         "Sparsity": _sparsity(record["sparsity"]),
-        "Scores": _scores(record["metrics"]),
+        "Scores": _scores(record),
         "Where the numbers come from": _list(_provenance(record)),
     }
     parts = [f"## {heading}\n\n{text}" for heading, text in sections.items()]
@@ -180,16 +181,20 @@ def _sparsity(sparsity: dict) -> str:
     )
 
 
-def _scores(metrics: list[dict]) -> str:
-    rows = []
-    for entry in _measured(metrics):
-        kind, error = kind_of(entry["metric"]), entry.get("stderr")
-        value = entry["value"] * kind.scale
-        half = math.nan if error is None else error * kind.scale
+def _scores(record: dict) -> str:
+    rows, tasks = [], record["config"]["resolved"]["evaluation"]["tasks"]
+    for entry in _measured(record["metrics"]):
+        # What a task is judged by is a perplexity or a fraction; the others may be of any unit.
+        is_chief = tasks.get(entry["task"], {}).get("metric") == entry["metric"]
+        is_fraction = score_range(entry["metric"]) == (0, 1)
+        is_fraction |= is_chief and kind_of(entry["metric"]) is ACCURACY
+        scale, error = ACCURACY.scale if is_fraction else 1, entry.get("stderr")
+        value = entry["value"] * scale
+        half = math.nan if error is None else error * scale
         rows.append(
             {
                 "task": entry["task"],
-                "metric": f"{entry['metric']}, %" if kind is ACCURACY else entry["metric"],
+                "metric": f"{entry['metric']}, %" if is_fraction else entry["metric"],
                 "score": with_interval(value, value - half, value + half),
                 "items": number(entry["n"]),
                 "few-shot": number(entry["few_shot"]),
@@ -197,7 +202,7 @@ def _scores(metrics: list[dict]) -> str:
         )
     return _table(
         pd.DataFrame(rows),
-        "After ±: the standard error over items. Less is better of perplexity and of answer_bpb, "
+        "After ±: the standard error over items. Less is better of perplexities and of answer_bpb, "
         "bits per byte of the right answer.",
     )
 

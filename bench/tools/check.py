@@ -11,12 +11,13 @@ from baselines.problems import MisfitError
 from baselines.pruning import PRUNERS
 from baselines.pruning.pattern import Pattern
 from baselines.repair import REPAIRS
-from bench.cells import DENSE, UNREPAIRED, Cell, dense_cell
+from bench.cells import DENSE, HISTORY_FILE, UNREPAIRED, Cell, dense_cell
 from bench.config.variants import method_of
 from bench.files import UnreadableError, read_json
 from bench.origin import digest_of, identity, verify
 from bench.paths import is_there
 from bench.records.comparable import differences
+from bench.records.history import read_histories
 from bench.records.record import check_place, parse_record
 from bench.records.rows import SPARSITY_TOLERANCE, budget_tokens
 from bench.records.samples import (
@@ -52,6 +53,12 @@ def find_problems(results: Path) -> Iterator[str]:
         else:
             records[name] = record
             yield from (f"{name}: {problem}" for problem in _alone(path, record))
+            history = path.with_name(HISTORY_FILE)
+            if history.is_file():
+                try:
+                    read_histories([history])
+                except UnreadableError as error:
+                    yield f"{name}: {history.name}: {error.reason}"
             if record["status"] == "ok":
                 try:
                     found = parse_samples(path.with_name(SAMPLES_FILE))
@@ -74,7 +81,7 @@ def submission_problems(submission: Submission) -> Iterator[str]:
             read()
         except ValueError as error:
             yield str(error)
-    yield from find_problems(submission.folder / "results")
+    yield from find_problems(submission.results)
 
 
 def _alone(path: Path, record: dict) -> Iterator[str]:

@@ -6,7 +6,7 @@ Nothing is trained or evaluated: of a grid that is half done, what is there is s
 import argparse
 from pathlib import Path
 
-from bench.cells import Cell, dense_cell, record_path
+from bench.cells import HISTORY_FILE, Cell, dense_cell, record_path
 from bench.config.loading import load_or_exit, read_files
 from bench.config.whole import Config
 from bench.records.record import read_records, records_below, resolved_config
@@ -53,9 +53,9 @@ def main() -> None:
             found = {path: Cell(**record["cell"]) for path, record in ours.items()}
             asked = {path: resolved_config(config, cell)["hash"] for path, cell in found.items()}
             others = [path for path in ours if ours[path]["config"]["hash"] != asked[path]]
-        found, sent = joined(ours, submissions_below(given.submissions))
+        found, sent = joined(ours, submissions_below(given.submissions, beside=given.results))
         collect(found, given.results)
-        histories = [path.with_name("history.json.gz") for path in records]
+        histories = [path.with_name(HISTORY_FILE) for path in records]
         report(
             found,
             [path for path in histories if path.is_file()],

@@ -134,6 +134,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.cells < 1:
         parser.exit(1, f"--cells {given.cells}: allowed: at least 1\n")
+    if given.draw is not None and given.draw < 0:
+        parser.exit(1, f"--draw {given.draw}: allowed: at least 0\n")
     submission = Submission(given.submission)
     scratch = given.directory or Path("results/verify") / submission.name
     draw = random.SystemRandom().randrange(2**32) if given.draw is None else given.draw

@@ -8,7 +8,7 @@ from lm_eval.api.registry import is_higher_better
 
 from bench.cells import Cell, record_path
 from bench.evaluation.tasks import UNFILTERED
-from bench.records.measures import KINDS, kind_of
+from bench.records.measures import KINDS
 from bench.records.record import read_record
 from bench.records.samples import Samples, read_samples
 
@@ -62,6 +62,18 @@ class ScoredCell:
         """What a task was configured with."""
         return self.record["config"]["resolved"]["evaluation"]["tasks"].get(task, {})
 
+    def higher_is_better(self, entry: dict) -> bool | None:
+        """Whether more of a score is better, by lm-eval where it is not one of the benchmark's own;
+        None where nobody says.
+        """
+        name, _ = metric_and_filter(entry["metric"])
+        if name in KINDS:
+            return not KINDS[name].lower_is_better
+        known = is_higher_better(name)
+        # What a task is judged by is a fraction of right answers.
+        is_chief = entry["metric"] == self.settings(entry["task"]).get("metric")
+        return True if known is None and is_chief else known
+
     def facts(self) -> dict:
         """What was evaluated: the base, how it was pruned and repaired, and how sparse it is."""
         record = self.record
@@ -90,10 +102,3 @@ def metric_and_filter(metric: str) -> tuple[str, str]:
     """A metric of a record as lm-eval has it."""
     name, _, kind = metric.partition(",")
     return name, kind or UNFILTERED
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better, by lm-eval where it is not one of the benchmark's own."""
-    name, _ = metric_and_filter(metric)
-    known = None if name in KINDS else is_higher_better(name)
-    return not kind_of(name).lower_is_better if known is None else known

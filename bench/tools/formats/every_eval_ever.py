@@ -18,7 +18,6 @@ from bench.tools.formats.cell import (
     SUITE,
     Files,
     ScoredCell,
-    higher_is_better,
     metric_and_filter,
 )
 
@@ -32,6 +31,14 @@ def every_eval_ever(cell: ScoredCell, at: datetime, organization: str | None) ->
     """The log of a cell; the same record has the same file name."""
     model, retrieved = _model(cell, organization), str(int(at.timestamp()))
     owner, *rest = model["id"].split("/")
+    results, left_out = [], []
+    for entry in cell.metrics:
+        # The schema demands the direction.
+        if (more := cell.higher_is_better(entry)) is None:
+            what = f"task {entry['task']}: {entry['metric']}"
+            left_out.append(f"{what}: nobody says whether more of it is better")
+        else:
+            results.append(_result(cell, entry, more))
     log = {
         "schema_version": SCHEMA_VERSION,
         "evaluation_id": f"{SUITE}/{model['id'].replace('/', '_')}/{retrieved}",
@@ -45,11 +52,11 @@ def every_eval_ever(cell: ScoredCell, at: datetime, organization: str | None) ->
         },
         "eval_library": _library(cell.record["provenance"]),
         "model_info": model,
-        "evaluation_results": [_result(cell, entry) for entry in cell.metrics],
+        "evaluation_results": results,
     }
     identity = UUID(hex=digest_of(cell.record)[:32], version=4)
     path = f"data/{SUITE}/{owner}/{'_'.join(rest)}/{identity}.json"
-    return Files({path: json.dumps(log, indent=2, allow_nan=False) + "\n"})
+    return Files({path: json.dumps(log, indent=2, allow_nan=False) + "\n"}, left_out)
 
 
 def _is_dense(cell: ScoredCell) -> bool:
@@ -94,7 +101,7 @@ def _library(provenance: dict) -> dict:
     return _named(LIBRARY, provenance["packages"]) | {"additional_details": _texts(details)}
 
 
-def _result(cell: ScoredCell, entry: dict) -> dict:
+def _result(cell: ScoredCell, entry: dict, more_is_better: bool) -> dict:
     uncertainty: dict[str, Any] = {"num_samples": entry["n"]}
     if entry.get("stderr") is not None:
         uncertainty = {"standard_error": {"value": entry["stderr"]}, **uncertainty}
@@ -109,7 +116,7 @@ def _result(cell: ScoredCell, entry: dict) -> dict:
         "evaluation_result_id": f"{entry['task']}/{entry['metric']}",
         "evaluation_name": entry["task"],
         "source_data": _source(cell, entry["task"]),
-        "metric_config": _metric(entry),
+        "metric_config": _metric(entry, more_is_better),
         "score_details": {"score": entry["value"], "uncertainty": uncertainty},
         "generation_config": {"additional_details": _texts(settings)},
     }
@@ -133,7 +140,7 @@ def _source(cell: ScoredCell, task: str) -> dict:
     }
 
 
-def _metric(entry: dict) -> dict:
+def _metric(entry: dict, more_is_better: bool) -> dict:
     metric, kind = metric_and_filter(entry["metric"])
     bounds, config = score_range(entry["metric"]), {"metric_name": metric}
     if metric == ANSWER_BPB:
@@ -145,7 +152,7 @@ def _metric(entry: dict) -> dict:
         config["metric_unit"] = "proportion"
     if kind != UNFILTERED:
         config["metric_parameters"] = {"filter": kind}
-    config["lower_is_better"] = not higher_is_better(metric)
+    config["lower_is_better"] = not more_is_better
     if bounds != ANY:
         low, high = ("Infinity" if bound == math.inf else bound for bound in bounds)
         config |= {"score_type": "continuous", "min_score": low, "max_score": high}

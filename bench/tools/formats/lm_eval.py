@@ -19,7 +19,6 @@ from bench.records.samples import ROUNDING
 from bench.tools.formats.cell import (
     Files,
     ScoredCell,
-    higher_is_better,
     metric_and_filter,
 )
 
@@ -75,7 +74,11 @@ def _results(cell: ScoredCell, tasks: dict[str, list[dict]]) -> dict:
         "versions": {task: entries[0]["version"] for task, entries in tasks.items()},
         "n-shot": {task: entries[0]["few_shot"] for task, entries in tasks.items()},
         "higher_is_better": {
-            task: {metric: higher_is_better(metric) for metric, _ in map(_named, entries)}
+            task: {
+                _named(entry)[0]: known
+                for entry in entries
+                if (known := cell.higher_is_better(entry)) is not None
+            }
             for task, entries in tasks.items()
         },
         "n-samples": {task: _counts(entries[0]) for task, entries in tasks.items()},
@@ -113,10 +116,11 @@ def _config(cell: ScoredCell, entries: list[dict]) -> dict:
         values = [_value(item, entry["metric"]) for item in items]
         if values and None not in values:
             metric, _ = _named(entry)
+            known = cell.higher_is_better(entry)
             metrics[metric] = {
                 "metric": metric,
                 **_aggregation(values, entry["value"]),
-                "higher_is_better": higher_is_better(metric),
+                **({} if known is None else {"higher_is_better": known}),
             }
     filters = {kind: None for _, kind in map(_named, entries) if kind != UNFILTERED}
     return {

@@ -35,6 +35,7 @@ def record():
         metric("social_iqa", "answer_bpb", 1.25, 0.03),
         metric("wiki", "perplexity", 61.5, None),
         metric("science", "acc", None, None),
+        metric("science", "bleu_max", 20.25, 0.5),
     ]
     return record
 
@@ -73,6 +74,7 @@ def test_what_the_hub_reads(record, tmp_path):
         ("social_iqa", "acc_norm"): 0.4375,
         ("social_iqa", "answer_bpb"): 1.25,
         ("wiki", "perplexity"): 61.5,
+        ("science", "bleu_max"): 20.25,
     }
     # Parsed and written again, it is the same.
     assert str(ModelCard(text)) == text
@@ -121,6 +123,7 @@ def test_scores_have_their_standard_errors(record):
         ["social_iqa", "acc_norm, %", "43.75 ± 4", "150", "0"],
         ["social_iqa", "answer_bpb", "1.25 ± 0.03", "150", "0"],
         ["wiki", "perplexity", "61.5", "150", "0"],
+        ["science", "bleu_max", "20.25 ± 0.5", "150", "0"],
     ]
 
 

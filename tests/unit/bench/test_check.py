@@ -48,6 +48,9 @@ BAD = [
     ("provenance.git.dirty", True, ["provenance.git: a working tree with changes"]),
     ("provenance.git.dirty", "no", ["provenance.git.dirty = 'no'"]),
     ("stages.evaluate.seconds", "12", ["stages.evaluate.seconds = '12'"]),
+    ("stages.repair.loading_seconds", float("nan"), ["stages.repair.loading_seconds = nan"]),
+    ("config.resolved.pruning.damping", [1.0, float("inf")], ["resolved.pruning.damping.1 = inf"]),
+    ("metrics.1.tasks", None, ["metrics.1.tasks = None"]),
     ("cell.model", "../../docs", ["cell.model = '../../docs'", "allowed: a name"]),
     ("cell.seed", 2**32, ["cell.seed = 4294967296"]),
     ("cell.budget", None, ["cell.budget = None"]),
@@ -138,6 +141,25 @@ def test_a_value_that_its_items_do_not_give(results, metric, label):
     change(results, f"metrics.{place}.value", 0.999)
     (line,) = find_problems(results)
     assert re.search(rf"metrics\.{label}\.value = 0\.999: its samples give \d\.", line)
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value", "said"),
+    [
+        (0, "value", 0.999, r"social_iqa\.acc\.value = 0\.999: its samples give 0\."),
+        (2, "n", 9999, r"social_iqa\.answer_bpb\.n = 9999: allowed: \d+$"),
+    ],
+)
+def test_a_score_that_no_table_shows_is_that_of_its_items(results, place, key, value, said):
+    change(results, f"metrics.{place}.{key}", value)
+    (line,) = find_problems(results)
+    assert re.search(said, line)
+
+
+def test_a_history_that_is_none_is_named(results):
+    (results / SEFT / "history.json.gz").write_bytes(b"junk")
+    (line,) = find_problems(results)
+    assert line.startswith(f"{SEFT}/record.json: history.json.gz: cannot be unpacked")
 
 
 def test_an_unrepaired_base_has_one_seed(results):

@@ -29,6 +29,8 @@ def changed(record: dict, path: str, value) -> dict:
 def identified(record: dict) -> dict:
     """A record that names the identities of what it was made from."""
     record = changed(record, "provenance.manifests.sets", SETS)
+    for name in SETS:
+        record = changed(record, f"config.resolved.evaluation.tasks.{name}.data", name)
     identities = {"calibration": "5" * 64, "blocks": None, "base": "7" * 64}
     if record["cell"]["repair"] != "none":
         identities["blocks"] = "6" * 64
@@ -135,6 +137,17 @@ def test_records_that_name_no_sets_have_the_same_data(records):
         "none",
         f"provenance.manifests.data = {'0' * 12}, but {'2' * 12} in dense",
     )
+
+
+@pytest.mark.parametrize(
+    ("manifests", "key"),
+    [({"data": "2" * 64}, "data"), ({"sets": {}}, "sets"), ({"sets": {"wiki": "3" * 64}}, "sets")],
+)
+def test_data_of_which_nothing_is_known_is_not_the_same(records, manifests, key):
+    other = changed(records["lora"], "provenance.manifests", {"model": "1" * 64, **manifests})
+    (_, reason), *_ = differences(records | {"lora": other})
+    assert reason.startswith(f"provenance.manifests.{key}")
+    assert "null" in reason
 
 
 def test_a_task_of_another_version_is_another_task(records):

@@ -189,6 +189,9 @@ def test_a_log_has_nothing_that_the_record_does_not_say(results):
         record["metrics"].append(
             {**record["metrics"][-1], "metric": "f1", "value": 0.5, "limit": None}
         )
+        record["metrics"].append(
+            {**record["metrics"][-1], "metric": "disamb_bias_score", "value": -0.4}
+        )
 
     changed(results, CELL, forget)
     log = logs(results)["tiny-wanda-s60-lora@x4-seed1"]
@@ -198,6 +201,8 @@ def test_a_log_has_nothing_that_the_record_does_not_say(results):
     assert log["eval_library"]["additional_details"].keys().isdisjoint({"suite_commit", "lm-eval"})
     found = {one["evaluation_result_id"]: one for one in log["evaluation_results"]}
     assert "science/answer_bpb" not in found
+    # The schema wants a direction, which lm-eval has of a task alone.
+    assert "wiki/disamb_bias_score" not in found
     assert found["wiki/word_perplexity"]["metric_config"]["lower_is_better"] is True
     # Without bounds the schema wants no kind of score either.
     assert found["wiki/f1"]["metric_config"] == {"metric_name": "f1", "lower_is_better": False}

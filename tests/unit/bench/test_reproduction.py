@@ -128,6 +128,16 @@ def test_another_split_is_another_setting_and_tasks_are_not_averaged(tmp_path, r
     assert rows["score"].tolist()[:2] == ["wiki_perplexity"] * 2
 
 
+def test_a_number_of_a_metric_that_no_table_shows_has_no_column(tmp_path, records):
+    tasks = records[0]["config"]["resolved"]["evaluation"]["tasks"]
+    shown = tasks["social_iqa"]["metric"]
+    other = {"acc": "acc_norm", "acc_norm": "acc"}[shown]
+    rows = [f"tiny,,social_iqa,{m},wanda,s60,50,0.9,paper" for m in (shown, other, "answer_bpb")]
+    found = table(tmp_path, records, *rows)
+    assert found["measured"].notna().all()
+    assert found["score"].fillna("").tolist() == ["social_iqa", "", "social_iqa_answer_bpb"]
+
+
 def test_a_part_of_the_items_is_another_setting(tmp_path):
     limited = list(read_records(made_up_grid(tmp_path / "grid", repairs=["none"])).values())
     row = "tiny,512,wiki,perplexity,wanda,s60,30,0.01,paper"

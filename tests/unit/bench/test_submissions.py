@@ -48,7 +48,7 @@ def submit(
 
 def together(here):
     ours = read_records(records_below(here / "results"))
-    return joined(ours, submissions_below(here / "submissions"))
+    return joined(ours, submissions_below(here / "submissions", beside=here / "results"))
 
 
 def changed(submission, path, value, repair="static"):
@@ -203,6 +203,7 @@ def test_a_configuration_is_no_link_out_of_the_folder(here, tmp_path):
     ("arguments", "line"),
     [
         (["--cells", "0"], "--cells 0: allowed: at least 1"),
+        (["--draw", "-1"], "--draw -1: allowed: at least 0"),
         (["--at-commit"], f"code.commit = {'a' * 40}: not in this repository"),
     ],
 )
@@ -241,6 +242,26 @@ def test_a_folder_that_is_no_name_and_a_damaged_verification_are_one_line_each(
         assert stopped.value.code == 1
         line, *_ = capsys.readouterr().out.splitlines()
         assert said in line
+
+
+@pytest.mark.parametrize("name", ["here", "published"])
+def test_a_name_that_is_an_origin_of_ours_is_no_submissions(here, name):
+    submit(here, name)
+    with pytest.raises(UnreadableError, match=rf"{name}: allowed: another name than here, publish"):
+        together(here)
+
+
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_a_table_of_a_submission_alone_has_each_row_once(here, monkeypatch, is_absolute):
+    submit(here)
+    monkeypatch.chdir(here)
+    results = submit(here).folder / "results"
+    given = results if is_absolute else results.relative_to(here)
+    monkeypatch.setattr(sys, "argv", ["collect", str(given)])
+    collect_main()
+    table = pd.read_csv(results / "table1.csv")
+    assert list(table["repair"]) == ["none", "none", "static"]
+    assert set(table["origin"]) == {"here"}
 
 
 def test_the_command_says_what_became_of_each_submission(here, monkeypatch, capsys):

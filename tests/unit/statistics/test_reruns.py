@@ -59,6 +59,8 @@ def test_the_same_bits_are_the_same(folders):
     [
         ("sparsity.layers", {"model.layers.0.q": 0.5}, "sparsity.layers.model.layers.0.q = 0.5000"),
         ("stages.repair.tokens", 99_999, "stages.repair.tokens = 99999"),
+        ("stages.repair.steps", 1, "stages.repair.steps = 1"),
+        ("stages.repair.trainable_parameters", 1, "stages.repair.trainable_parameters = 1"),
         ("config.resolved.training.steps", 7, "config.resolved.training.steps"),
         ("config.resolved.evaluation.tasks.wiki.limit", 1, "evaluation.tasks.wiki.limit"),
         ("provenance.manifests.model", "e" * 64, "provenance.manifests.model"),
