@@ -177,7 +177,7 @@ def submissions_below(folder: Path, *, beside: Path) -> list[Submission]:
         beside: the folder of results that they stand beside: one whose own results these are is
             not among them.
     """
-    found = [Submission(path.parent) for path in sorted(folder.glob(f"*/{ABOUT}"))]
+    found = [Submission(path) for path in sorted(folder.glob("[!.]*")) if path.is_dir()]
     return [one for one in found if one.results.resolve() != beside.resolve()]
 
 

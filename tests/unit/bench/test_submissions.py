@@ -251,6 +251,13 @@ def test_a_name_that_is_an_origin_of_ours_is_no_submissions(here, name):
         together(here)
 
 
+def test_a_folder_that_does_not_say_whose_it_is_is_not_passed_over(here):
+    submit(here)
+    (here / "submissions/other").mkdir()
+    with pytest.raises(UnreadableError, match=r"other/submission\.yaml: No such file"):
+        together(here)
+
+
 @pytest.mark.parametrize("is_absolute", [False, True])
 def test_a_table_of_a_submission_alone_has_each_row_once(here, monkeypatch, is_absolute):
     submit(here)
