@@ -18,7 +18,7 @@ def family(request, tmp_path_factory):
     """Folder of a tiny model of each family, as it is fetched."""
     folder = tmp_path_factory.mktemp("families") / request.param
     # Weights wide enough for attention to matter to the predictions.
-    wide = {"initializer_range": 0.3, "init_std": 0.3}
+    wide = {"init_std" if request.param == "opt" else "initializer_range": 0.3}
     source = {"source": "synthetic", "articles": 4, "items": 20}
     fetch_model(SyntheticSource(**source, architecture=request.param, shape=wide), folder)
     return folder

@@ -424,7 +424,11 @@ DAMAGES = {
         write_json_lines(path, [(rows := read_json_lines(path))[1], *rows[1:]])
     ),
     "does not fit its record: metrics.winogrande.value = ": lambda path: write_json_lines(
-        path, [row | {"acc": 1 - row.get("acc", 0)} for row in read_json_lines(path)]
+        path,
+        [
+            row | ({"acc": 1 - row["acc"]} if row["task"] == "winogrande" else {})
+            for row in read_json_lines(path)
+        ],
     ),
     "a line has no task or no id": lambda path: write_json_lines(path, [{}]),
 }
