@@ -62,7 +62,7 @@ def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
         yield "", f"provenance.manifests.tasks.{entry}", digest
     # That of all data changes with sets that this cell does not read: where it says no more, which
     # is then so of all records.
-    yield "", "provenance.manifests.data", None if "sets" in manifests else manifests["data"]
+    yield model, "provenance.manifests.data", None if "sets" in manifests else manifests["data"]
     if "sets" in manifests:
         measured = {task.get("data") for task in evaluation["tasks"].values()} - {None}
         for name in measured | manifests["sets"].keys():
