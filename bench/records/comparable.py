@@ -65,7 +65,7 @@ def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
     yield model, "provenance.manifests.data", None if "sets" in manifests else manifests["data"]
     if "sets" in manifests:
         measured = {task.get("data") for task in evaluation["tasks"].values()} - {None}
-        for name in measured | manifests["sets"].keys():
+        for name in sorted(measured | manifests["sets"].keys()):
             yield "", f"provenance.manifests.sets.{name}", manifests["sets"].get(name)
     identities = (record.get("inputs") or {}).get("identities", {})
     # Another machine rounds otherwise, and prunes a base of its own.

@@ -17,6 +17,7 @@ from bench.records.measures import (
     kinds_of,
 )
 from bench.statistics.comparisons import Verdict, less, reference_of
+from bench.tables.rendering import rounded
 from bench.tables.table1 import rows_by
 
 MINUS = "\N{MINUS SIGN}"
@@ -183,6 +184,4 @@ def _cost(costs: dict[str, dict], first: str, rival: str) -> str:
 
 def short(value: float) -> str:
     """Three digits, in print; of large numbers all, rounded."""
-    # From where rounding to three digits gives a fourth.
-    large = abs(value) >= 999.5
-    return (f"{value:,.0f}" if large else f"{value:.3g}").replace("-", MINUS)
+    return rounded(value, 3).replace("-", MINUS)

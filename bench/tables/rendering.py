@@ -72,13 +72,18 @@ def escape_markdown(text: str) -> str:
     return html.escape(" ".join(text.split()), quote=False).replace("|", r"\|")
 
 
+def rounded(value: float, digits: int) -> str:
+    """A number to so many digits; a larger one as a whole."""
+    # From where rounding gives a digit more.
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
+
+
 def number(value) -> str:
     """Four digits are more than the items support; what is missing is a blank."""
     if pd.isna(value):
         return ""
     if isinstance(value, float):
-        # From where rounding to four digits gives a fifth.
-        return f"{value:.4g}" if abs(value) < 9_999.5 else f"{value:,.0f}"
+        return rounded(value, 4)
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
@@ -86,8 +91,7 @@ def with_interval(value, low, high) -> str:
     """A score, and half of its interval."""
     if pd.isna(value) or pd.isna(low):
         return number(value)
-    half = (high - low) / 2
-    return f"{number(value)} ± {half:.2g}" if half < 99.5 else f"{number(value)} ± {half:,.0f}"
+    return f"{number(value)} ± {rounded((high - low) / 2, 2)}"
 
 
 def with_ends(value, low, high) -> str:

@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAd
 
 from baselines.problems import MisfitError, validated
 from bench.cells import DEFAULT_BUDGET, DENSE, UNREPAIRED, Cell
-from bench.evaluation.tasks import ANSWER_BPB, PERPLEXITY, TaskSpec
+from bench.evaluation.tasks import PERPLEXITY, TaskSpec
 from bench.files import UnreadableError, read_csv
 from bench.paths import ROOT
 from bench.records.measures import KINDS, kind_of
-from bench.records.rows import budgets, by_row, mean
+from bench.records.rows import budgets, by_row, mean, score_metrics
 from bench.typed import Strict
 
 COLUMNS = ["model", "context", "data_set", "metric", "method", "pattern", "few_shot", "windows"]
@@ -95,7 +95,7 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
     ``score`` is missing where the tables show another metric of the task.
     """
     rows, largest = by_row(records), [DEFAULT_BUDGET, *budgets(records)][-1]
-    names = {row[0].lower(): row[0] for row in rows}
+    names, shown = {row[0].lower(): row[0] for row in rows}, score_metrics(records)
     found = []
     for reference in references:
         cell = Cell(names.get(reference.model.lower(), ""), *_method(reference), 0, largest)
@@ -105,8 +105,7 @@ def reproduction_table(references: Iterable[Published], records: list[dict]) -> 
             task, metric = values[0][0], reference.metric
             # Accuracies are called after the task.
             score = f"{task}_{metric}" if metric in KINDS else task
-            if metric not in (_shown(task, rows[cell.row][0]), ANSWER_BPB):
-                score = None
+            score = score if shown.get(score) == metric else None
             by = (cell.model, cell.pruner, cell.budget, cell.repair, score)
             measured |= dict(zip(MEASURED_BY, by, strict=True))
         found.append(reference.model_dump() | measured)
@@ -125,11 +124,6 @@ def _method(reference: Published) -> tuple[str, str, str]:
     """Pruner, pattern and repair of a published number."""
     pruner, _, repair = (part.strip() for part in reference.method.partition("+"))
     return pruner, DENSE if pruner == DENSE else reference.pattern, repair or UNREPAIRED
-
-
-def _shown(task: str, record: dict) -> str | None:
-    """The metric of a task that tables show."""
-    return record["config"]["resolved"]["evaluation"]["tasks"].get(task, {}).get("metric")
 
 
 def _values(reference: Published, records: list[dict]) -> list[tuple[str, float]]:

@@ -260,9 +260,8 @@ def test_a_folder_that_does_not_say_whose_it_is_is_not_passed_over(here):
 
 @pytest.mark.parametrize("is_absolute", [False, True])
 def test_a_table_of_a_submission_alone_has_each_row_once(here, monkeypatch, is_absolute):
-    submit(here)
     monkeypatch.chdir(here)
-    results = submit(here).folder / "results"
+    results = submit(here).results
     given = results if is_absolute else results.relative_to(here)
     monkeypatch.setattr(sys, "argv", ["collect", str(given)])
     collect_main()
