@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from multiprocessing.connection import Client, Connection, Listener, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -30,6 +31,24 @@ FORKS.set_forkserver_preload(
         "transformers.trainer",
     ]
 )
+# Held while a fork's status is read. A start reads that of all that have ended, and where two
+# threads read the same one, which can be read once, that of the other is 255.
+_READING = threading.Lock()
+
+
+def start_python(*arguments) -> BaseProcess:
+    """A fork that has begun to run what ``run_python`` is given."""
+    fork = FORKS.Process(target=run_python, args=arguments)
+    with _READING:
+        fork.start()
+    return fork
+
+
+def exit_status(fork: BaseProcess) -> int:
+    """That of a fork that has ended, which ``wait`` on its sentinel tells."""
+    with _READING:
+        fork.join()
+        return fork.exitcode
 
 
 def run_python(
@@ -96,15 +115,11 @@ def _answer(asker: Connection) -> None:
         streams = [Path(f"/proc/{process}/fd/{number}") for number in (1, 2)]
         # A script starts no run of the workflow; what it starts is to be a process of its own.
         python = forking_python() if arguments[0] == "-m" else None
-        fork = FORKS.Process(
-            target=run_python, args=(arguments, folder, environment, *streams, python)
-        )
-        fork.start()
+        fork = start_python(arguments, folder, environment, *streams, python)
         if asker in wait([asker, fork.sentinel]):
             fork.kill()
         else:
-            fork.join()
-            asker.send(fork.exitcode)
+            asker.send(exit_status(fork))
 
 
 def _ask(address: str, arguments: Sequence[str]) -> None:

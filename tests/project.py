@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import pandas as pd
 import yaml
-from forks import FORKS, forking_python, run_python
+from forks import exit_status, forking_python, start_python
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = (
@@ -95,16 +96,11 @@ class Project:
         python = forking_python() if self.forks else None
         with NamedTemporaryFile("r") as output:
             said = Path(output.name)
-            run = FORKS.Process(
-                target=run_python,
-                args=(arguments, self.folder, self.environment, said, said, python),
-            )
-            run.start()
-            run.join(LIMIT)
-            if run.is_alive():
+            run = start_python(arguments, self.folder, self.environment, said, said, python)
+            if not wait([run.sentinel], LIMIT):
                 run.kill()
                 raise subprocess.TimeoutExpired(arguments, LIMIT, output.read())
-            return subprocess.CompletedProcess(arguments, run.exitcode, output.read())
+            return subprocess.CompletedProcess(arguments, exit_status(run), output.read())
 
     def planned(self, *arguments: str, **laid_over) -> list[str]:
         """Messages of the jobs that a dry run would run."""
