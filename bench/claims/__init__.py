@@ -32,8 +32,9 @@ default 0.5 points of accuracy, 0.01 bits a byte, 0.02 nats a token, 5 % of a co
 * ``supported``: else, it lies on the claimed side of the threshold.
 * ``refuted``: the interval, made wider for the number of the claim's comparisons (Bonferroni),
   leaves no gain that is worth naming.
-* ``inconclusive``: else; with the number of seeds or items at which the interval around the same
-  estimate would support or refute the claim, or show equality.
+* ``inconclusive``: else; with the number of seeds, or of items where there are more (as many times
+  more of each task), at which the interval around the same estimate would support or refute the
+  claim, or show equality.
 * ``no verdict``: of fewer seeds than the claim asks for. One seed does not tell a method from its
   luck, so no interval is given either.
 * ``not tested``: cells are not in this grid, were not run, or failed.

@@ -67,7 +67,10 @@ class Difference(Evidence):
         return self.spread.interval(level)
 
     def needed(self, threshold: float, level: float = LEVEL) -> Needed:
-        """More seeds on the same items or more items of the same seeds, else more of both."""
+        """More seeds on the same items or more items of the same seeds, else more of both.
+
+        More items are as many times more of each task: where one has no others, more seeds alone.
+        """
         distance = abs(self.estimate - threshold)
         of_seeds, of_items = self.spread.se_seeds or 0, self.spread.se_items
         if not distance or not self.spread.se:
@@ -84,6 +87,8 @@ class Difference(Evidence):
             return critical_value(errors, level) * error < distance
 
         seeds = fewest(self.seeds, lambda n: excludes(n, self.items)) if of_seeds else None
+        if self.difference.exhausted:
+            return Needed(seeds)
         items = fewest(self.items, lambda n: excludes(self.seeds, n))
         if seeds is None and items is None:
             times = fewest(1, lambda n: excludes(n * self.seeds, n * self.items))

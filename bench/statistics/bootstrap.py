@@ -32,6 +32,7 @@ class Resampled:
         values: float64 (seeds,): the scores.
         replicates: float32 (seeds, resamples): the scores on resampled items.
         items: number of items.
+        exhausted: whether a task that it is over has no other items.
         parts: of a mean over tasks, the score in each.
     """
 
@@ -39,6 +40,7 @@ class Resampled:
     values: np.ndarray
     replicates: np.ndarray
     items: int
+    exhausted: bool = False
     parts: tuple["Resampled", ...] = ()
 
     def at(self, seeds: tuple[int, ...] | None) -> "Resampled":
@@ -71,6 +73,7 @@ class Resampled:
             a,
             values=a.values - b.values,
             replicates=a.replicates - b.replicates,
+            exhausted=a.exhausted or b.exhausted,
             parts=tuple(one - other for one, other in zip(a.parts, b.parts, strict=True)),
         )
 
@@ -116,6 +119,7 @@ def _mean(scores: Sequence[Resampled]) -> Resampled:
         scores[0],
         values=np.mean([score.values for score in scores], axis=0),
         replicates=np.mean([score.replicates for score in scores], axis=0),
+        exhausted=any(score.exhausted for score in scores),
     )
 
 
@@ -131,7 +135,8 @@ def resample(items: Items) -> Resampled:
     # Scores of resampled items vary less than those of new items would, by (count - 1) / count.
     widening = math.sqrt(count / (count - 1)) if count > 1 else math.nan
     replicates = estimate[:, None] + widening * (sums[:-1] / sums[-1] - estimate[:, None])
-    return Resampled(items.seeds, estimate, replicates.astype(np.float32), count)
+    replicates = replicates.astype(np.float32)
+    return Resampled(items.seeds, estimate, replicates, count, items.exhausted)
 
 
 @lru_cache(maxsize=8)

@@ -30,6 +30,7 @@ class Items:
             per byte of the right one; or the document's loss in nats.
         sizes: float64 (items,): 1; or the document's tokens. A score is a sum of totals over a sum
             of sizes.
+        exhausted: whether the task has no other items, as far as its records tell.
     """
 
     task: str
@@ -38,6 +39,7 @@ class Items:
     ids: tuple[str, ...]
     totals: np.ndarray
     sizes: np.ndarray
+    exhausted: bool = False
 
     @property
     def is_perplexity(self) -> bool:
@@ -93,6 +95,7 @@ def read_items(records: Mapping[str, dict]) -> dict[Row, dict[str, Items]]:
     """
     found: dict[tuple[Row, str], dict[int, dict]] = defaultdict(dict)
     measured: dict[str, tuple[str, str]] = {}
+    exhausted: dict[tuple[Row, str], bool] = {}
     for path, record in records.items():
         cell = record["cell"]
         row = tuple(cell[key] for key in IDENTITY)
@@ -107,6 +110,8 @@ def read_items(records: Mapping[str, dict]) -> dict[Row, dict[str, Items]]:
             if metric == ANSWER_BPB or has_values(scored, metric):
                 measured[part] = task, metric
                 found[row, part][cell["seed"]] = {i["id"]: _score(i, metric) for i in scored}
+                limit = tasks[task]["limit"]
+                exhausted[row, part] = limit is None or len(scored) < limit
     items: dict[Row, dict[str, Items]] = defaultdict(dict)
     for (row, part), seeds in found.items():
         first, *others = seeds.values()
@@ -119,6 +124,7 @@ def read_items(records: Mapping[str, dict]) -> dict[Row, dict[str, Items]]:
                 ids,
                 totals.astype(float),
                 np.array([first[item][1] for item in ids], dtype=float),
+                exhausted[row, part],
             )
     return dict(items)
 

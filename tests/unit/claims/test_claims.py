@@ -190,6 +190,30 @@ def test_what_is_needed_would_indeed_settle_it():
     assert evidence.needed(evidence.estimate) == Needed()
 
 
+@pytest.mark.parametrize(
+    ("limits", "more"),
+    [
+        ({}, True),
+        ({"science": None}, False),
+        ({"science": 41}, False),
+        ({"winogrande": None}, False),
+        ({"wiki": None}, True),
+    ],
+)
+def test_items_that_no_task_has_are_not_asked_for(limits, more, tmp_path):
+    paths = made_up(tmp_path, items=40, strength={**STRENGTH, "seft": 0.55, "lora": 0.45})
+    records = read_records(paths)
+    for record in records.values():
+        for task, limit in limits.items():
+            record["config"]["resolved"]["evaluation"]["tasks"][task]["limit"] = limit
+    grid = Grid(list(records.values()), read_items(records))
+    summary, detail = claims_tables([Claim.model_validate(CLAIM)], grid)
+    for row in (summary.iloc[0], detail.iloc[0]):
+        assert row["verdict"] == "inconclusive"
+        assert pd.notna(row["needed_items"]) == more
+        assert ("items" in row["to_settle"]) == more
+
+
 @pytest.mark.parametrize(("direction", "sign"), [("above", 1), ("below", -1)])
 def test_what_is_needed_against_a_claim_would_refute_it_among_its_comparisons(direction, sign):
     claim = Claim.model_validate({**CLAIM, "direction": direction, "negligible": 0.05})
