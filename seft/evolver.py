@@ -209,7 +209,9 @@ class Evolver:
 
     @torch.no_grad()
     def _evolve(self, name: str, optimizer: Optimizer, step: int):
-        start, config, layer = time.perf_counter(), self.config, self.layers[name]
+        config, layer = self.config, self.layers[name]
+        device = layer.delta.device
+        start = now(device)
         window, layer.window = layer.window, None
         with layer.open_weight() as weight:
             means = window.means(weight, layer.topology)
@@ -248,9 +250,20 @@ class Evolver:
                 "restored": evolution.restored,
                 "overlap": layer.overlap,
                 "sparsity": layer.sparsity,
-                "seconds": time.perf_counter() - start,
+                "seconds": now(device) - start,
             }
         )
+
+
+def now(device: torch.device) -> float:
+    """Seconds of a clock, when the device has done all that it was given.
+
+    So an evolution, which reads what the device has computed, is not charged with the backward pass
+    and the optimizer step that are in its queue.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def move(values: Tensor, origin: Tensor):

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -190,7 +191,9 @@ class SeftModel(nn.Module):
             raise ValueError(f"{folder} holds no complete SEFT delta: {error}") from error
         if not is_trainable:
             tensors = {name: t for name, t in tensors.items() if ".window." not in name}
-        model = get_seft_model(model, config)
+        # Positions are what was saved: no first ones are to be chosen, which takes longest.
+        model = get_seft_model(model, replace(config, init="gradient"))
+        model.seft_config = config
         try:
             model.load_state_dict(tensors)
         except ValueError:

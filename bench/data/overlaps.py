@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 import regex
 
-from bench.data.items import document, own_texts
+from bench.data.items import document, own_texts, same_text
 
 # What is compared: a word with its marks; a character, in scripts without spaces between words; a
 # sign, where sums differ by it. White space and punctuation are no difference, nor is a soft hyphen
@@ -18,7 +18,9 @@ UNSPACED = (
     r"\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Lana}\p{scx=Talu}\p{scx=Tale}\p{scx=Tavt}"
 )
 SIGN = r"\p{Sm}|[-*/%^](?=\s*\d)"
-TOKEN = regex.compile(rf"(?V1)[[{UNSPACED}]&&\w]|[\w--[{UNSPACED}]]+|{SIGN}")
+# A mark that several scripts share is a part of its word: İ in lower case has one.
+ALONE = rf"[{UNSPACED}]--\p{{Script=Inherited}}"
+TOKEN = regex.compile(rf"(?V1)[[{ALONE}]&&\w]|[\w--[{ALONE}]]+|{SIGN}")
 TOKEN_IN_ASCII = regex.compile(rf"\w+|{SIGN}")
 UNSEEN = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 LETTERS = regex.compile(r"[\p{L}\p{Nd}]+")
@@ -75,7 +77,8 @@ def find_overlaps(
     A text, and each text in a field of an item's own, occurs where one of its paragraphs does (but
     no heading, as WikiText marks it), any other item where all of it does: a sentence with the
     right word filled in, a question or a prompt without the answer. What has fewer than five words,
-    or 13 characters in a script without spaces, is not looked for.
+    or 13 characters in a script without spaces, is not looked for inside of others: an item all of
+    whose texts are so short overlaps with one that says all that it says.
 
     Args:
         seen: items that are trained on, by the name of their part.
@@ -86,13 +89,15 @@ def find_overlaps(
     """
     # Each text under its first tokens: a dictionary look-up at each place of the training text
     # finds the few where a comparison is worth it.
-    starts = defaultdict(list)
+    starts, copies = defaultdict(list), defaultdict(list)
     for part, items in tested.items():
         for item in items:
-            for text in _measured(item):
-                wanted = tokens(text)
-                if is_enough(wanted):
-                    starts[tuple(wanted[:START])].append((wanted, (part, item["id"], text)))
+            texts = [(tokens(text), text) for text in _measured(item)]
+            long = [(wanted, text) for wanted, text in texts if is_enough(wanted)]
+            for wanted, text in long:
+                starts[tuple(wanted[:START])].append((wanted, (part, item["id"], text)))
+            if not long and "text" not in item:
+                copies[same_text(item)].append((part, item["id"], " ".join(document(item))))
     found = {}
     for part, items in seen.items():
         for item in items:
@@ -102,6 +107,9 @@ def find_overlaps(
                 if pair not in found:
                     around = _around(text, place, place + len(wanted) - 1)
                     found[pair] = Overlap(part, item["id"], around, name, identifier, measured)
+            for name, identifier, measured in copies.get(same_text(item), ()) if copies else ():
+                pair = (part, item["id"], name, identifier)
+                found[pair] = Overlap(part, item["id"], text, name, identifier, measured)
     return list(found.values())
 
 

@@ -98,12 +98,20 @@ def prepare(
     """
     fetched = verify(source, None if asked is None else {"source": asked})
     items, skipped = _read(name, spec, source)
+    repeated = 0
+    # An article has all of its paragraphs, one that another has, too.
+    if spec.article_characters is None or "group" not in items[0]:
+        items, repeated = without_repeats(items)
     parts = split(items, spec.splits, SEED)
     for part, members in parts.items():
         if not members:
             raise DataError(f"data.{name}.splits: {part!r} gets none of {len(items)} items")
     if spec.article_characters is not None:
-        parts = {p: articles(members, spec.article_characters) for p, members in parts.items()}
+        for part, members in parts.items():
+            parts[part], more = without_repeats(articles(members, spec.article_characters))
+            repeated += more
+    if repeated:
+        skipped["repeated"] = repeated
     ids = Counter(item["id"] for members in parts.values() for item in members)
     identifier, times = ids.most_common(1)[0]
     if times > 1:
@@ -160,9 +168,6 @@ def _read(name: str, spec: DataSpec, source: Path) -> tuple[list[dict], dict[str
         found = sum(len(item.get("text", "")) for item in items)
         if found != spec.characters:
             raise DataError(f"data.{name}.characters = {spec.characters}: the text has {found}")
-    items, repeats = without_repeats(items)
-    if repeats:
-        skipped["repeated"] = repeats
     return items, dict(skipped)
 
 

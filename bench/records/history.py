@@ -7,7 +7,7 @@ It holds what the figures need of the checkpoints, so that they can be drawn wit
 * ``training``: step, loss and learning rate, as logged; none of a training whose loss is not that
   of the next token, which no axis could show beside others.
 * ``evolution``: for each evolution of each layer its ``step``, the number of the ``layer`` in
-  ``layers``, the share of the grown weights that pruning had removed (``reactivated``; null where
+  ``layers``, the share of the grown weights that lay outside the mask (``reactivated``; null where
   none grew), and the share of the base's mask that is still in the mask (``overlap``).
 * ``layers``: for each layer the relative ``change`` of its weight, and the shares of its positions
   that ``entered`` and that ``left`` the mask.

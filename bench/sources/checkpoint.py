@@ -95,6 +95,11 @@ def _loading_problems(model, info: dict) -> Iterator[str]:
     stray = unexpected if missing else [key for key in unexpected if _belongs(model, key)]
     if stray:
         yield f"{len(stray)} tensors that the model does not take: {_some(stray)}"
+    # Not tied when it is loaded, they would be by who ties the model again, as lm-eval does.
+    for key, other in model.get_expanded_tied_weights_keys(all_submodels=True).items():
+        one, two = model.get_parameter_or_buffer(key), model.get_parameter_or_buffer(other)
+        if one is not two and "meta" not in (one.device.type, two.device.type):
+            yield f"config.json ties {key} to {other}, and their values differ"
 
 
 def _belongs(model, key: str) -> bool:

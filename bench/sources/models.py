@@ -184,6 +184,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                 quantization_config=GgufConfig(dequantize=True),
             )
             _check_all_read(gguf, model)
+            _check_positions(gguf, model)
             bar.update()
         except SourceError:
             raise
@@ -208,6 +209,27 @@ def _check_all_read(gguf: Path, model) -> None:
         raise SourceError(
             f"{gguf.name}: {stored} numbers in its tensors, of which transformers reads {read}; "
             "allowed: a file that it reads as a whole"
+        )
+
+
+def _check_positions(gguf: Path, model) -> None:
+    """Of most families ``transformers`` leaves out, without a word, by how much a file has its
+    rotary positions scaled: the model would see others than it was trained with.
+    """
+    from gguf import GGUFReader
+
+    fields = GGUFReader(gguf).fields
+    stated = {
+        name.partition(".")[2]: fields[name].contents() for name in fields if ".rope." in name
+    }
+    # As llama.cpp has it: linear where the kind is left out, and the older name of the factor.
+    kind = stated.get("rope.scaling.type", "linear")
+    factor = stated.get("rope.scaling.factor", stated.get("rope.scale_linear", 1))
+    read = getattr(model.config.get_text_config(), "rope_parameters", None)
+    if kind != "none" and factor not in (0, 1) and kind not in str(read):
+        raise SourceError(
+            f"{gguf.name}: rope.scaling = {kind}, {factor:g}, which transformers does not read; "
+            "allowed: rotary positions as they are, or the model as a transformers folder"
         )
 
 

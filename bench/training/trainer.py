@@ -82,7 +82,14 @@ class Progress(ProgressCallback):
 
 
 class FiniteLoss(TrainerCallback):
-    """Ends a training whose loss is no longer a number."""
+    """Ends a training whose loss is no longer a number.
+
+    It looks at what is logged, so the last step is, whether or not its number is due.
+    """
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == state.max_steps:
+            control.should_log = True
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         loss = (logs or {}).get("loss")

@@ -257,6 +257,30 @@ def test_a_loss_that_is_not_a_number_ends_the_training():
         run(learning_rate=1e30)
 
 
+class Ruin(Full):
+    """Its weights are no numbers any more after the last step but one."""
+
+    def optimizer(self, model):
+        def ruin(optimizer, *_):
+            if next(iter(optimizer.state.values()))["step"] == self.last - 1:
+                model.get_parameter("model.norm.weight").fill_(math.nan)
+
+        optimizer = super().optimizer(model)
+        optimizer.register_step_post_hook(ruin)
+        return optimizer
+
+
+@pytest.mark.parametrize("steps", [96, 97])
+def test_a_loss_that_is_not_a_number_ends_the_training_at_its_last_step_too(steps):
+    """Every second step is logged of so many."""
+    settings = SETTINGS.model_copy(update={"steps": steps, "batch_size": 1})
+    repair = Ruin(learning_rate=1e-3)
+    repair.last = steps
+    model = repair.wrap(tiny(), seed=0)
+    with pytest.raises(FloatingPointError, match=f"loss is nan at step {steps}"):
+        train(model, repair, blocks(steps), settings, seed=0, dtype=torch.float32)
+
+
 @pytest.mark.parametrize(
     ("device", "length", "chosen"),
     [("cpu", SHORT, "eager"), ("cpu", SHORT + 1, "sdpa"), ("cuda", SHORT, "sdpa")],

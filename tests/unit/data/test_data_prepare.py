@@ -51,14 +51,20 @@ def checked(folders: list[Path]) -> dict:
 
 
 def own(
-    tmp_path, name: str, items: list[dict], part: str = "test", splits: dict | None = None
+    tmp_path,
+    name: str,
+    items: list[dict],
+    part: str = "test",
+    splits: dict | None = None,
+    **changes,
 ) -> Path:
     """The folder of a set of one's own, all in one split where none are given."""
     source = tmp_path / "own"
     source.mkdir(exist_ok=True)
     (source / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     as_fetched(source)
-    mine = spec("jsonl", source="own", files=[f"{name}.jsonl"], splits=splits or {part: 1.0})
+    where = {"source": "own", "files": [f"{name}.jsonl"], "splits": splits or {part: 1.0}}
+    mine = spec("jsonl", **where, **changes)
     prepare(name, mine, source, tmp_path / "data" / name)
     return tmp_path / "data" / name
 
@@ -122,6 +128,23 @@ def test_texts_of_articles(folder, tmp_path):
     assert all(list(item) == ["id", "text"] for item in items)
     assert all(250 < len(item["text"]) <= 500 for item in items)
     assert len({item["id"] for item in items}) == 24
+
+
+def test_articles_have_all_of_their_paragraphs(tmp_path):
+    texts = {
+        "a": ["First of A.", "A note on names.", "Last of A."],
+        "b": ["First of B.", "A note on names.", "And again:", "A note on names."],
+        "copy": ["First of A.", "A note on names.", "Last of A."],
+    }
+    paragraphs = [
+        {"id": f"{article}-{number}", "group": article, "text": text}
+        for article, several in texts.items()
+        for number, text in enumerate(several)
+    ]
+    folder = own(tmp_path, "x", paragraphs, article_characters=500)
+    found = {item["text"] for item in read_items(folder / "test.jsonl")}
+    assert found == {"\n\n".join(several) for several in texts.values()}
+    assert json.loads((folder / "manifest.json").read_text())["skipped"] == {"repeated": 1}
 
 
 def test_only_texts_have_articles(folder, tmp_path):

@@ -5,7 +5,7 @@ from unicodedata import normalize
 
 import pytest
 
-from bench.data.overlaps import find_overlaps, summary, tokens
+from bench.data.overlaps import _plain, find_overlaps, summary, tokens
 from bench.data.splits import articles, merged_groups, split, without_repeats
 
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
@@ -339,6 +339,28 @@ def test_leaks_agree_with_a_search_in_strings(letters, space, enough):
 
 def plain(text: str) -> str:
     return normalize("NFC", text).casefold()
+
+
+def test_a_short_item_that_is_there_as_a_whole():
+    """Of two sets of one file, say: inside other texts it is too short to be looked for."""
+    sums = [{"id": str(i), "prompt": f"{i} + 1 =", "response": f" {i + 1}"} for i in range(3)]
+    other = {"id": "x", "prompt": "1 + 1 =", "response": " 3"}
+    (found,) = find_overlaps({"a/train": [*sums[:2], other]}, {"b/test": sums[1:]})
+    assert (found.seen_id, found.tested_id, found.tested_text) == ("1", "1", "1 + 1 =  2")
+
+
+@pytest.mark.parametrize("letter", "İǰΐΰẖẗὒὔῒΐῗῢΰῧ")
+def test_letters_that_lower_case_takes_apart(letter):
+    question = {
+        "question": f"Who saw {letter}stanbul in the rain",
+        "choices": ["x", "y"],
+        "answer": 0,
+    }
+    seen = f"{letter}z {letter} " * 40 + question["question"]
+    (found,) = find_overlaps(
+        {"a/train": [{"id": "1", "text": seen}]}, {"b/test": [{"id": "2", **question}]}
+    )
+    assert found.seen_text.endswith(_plain(question["question"]))
 
 
 def test_an_overlap_shows_what_was_found_where():

@@ -1,5 +1,7 @@
 """Training with a hand-written loop: gradients, windows, schedules, and the invariants."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from seft_loop import adamw, make_llama, train
@@ -8,8 +10,10 @@ from torch.nn import functional
 
 import seft
 from baselines.pruning import prune
+from seft.evolver import now
 from seft.layer import SeftLinear
 from seft.selection import random_scores
+from seft.window import Window
 
 
 def start(total_steps=20, dtype=torch.float32, **options):
@@ -172,6 +176,26 @@ def test_evolution_schedule(trained):
         assert entry["rate"] == model.seft_config.drop_rate(entry["step"], 20)
         assert entry["dropped"] <= int(k * entry["rate"])
     assert model.seconds_evolving > 0
+
+
+def test_an_evolution_is_not_charged_with_what_the_device_has_yet_to_do(tokens, monkeypatch):
+    """A GPU's queue, stood in for: the first to ask for a result waits for all that is in it."""
+    clock, queue, means = [0.0], [], Window.means
+
+    def wait(*_):
+        clock[0] += sum(queue)
+        queue.clear()
+
+    monkeypatch.setattr("seft.evolver.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("seft.evolver.now", lambda device: now(torch.device("cuda")))
+    monkeypatch.setattr(torch.cuda, "synchronize", wait)
+    monkeypatch.setattr(Window, "means", lambda *given: (wait(), means(*given))[1])
+    model, optimizer, evolver = start()
+    optimizer.register_step_post_hook(lambda *_: queue.append(1.0))
+    train(model, tokens, optimizer, evolver, range(1, 9))
+    assert len(model.evolution_log) == 3 * len(model.seft_layers)
+    assert clock[0] > 0
+    assert model.seconds_evolving == 0
 
 
 def test_static_indices_are_the_training_of_a_fixed_index_set(tokens):

@@ -327,3 +327,13 @@ def test_an_end_of_sequence_token_without_a_row(llama, tmp_path):
         f"token '<|im_end|>' has id {tokenizer.eos_token_id}, and the embedding {rows} rows; "
         f"allowed: ids up to {rows - 1}"
     )
+
+
+def test_a_head_that_is_tied_by_its_name_alone(llama, tmp_path):
+    """`transformers` leaves the two apart, and lm-eval's `HFLM` ties them again."""
+    reconfigure(llama, "config.json", tie_word_embeddings=True)
+    with pytest.raises(SourceError, match=r"ties lm_head\.weight to model\.embed_tokens\.weight"):
+        load_model(llama, CPU, torch.float32)
+    rewrite(llama, lambda t: t | {"lm_head.weight": t["model.embed_tokens.weight"].clone()})
+    model = load_model(llama, CPU, torch.float32)
+    assert model.lm_head.weight is model.model.embed_tokens.weight

@@ -396,6 +396,33 @@ def test_gguf_that_is_not_read_as_a_whole(tmp_path, changes, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "factor", "refused"),
+    [("linear", 4.0, True), (None, 4.0, True), ("linear", 1.0, False), ("none", 4.0, False)],
+)
+def test_gguf_with_scaled_positions(tmp_path, monkeypatch, kind, factor, refused):
+    class Scaled(gguf.GGUFWriter):
+        def add_rope_dimension_count(self, count):
+            super().add_rope_dimension_count(count)
+            if kind is not None:
+                self.add_rope_scaling_type(gguf.RopeScalingType(kind))
+            self.add_rope_scaling_factor(factor)
+
+    monkeypatch.setattr(gguf, "GGUFWriter", Scaled)
+    fetch_model(synthetic(architecture="llama3"), tmp_path / "bytes")
+    write_gguf(tmp_path / "tiny.gguf", AutoTokenizer.from_pretrained(tmp_path / "bytes"))
+    source = PathSource(source="path", path=tmp_path / "tiny.gguf")
+    if refused:
+        with pytest.raises(
+            SourceError, match=r"^tiny\.gguf: rope\.scaling = linear, 4, which"
+        ) as error:
+            fetch_model(source, tmp_path / "out")
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "out").exists()
+    else:
+        fetch_model(source, tmp_path / "out")
+
+
 def test_broken_gguf(tmp_path):
     (tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
     with pytest.raises(SourceError, match=r"broken\.gguf: cannot be converted") as error:
