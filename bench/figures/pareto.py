@@ -7,25 +7,24 @@ from bench.cells import DENSE
 from bench.figures.results import Results
 from bench.figures.style import REFERENCE, key, legend, panels, reference_key, scale
 from bench.records.measures import COSTS, MEMORY, SEVERAL, TIME, WAITED, Kind, beside_others
-from bench.records.rows import SPARSITY_TOLERANCE
 
 # Its range over the bases and seeds of the same training.
 RANGE = (f"{MEMORY}_low", f"{MEMORY}_high")
 SPENT = (MEMORY, TIME)
-SPARSITY = ["sparsity_requested", "sparsity_achieved"]
 
 
 def draw(results: Results) -> Figure | None:
     """The figure of one pattern of a model; None where no repair has a cost and a score.
 
-    What is not as sparse as was asked is drawn, and is not on a front.
+    What is not ranked, as what is not as sparse as was asked, is drawn and is not on a front.
     """
     identity = ["pruner", "repair"]
     task, kind = next(iter(results.chief.items()), (None, None))
     scores = results.scores[results.scores["task"] == task]
     points = results.costs[results.costs["pruner"] != DENSE]
-    points = points[[*identity, *SPENT, *RANGE, *SPARSITY, WAITED, "device"]]
-    points = points.merge(scores[[*identity, "mean", "ci_low", "ci_high"]], on=identity)
+    points = points[[*identity, *SPENT, *RANGE, WAITED, "device"]]
+    shown = [*identity, "mean", "ci_low", "ci_high", "tie_group"]
+    points = points.merge(scores[shown], on=identity)
     # Costs of one device are comparable: of that which most repairs ran on.
     several = points["device"].str.contains(SEVERAL, regex=False)
     ran_on = points.loc[(points["repair"] != "none") & ~several, "device"].mode()
@@ -55,8 +54,7 @@ def draw(results: Results) -> Figure | None:
                     **look | ({"markerfacecolor": "white"} if point.shared else {}),
                     elinewidth=0.6,
                 )
-            drifted = ours[SPARSITY[0]] - ours[SPARSITY[1]] > SPARSITY_TOLERANCE
-            best = front(ours[~ours["shared"] & ~drifted], cost, kind)
+            best = front(ours[~ours["shared"] & ours["tie_group"].notna()], cost, kind)
             axis.step(
                 best[cost], best["mean"], where="post", color=REFERENCE, linewidth=0.8, zorder=1
             )

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from bench.config.training import LENGTHS
+from bench.evaluation.tasks import PERPLEXITY
 from bench.origin import first_difference
 from bench.records.measures import computer
 from bench.records.record import ORIGIN
@@ -28,7 +29,7 @@ def differences(records: Mapping[str, dict]) -> Iterator[tuple[str, str]]:
 def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
     """Scope, key and value of all that must be the same within the scope.
 
-    Models may have contexts of their own, and no task that needs more; methods have options of
+    Models may have contexts of their own, and no text that needs more; methods have options of
     their own, at each budget; machines may differ, and with them how many tokens a forward pass
     scores.
     """
@@ -40,6 +41,11 @@ def _facts(record: dict) -> Iterator[tuple[Hashable, str, Any]]:
         for name, task in evaluation["tasks"].items()
     }
     yield model, "config.resolved.evaluation.tasks", lengths
+    # Means are over all tasks but texts: one more, of any model, would leave all others without.
+    averaged = {
+        name: {} for name, task in evaluation["tasks"].items() if task["metric"] != PERPLEXITY
+    }
+    yield "", "config.resolved.evaluation.tasks", averaged
     for name, task in evaluation["tasks"].items():
         shared = {key: value for key, value in task.items() if key != "context_length"}
         yield "", f"config.resolved.evaluation.tasks.{name}", shared

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from bench.cells import BASE
+from bench.cells import BASE, UNREPAIRED
 from bench.figures.style import in_order, pattern_label
 from bench.records.measures import kinds_of
 from bench.report.sources import Sources
@@ -26,10 +26,10 @@ def summary(sources: Sources, task: str) -> dict:
         ``label`` and ``unit`` of the score; the ``reference``; ``judged``, whether there is a
         verdict at all; ``answers``, pairs of a base's name and its sentence; ``best``, of each
         repair that is in a best group that stands out its name, on how many bases it is, and of how
-        many that it was judged on; ``open`` and ``unjudged``, on how many bases none stands out,
-        and on how many there is no verdict; the matrix: ``heads``, rows of (label, columns that it
-        is over), and ``rows``, of each repair its name, how often it was best, its counts, and its
-        cells.
+        many that it was judged on, beside another repair; ``open`` and ``unjudged``, on how many
+        bases none stands out, and on how many there is no verdict; the matrix: ``heads``, rows of
+        (label, columns that it is over), and ``rows``, of each repair its name, how often it was
+        best, its counts, and its cells.
     """
     results = sources.results
     kind = kinds_of(results.scores)[task]
@@ -37,9 +37,10 @@ def summary(sources: Sources, task: str) -> dict:
     bases = [answer.base for answer in found]
     reference = reference_of(results.scores["repair"])
     repairs = in_order(name for answer in found for name in answer.scores)
-    best = Counter(name for answer in found for name in answer.best)
     judged = [answer for answer in found if answer.judged]
-    ranked = Counter(name for answer in judged for name in answer.scores)
+    rivals = [answer for answer in judged if len(answer.scores.keys() - {UNREPAIRED}) > 1]
+    best = Counter(name for answer in rivals for name in answer.best)
+    ranked = Counter(name for answer in rivals for name in answer.scores)
     return {
         "label": kind.label(task),
         "unit": kind.unit,
@@ -66,15 +67,24 @@ def _row(name: str, found: Sequence[Answer], best: int, reference: str) -> dict:
         "is_reference": name == reference,
         "best": best,
         "counts": [sum(verdicts[one] for one in each) for each in COUNTED.values()],
-        "cells": [_cell(answer, name) for answer in found],
+        "cells": [_cell(answer, name, reference) for answer in found],
     }
 
 
-def _cell(answer: Answer, name: str) -> dict:
-    """A repair's difference to the reference on a base; of the reference, its score."""
+def _cell(answer: Answer, name: str, reference: str) -> dict:
+    """A repair's difference to the reference on a base; of the reference, its score.
+
+    What is ranked and was not compared with the reference has a dash: its score would be read as a
+    difference.
+    """
     cell = {"verdict": "", "title": "", "text": "", "best": name in answer.best}
+    if name not in answer.scores:
+        return cell
+    if name == reference:
+        return cell | {"text": short(answer.scores[name])}
     if name not in answer.against:
-        return cell | {"text": short(answer.scores[name]) if name in answer.scores else ""}
+        title = f"{short(answer.scores[name])}; not compared with {reference}"
+        return cell | {"text": "\N{EN DASH}", "title": title}
     row = answer.against[name]
     sign = "+" if row["difference"] > 0 else ""
     cell |= {"verdict": row["verdict"].replace(" ", "-"), "title": row["verdict"]}

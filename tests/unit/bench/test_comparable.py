@@ -128,6 +128,15 @@ def test_a_task_that_one_record_lacks(records):
     assert list(differences(records | shorter)) == []
 
 
+def test_a_task_that_is_averaged_is_one_of_all_models(records):
+    """Else the averages of all models would be missing, of those that lack the task."""
+    settings = records["other dense"]["config"]["resolved"]["evaluation"]["tasks"]["winogrande"]
+    of_model = [name for name, cell in CELLS.items() if cell.model == "large"]
+    more = {name: changed(records[name], f"{TASKS}.extra", settings) for name in of_model}
+    found = list(differences(records | more))
+    assert found == [(name, f"{TASKS}.extra = {{}}, but nothing in dense") for name in of_model]
+
+
 def test_records_that_name_no_sets_have_the_same_data(records):
     old = {name: changed(r, "provenance.manifests.sets", ...) for name, r in records.items()}
     assert list(differences(old)) == []

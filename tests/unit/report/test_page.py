@@ -372,6 +372,35 @@ def test_the_matrix_has_every_ranked_repair_against_the_reference(sources):
     assert all(cell["verdict"] == "" and cell["text"] for cell in lora["cells"])
 
 
+def test_a_score_stands_in_no_place_of_a_difference(sources):
+    """On a base where the reference was not run, its column has no score but the reference's."""
+    task = "wiki_perplexity"
+    without = {
+        table: rows[
+            (rows["pruner"] != "wanda") | ~rows.filter(like="repair").eq("lora").any(axis=1)
+        ]
+        for table in ("scores", "costs", "comparisons")
+        for rows in [getattr(sources.results, table)]
+    }
+    part = replace(sources, results=replace(sources.results, **without))
+    for row in summary(part, task)["rows"]:
+        cell = row["cells"][1]
+        assert cell["verdict"] == ""
+        assert cell["text"] == ("" if row["is_reference"] else "\N{EN DASH}")
+        assert row["is_reference"] or "not compared with lora" in cell["title"]
+
+
+def test_a_row_is_marked_where_one_seed_is_not_as_sparse(sources):
+    """It has no rank for that seed, however little the mean over all seeds is off."""
+    path = next(p for p, r in sources.records.items() if r["cell"]["repair"] == "seft")
+    record = sources.records[path]
+    sparsity = record["sparsity"] | {"achieved": record["sparsity"]["requested"] - 0.05}
+    cells = dict(sources.records) | {path: record | {"sparsity": sparsity}}
+    marked = [row for row in board(replace(sources, records=cells))["rows"] if row["drifted"]]
+    before = [row for row in board(sources)["rows"] if row["drifted"]]
+    assert len(marked) == len(before) + 1
+
+
 def test_how_often_a_repair_is_best_is_said_of_the_bases_that_it_was_run_on(sources):
     task = "wiki_perplexity"
     whole = {name: (best, ranked) for name, best, ranked in summary(sources, task)["best"]}
@@ -386,6 +415,20 @@ def test_how_often_a_repair_is_best_is_said_of_the_bases_that_it_was_run_on(sour
     left = {name: ranked for name, _, ranked in summary(part, task)["best"]}
     assert left[name] == 2
     assert {ranked for other, ranked in left.items() if other != name} <= {3}
+
+
+def test_a_base_with_one_repair_is_none_that_it_is_best_on(sources):
+    """There it is better than no repair, which is no comparison of repairs."""
+    task = "wiki_perplexity"
+    kept = {"none", "seft"}
+    alone = {}
+    for table in ("scores", "costs", "comparisons"):
+        rows = getattr(sources.results, table)
+        named = rows.filter(like="repair").isin(kept).all(axis=1)
+        alone[table] = rows[(rows["pruner"] != "wanda") | named]
+    found = summary(replace(sources, results=replace(sources.results, **alone)), task)
+    assert {judged for _, _, judged in found["best"]} == {2}
+    assert all(row["best"] <= 2 for row in found["rows"])
 
 
 def test_bases_of_one_seed_are_no_bases_where_no_repair_stands_out(sources):
