@@ -92,8 +92,7 @@ def find_overlaps(
     starts, copies = defaultdict(list), defaultdict(list)
     for part, items in tested.items():
         for item in items:
-            texts = [(tokens(text), text) for text in _measured(item)]
-            long = [(wanted, text) for wanted, text in texts if is_enough(wanted)]
+            long = [(w, text) for text in _measured(item) if is_enough(w := tokens(text))]
             for wanted, text in long:
                 starts[tuple(wanted[:START])].append((wanted, (part, item["id"], text)))
             if not long and "text" not in item:

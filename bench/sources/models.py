@@ -170,6 +170,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         SourceError: when ``transformers`` cannot read the file, or not all of it.
     """
     import torch
+    from gguf import GGUFReader
     from transformers import AutoTokenizer, GgufConfig
 
     with tqdm(total=3, desc=f"convert {gguf.name}", unit="step") as bar:
@@ -183,8 +184,9 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                 dtype=torch.bfloat16,
                 quantization_config=GgufConfig(dequantize=True),
             )
-            _check_all_read(gguf, model)
-            _check_positions(gguf, model)
+            stored = GGUFReader(gguf)
+            _check_all_read(gguf.name, stored, model)
+            _check_positions(gguf.name, stored, model)
             bar.update()
         except SourceError:
             raise
@@ -196,31 +198,28 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         bar.update()
 
 
-def _check_all_read(gguf: Path, model) -> None:
+def _check_all_read(name: str, stored, model) -> None:
     """Tensors that ``transformers`` has no name for are left out of its model without a word.
 
     They may be a layer's biases, or the factors of rotary frequencies (``rope_freqs.weight``).
     """
-    from gguf import GGUFReader
-
-    stored = sum(int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
+    numbers = sum(int(tensor.n_elements) for tensor in stored.tensors)
     read = sum(weight.numel() for weight in model.parameters())
-    if stored != read:
+    if numbers != read:
         raise SourceError(
-            f"{gguf.name}: {stored} numbers in its tensors, of which transformers reads {read}; "
+            f"{name}: {numbers} numbers in its tensors, of which transformers reads {read}; "
             "allowed: a file that it reads as a whole"
         )
 
 
-def _check_positions(gguf: Path, model) -> None:
+def _check_positions(name: str, stored, model) -> None:
     """Of most families ``transformers`` leaves out, without a word, by how much a file has its
     rotary positions scaled: the model would see others than it was trained with.
     """
-    from gguf import GGUFReader
-
-    fields = GGUFReader(gguf).fields
     stated = {
-        name.partition(".")[2]: fields[name].contents() for name in fields if ".rope." in name
+        key.partition(".")[2]: field.contents()
+        for key, field in stored.fields.items()
+        if ".rope." in key
     }
     # As llama.cpp has it: linear where the kind is left out, and the older name of the factor.
     kind = stated.get("rope.scaling.type", "linear")
@@ -228,7 +227,7 @@ def _check_positions(gguf: Path, model) -> None:
     read = getattr(model.config.get_text_config(), "rope_parameters", None)
     if kind != "none" and factor not in (0, 1) and kind not in str(read):
         raise SourceError(
-            f"{gguf.name}: rope.scaling = {kind}, {factor:g}, which transformers does not read; "
+            f"{name}: rope.scaling = {kind}, {factor:g}, which transformers does not read; "
             "allowed: rotary positions as they are, or the model as a transformers folder"
         )
 

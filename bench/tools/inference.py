@@ -31,7 +31,8 @@ from bench.records.measures import MIB
 from bench.tables.rendering import Sheet, number, with_ends
 from bench.tools.arguments import Parser, positive
 from bench.tools.cell_model import CELLS, load_cell, read_cell
-from bench.tools.measured_training import held, now
+from bench.tools.measured_training import held
+from seft.evolver import now
 from seft.storage import pack_layers
 
 DENSE, ZEROS, BITMASK = STORED = ("dense", "zeros", "bitmask")

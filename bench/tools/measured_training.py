@@ -10,7 +10,6 @@ steps are timed.
 import gc
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from bench.training.loss import (
     distillation_loss,
     next_token_loss,
 )
+from seft.evolver import now
 from seft.storage import Bitmask
 
 SHAPES = {"llama2-7b": {"max_position_embeddings": 4096}}
@@ -252,13 +252,6 @@ class Loop:
             call = getattr(callback, event)
             given = {"model": self.model, "optimizer": self.optimizer}
             call(self.arguments, self.state, TrainerControl(), **given)
-
-
-def now(device: torch.device) -> float:
-    """Seconds of a clock, when the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def measure(settings: Settings) -> dict:

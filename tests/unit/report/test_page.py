@@ -372,17 +372,20 @@ def test_the_matrix_has_every_ranked_repair_against_the_reference(sources):
     assert all(cell["verdict"] == "" and cell["text"] for cell in lora["cells"])
 
 
+def without(sources, *repairs: str):
+    """The same without rows of these repairs on Wanda's base."""
+    left = {}
+    for table in ("scores", "costs", "comparisons"):
+        rows = getattr(sources.results, table)
+        named = rows.filter(like="repair").isin(repairs).any(axis=1)
+        left[table] = rows[(rows["pruner"] != "wanda") | ~named]
+    return replace(sources, results=replace(sources.results, **left))
+
+
 def test_a_score_stands_in_no_place_of_a_difference(sources):
     """On a base where the reference was not run, its column has no score but the reference's."""
     task = "wiki_perplexity"
-    without = {
-        table: rows[
-            (rows["pruner"] != "wanda") | ~rows.filter(like="repair").eq("lora").any(axis=1)
-        ]
-        for table in ("scores", "costs", "comparisons")
-        for rows in [getattr(sources.results, table)]
-    }
-    part = replace(sources, results=replace(sources.results, **without))
+    part = without(sources, "lora")
     for row in summary(part, task)["rows"]:
         cell = row["cells"][1]
         assert cell["verdict"] == ""
@@ -406,12 +409,7 @@ def test_how_often_a_repair_is_best_is_said_of_the_bases_that_it_was_run_on(sour
     whole = {name: (best, ranked) for name, best, ranked in summary(sources, task)["best"]}
     assert {ranked for _, ranked in whole.values()} == {3}
     name = next(iter(whole))
-    without = {
-        table: rows[(rows["pruner"] != "wanda") | ~rows.filter(like="repair").eq(name).any(axis=1)]
-        for table in ("scores", "costs", "comparisons")
-        for rows in [getattr(sources.results, table)]
-    }
-    part = replace(sources, results=replace(sources.results, **without))
+    part = without(sources, name)
     left = {name: ranked for name, _, ranked in summary(part, task)["best"]}
     assert left[name] == 2
     assert {ranked for other, ranked in left.items() if other != name} <= {3}
@@ -420,13 +418,8 @@ def test_how_often_a_repair_is_best_is_said_of_the_bases_that_it_was_run_on(sour
 def test_a_base_with_one_repair_is_none_that_it_is_best_on(sources):
     """There it is better than no repair, which is no comparison of repairs."""
     task = "wiki_perplexity"
-    kept = {"none", "seft"}
-    alone = {}
-    for table in ("scores", "costs", "comparisons"):
-        rows = getattr(sources.results, table)
-        named = rows.filter(like="repair").isin(kept).all(axis=1)
-        alone[table] = rows[(rows["pruner"] != "wanda") | named]
-    found = summary(replace(sources, results=replace(sources.results, **alone)), task)
+    others = set(sources.results.scores["repair"]) - {"none", "seft"}
+    found = summary(without(sources, *others), task)
     assert {judged for _, _, judged in found["best"]} == {2}
     assert all(row["best"] <= 2 for row in found["rows"])
 

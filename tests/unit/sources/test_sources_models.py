@@ -39,6 +39,15 @@ def synthetic(**changes) -> SyntheticSource:
     return SyntheticSource(**{"source": "synthetic", "articles": 4, "items": 20} | changes)
 
 
+def refusal(source, out) -> str:
+    """The one line that a source is refused with; nothing is made of it."""
+    with pytest.raises(SourceError) as error:
+        fetch_model(source, out)
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+    return str(error.value)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "synthetic"
@@ -204,12 +213,8 @@ def test_pytorchs_own_weights_are_looked_at_whatever_lies_beside_them(pytorch, t
 
 def test_pytorch_weights_that_are_none(pytorch, tmp_path):
     (pytorch.path / "pytorch_model-00002-of-00002.bin").write_bytes(b"version https://git-lfs")
-    with pytest.raises(
-        SourceError, match=r"^pytorch_model-00002-of-00002\.bin: cannot be conv"
-    ) as e:
-        fetch_model(pytorch, tmp_path / "out")
-    assert "\n" not in str(e.value)
-    assert not (tmp_path / "out").exists()
+    said = refusal(pytorch, tmp_path / "out")
+    assert re.search(r"^pytorch_model-00002-of-00002\.bin: cannot be conv", said)
 
 
 @pytest.mark.parametrize(
@@ -253,10 +258,7 @@ def test_what_is_not_a_causal_model(folder, tmp_path, change, message):
     for path in folder.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     change(copy)
-    with pytest.raises(SourceError, match=message) as error:
-        fetch_model(PathSource(source="path", path=copy), tmp_path / "out")
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
+    assert re.search(message, refusal(PathSource(source="path", path=copy), tmp_path / "out"))
 
 
 def write_gguf(path, tokenizer, without=(), **more) -> dict[str, np.ndarray]:
@@ -388,12 +390,9 @@ def test_gguf_that_is_not_read_as_a_whole(tmp_path, changes, message):
     fetch_model(synthetic(architecture="llama3"), tmp_path / "bytes")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "bytes")
     write_gguf(tmp_path / "tiny.gguf", tokenizer, **changes)
-    with pytest.raises(SourceError) as error:
-        fetch_model(PathSource(source="path", path=tmp_path / "tiny.gguf"), tmp_path / "out")
-    numbers = re.match(rf"tiny\.gguf: {message}", str(error.value)).groups()
+    said = refusal(PathSource(source="path", path=tmp_path / "tiny.gguf"), tmp_path / "out")
+    numbers = re.match(rf"tiny\.gguf: {message}", said).groups()
     assert not numbers or int(numbers[0]) - int(numbers[1]) == 8
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -413,22 +412,16 @@ def test_gguf_with_scaled_positions(tmp_path, monkeypatch, kind, factor, refused
     write_gguf(tmp_path / "tiny.gguf", AutoTokenizer.from_pretrained(tmp_path / "bytes"))
     source = PathSource(source="path", path=tmp_path / "tiny.gguf")
     if refused:
-        with pytest.raises(
-            SourceError, match=r"^tiny\.gguf: rope\.scaling = linear, 4, which"
-        ) as error:
-            fetch_model(source, tmp_path / "out")
-        assert "\n" not in str(error.value)
-        assert not (tmp_path / "out").exists()
+        said = refusal(source, tmp_path / "out")
+        assert said.startswith("tiny.gguf: rope.scaling = linear, 4, which")
     else:
         fetch_model(source, tmp_path / "out")
 
 
 def test_broken_gguf(tmp_path):
     (tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
-    with pytest.raises(SourceError, match=r"broken\.gguf: cannot be converted") as error:
-        fetch_model(PathSource(source="path", path=tmp_path / "broken.gguf"), tmp_path / "out")
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
+    said = refusal(PathSource(source="path", path=tmp_path / "broken.gguf"), tmp_path / "out")
+    assert "broken.gguf: cannot be converted" in said
 
 
 def test_two_gguf_files(tmp_path):
